@@ -1,0 +1,1 @@
+"""Input: checks that run before training."""

@@ -1,0 +1,172 @@
+"""Checks of a scene on disk that run before any training, so that bad input gives one clear message."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from PIL import Image
+from tqdm import tqdm
+
+from eugen_fields.errors import InputError
+
+_PROGRESS_FROM = 200
+"""Number of images from which reading them shows a progress bar."""
+
+
+def read_transforms(path: Path) -> dict[str, Any]:
+    """A transforms file: valid JSON with at least one frame, each with a path and a rigid 4x4 pose.
+
+    Raises:
+        InputError: naming the file and what is wrong in it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}). Export the scene again or mend the file.") from None
+    if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
+        raise InputError(f'{path} has no list "frames"; a transforms file needs one entry per image there.')
+    if not content["frames"]:
+        raise InputError(f'{path} has an empty list "frames"; at least one posed image is needed.')
+    for index, frame in enumerate(content["frames"]):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise InputError(f'{path}, frame {index}: no "file_path"; each frame names its image there.')
+        check_pose(frame.get("transform_matrix"), f"{path}, frame {index} ({frame['file_path']})")
+    return content
+
+
+def check_pose(matrix: Any, where: str) -> None:
+    """A camera-to-world matrix, 4x4 or 3x4: finite, with a rotation (orthonormal to 1e-2, not a mirror image).
+
+    Raises:
+        InputError: saying where and what is wrong.
+    """
+    try:
+        pose = np.asarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        pose = np.zeros(0)
+    if pose.shape not in ((4, 4), (3, 4)):
+        raise InputError(f'{where}: "transform_matrix" is not a 4x4 matrix of numbers.')
+    if not np.isfinite(pose).all():
+        raise InputError(f"{where}: the pose holds NaN or infinity. Remove the frame or estimate its pose again.")
+    rotation = pose[:3, :3]
+    error = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if error > 1e-2 or np.linalg.det(rotation) < 0:
+        raise InputError(
+            f"{where}: the pose is not rigid (its 3x3 part differs from a rotation by {error:.2g}, "
+            f"determinant {np.linalg.det(rotation):.3g}). Scale and shear must not be in camera poses."
+        )
+
+
+def _check_blender(data: Path, splits: tuple[str, ...]) -> None:
+    for split in splits:
+        path = data / f"transforms_{split}.json"
+        if not path.exists():
+            hint = "A Blender scene has transforms_train.json, transforms_val.json and transforms_test.json."
+            if (data / "transforms.json").exists():
+                hint = "There is a transforms.json: put `nerfstudio-data` at the end of the command."
+            elif (data / "colmap").is_dir() or (data / "sparse").is_dir():
+                hint = "There is a COLMAP folder: put `colmap` at the end of the command."
+            raise InputError(f"{data} has no transforms_{split}.json. {hint}")
+        content = read_transforms(path)
+        angle = content.get("camera_angle_x")
+        if not isinstance(angle, (int, float)) or not 0 < angle < np.pi:
+            raise InputError(
+                f'{path}: "camera_angle_x" is {angle!r}; it must be the horizontal field of view in radians.'
+            )
+
+
+def _check_nerfstudio(data: Path) -> None:
+    path = data if data.suffix == ".json" else data / "transforms.json"
+    if not path.exists():
+        hint = "ns-process-data makes one from photos."
+        if (data / "transforms_train.json").exists():
+            hint = "There is a transforms_train.json: put `blender-data` at the end of the command."
+        raise InputError(f"{data} has no transforms.json. {hint}")
+    read_transforms(path)
+
+
+def check_images(outputs: DataparserOutputs) -> None:
+    """Every image is there, decodes to its end, and has the size that its camera says.
+
+    Raises:
+        InputError: naming the first file that does not.
+    """
+    widths = outputs.cameras.width.flatten().tolist()
+    heights = outputs.cameras.height.flatten().tolist()
+
+    def check(item: tuple[Path, int, int]) -> None:
+        path, width, height = item
+        if not Path(path).exists():
+            raise InputError(f"image {path} does not exist, but a transforms file names it.")
+        try:
+            with Image.open(path) as image:
+                image.load()
+                size = image.size
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+        if size != (width, height):
+            raise InputError(
+                f"image {path} has {size[0]}x{size[1]} pixels, its camera says {width}x{height}. "
+                "All images of a camera must have one size."
+            )
+
+    items = list(zip(outputs.image_filenames, widths, heights))
+    with ThreadPoolExecutor() as pool:
+        checks = pool.map(check, items)
+        for _ in tqdm(checks, total=len(items), desc="Checking images", disable=len(items) < _PROGRESS_FROM):
+            pass
+
+
+def check_scene(
+    parser: DataParserConfig, data: Path | None, splits: tuple[str, ...] = ("train", "val", "test"), images: bool = True
+) -> None:
+    """Checks what a data parser is going to read.
+
+    Args:
+        parser: nerfstudio's data-parser config.
+        data: folder or file given with --data; None: the parser's own.
+        splits: which parts of the scene are needed.
+        images: also open every image.
+
+    Raises:
+        InputError: naming the file, what was found and what would do.
+    """
+    data = Path(data if data is not None else parser.data)  # type: ignore[attr-defined]
+    if not data.exists():
+        raise InputError(f"the scene {data} does not exist. Give its folder with --data.")
+    if isinstance(parser, BlenderDataParserConfig):
+        if not data.is_dir():
+            raise InputError(f"the scene {data} is a file; a Blender scene is a folder.")
+        _check_blender(data, splits)
+        first_images = [data / (read_transforms(data / f"transforms_{s}.json")["frames"][0]["file_path"]) for s in splits]
+        for path in first_images:  # the parser itself opens the first image of each split
+            if images and not path.with_name(path.name + ".png").exists():
+                raise InputError(f"image {path}.png does not exist, but a transforms file names it.")
+    if isinstance(parser, NerfstudioDataParserConfig):
+        _check_nerfstudio(data)
+    original = parser.data  # type: ignore[attr-defined]
+    try:
+        parser.data = data  # type: ignore[attr-defined]
+        built = parser.setup()
+        for split in splits if images else ():
+            outputs = built.get_dataparser_outputs(split=split)
+            if len(outputs.image_filenames) == 0:
+                raise InputError(f"{data}: no images for the {split} split.")
+            for pose, path in zip(outputs.cameras.camera_to_worlds, outputs.image_filenames):
+                check_pose(torch.as_tensor(pose).tolist(), str(path))
+            check_images(outputs)
+    except (Exception, AssertionError) as error:
+        name = type(parser).__name__.removesuffix("DataParserConfig")
+        raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None
+    finally:
+        parser.data = original  # type: ignore[attr-defined]

@@ -1,0 +1,97 @@
+"""The NeRF network built from MLPs whose hidden layers are chosen by name."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eugen_fields.encodings import FrequencyEncoding
+from eugen_fields.layers import MLP, fold
+
+
+class NeRFField(nn.Module):
+    """Density from a position, colour from a position and a viewing direction.
+
+    Source: "NeRF" (Mildenhall et al., 2020), fig. 7: an MLP trunk with one skip connection, density and a feature vector
+    from its end, and a one-layer colour head. Positions are scaled so that the scene box is [-1, 1]^3 before they are
+    encoded.
+
+    Args:
+        aabb: the scene box, shape (2, 3).
+        num_layers: hidden layers of the trunk.
+        layer_width: their width.
+        feature_dim: length of the feature vector handed to the colour head.
+        color_width: width of the colour head.
+        position_frequencies, direction_frequencies: octaves of the encodings.
+        skip_connections: trunk layers that see the encoded position again.
+        density_bias: added before the softplus that gives the density; sets the density of the untrained field.
+        density_scale: density per scene unit = density_scale * softplus(network + density_bias).
+        layer, replace, layer_options: as in eugen_fields.layers.MLP, for the trunk.
+    """
+
+    aabb: Tensor
+
+    def __init__(
+        self,
+        aabb: Tensor,
+        *,
+        num_layers: int = 8,
+        layer_width: int = 256,
+        feature_dim: int = 256,
+        color_width: int = 128,
+        position_frequencies: int = 10,
+        direction_frequencies: int = 4,
+        skip_connections: Sequence[int] = (4,),
+        density_bias: float = -1.0,
+        density_scale: float = 10.0,
+        layer: str = "eugen",
+        replace: Sequence[int] | None = None,
+        **layer_options: Any,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("aabb", aabb.clone().float())
+        self.feature_dim = feature_dim
+        self.density_bias = density_bias
+        self.density_scale = density_scale
+        self.position_encoding = FrequencyEncoding(3, position_frequencies)
+        self.direction_encoding = FrequencyEncoding(3, direction_frequencies)
+        self.trunk = MLP(
+            self.position_encoding.out_dim,
+            num_layers + 1,
+            layer_width,
+            1 + feature_dim,
+            layer=layer,
+            replace=replace,
+            skip_connections=skip_connections,
+            **layer_options,
+        )
+        self.color_head = MLP(
+            feature_dim + self.direction_encoding.out_dim, 2, color_width, 3, layer="dense", out_activation="sigmoid"
+        )
+
+    def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Density per scene unit (N,) and features (N, feature_dim) at positions (N, 3) in scene units."""
+        center = (self.aabb[0] + self.aabb[1]) / 2
+        unit = (positions - center) / ((self.aabb[1] - self.aabb[0]) / 2)
+        raw, features = self.trunk(self.position_encoding(unit)).split([1, self.feature_dim], dim=-1)
+        return self.density_scale * F.softplus(raw[..., 0].float() + self.density_bias), features
+
+    def color(self, features: Tensor, directions: Tensor) -> Tensor:
+        """RGB in [0, 1], shape (N, 3), from features (N, feature_dim) and unit directions (N, 3)."""
+        return self.color_head(torch.cat([features, self.direction_encoding(directions)], dim=-1)).float()
+
+    def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
+        density, features = self.density(positions)
+        return density, self.color(features, directions)
+
+    def folded(self) -> "NeRFField":
+        """The inference form: a copy with folded MLPs (same outputs to rounding, fewer multiplications)."""
+        folded = copy.copy(self)
+        folded._modules = dict(self._modules)
+        folded._modules["trunk"] = fold(self.trunk)
+        folded._modules["color_head"] = fold(self.color_head)
+        return folded

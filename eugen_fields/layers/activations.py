@@ -1,0 +1,43 @@
+"""Activation functions by name, and the safe Euclidean norm."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": identity,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "sine": torch.sin,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+def get_activation(activation: str | Activation | None) -> Activation:
+    """The function behind a name (None is the identity); callables pass through. Raises ValueError on other names."""
+    if activation is None:
+        return identity
+    if callable(activation):
+        return activation
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}, or a callable")
+    return ACTIVATIONS[activation]
+
+
+def safe_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """sqrt(|x|^2 + epsilon^2) over the last axis, shape (..., 1): the norm with finite first and second derivatives
+    at 0. Half-precision input is squared in float32, where neither epsilon^2 nor the sum leaves the range."""
+    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return torch.sqrt(wide.square().sum(dim=-1, keepdim=True) + epsilon**2).to(x.dtype)

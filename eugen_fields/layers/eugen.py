@@ -1,0 +1,149 @@
+"""EUGen layers ("EUGens: Efficient, Unified, and General Dense Layers", Kim et al., NeurIPS 2025, arXiv 2410.09771)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eugen_fields.layers.activations import Activation, get_activation, safe_norm
+from eugen_fields.layers.random_matrices import PROJECTIONS, normal, resolve_seed
+from eugen_fields.layers.seeded import SeededMatrix
+
+
+def projection_count(order: int, share_projections: bool) -> int:
+    """Number of m-row projection matrices G_ij: one per order if shared, else i of them for order i."""
+    return order if share_projections else order * (order + 1) // 2
+
+
+def product_features(projected: Tensor, num_features: int, order: int, share_projections: bool) -> Tensor:
+    """The concatenation over i = 1..k of prod_{j<=i} G_ij x (the definition of f(x), before its activation).
+
+    Args:
+        projected: all G_ij x side by side, shape (..., projections * m).
+
+    Returns:
+        shape (..., order * m). Order 0, the empty product, is the layer's bias.
+    """
+    if order == 1:
+        return projected
+    blocks = projected.unflatten(-1, (-1, num_features)).unbind(-2)
+    orders = []
+    for i in range(1, order + 1):
+        start = 0 if share_projections else i * (i - 1) // 2
+        product = blocks[start]
+        for j in range(1, i):
+            product = product * blocks[start + j]
+        orders.append(product)
+    return torch.cat(orders, dim=-1)
+
+
+def _second_moments(activation: Activation, order: int) -> list[float]:
+    """E[activation(product of i standard normals)^2] for i = 1..order, from 16,384 fixed draws."""
+    draws = normal(16_384 * order, seed=0).view(order, 16_384)
+    products = torch.cumprod(draws, dim=0)
+    return activation(products).square().mean(dim=1).tolist()
+
+
+class EUGenLinear(SeededMatrix):
+    r"""y = W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b with x+ = [x; |x|] (implicit weight side, the paper's EUGen+).
+
+    Shapes: x (..., in_features) to y (..., out_features). The weight side g(W) of the paper is learned directly as
+    `weight`, shape (out_features, order * num_features). Order 0 of the paper, a constant feature, is `bias`. The
+    non-linearity is inside (Phi, or products for order >= 2), so no activation follows the layer.
+
+    At the start, inputs with entries of variance 1 give outputs of variance 1 for every order and activation (for
+    relu or identity features at order 1: the variance of the input, whatever it is).
+
+    Args:
+        in_features: d.
+        out_features: l.
+        num_features: m, random features per order.
+        order: k, 1 to 4.
+        feature_activation: Phi, a name or an element-wise callable (None: identity).
+        norm: append the column |x| (a safe norm: twice differentiable at 0).
+        share_projections: one G_j for all orders (G_ij = G_j): k projections instead of k (k + 1) / 2.
+        train_projections: False keeps G fixed; it is then regenerated from its seed and not stored.
+        init: gaussian, rademacher or orthogonal projections.
+        bias: add b.
+        seed: integer for G and W; None draws one from torch's global generator.
+
+    Raises:
+        ValueError: a size or a name outside what is offered.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        num_features: int = 64,
+        order: int = 1,
+        feature_activation: str | Activation | None = "relu",
+        norm: bool = True,
+        share_projections: bool = False,
+        train_projections: bool = True,
+        init: str = "orthogonal",
+        bias: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("in_features", in_features),
+            ("out_features", out_features),
+            ("num_features", num_features),
+        ):
+            if value <= 0:
+                raise ValueError(f"{name} is {value}; it must be a positive integer")
+        if not 1 <= order <= 4:
+            raise ValueError(f"order is {order}; it must be 1, 2, 3 or 4")
+        if init not in PROJECTIONS:
+            raise ValueError(f"init is {init!r}; it must be one of {', '.join(PROJECTIONS)}")
+        self.in_features = in_features
+        self.out_features = out_features
+        self.num_features = num_features
+        self.order = order
+        self.norm = norm
+        self.share_projections = share_projections
+        self.train_projections = train_projections
+        self.init = init
+        self.feature_activation = feature_activation
+        self._activation = get_activation(feature_activation)
+
+        seed = resolve_seed(seed)
+        if train_projections:
+            self.projections = nn.Parameter(self._draw(seed).to(torch.get_default_dtype()))
+        else:
+            self._register_seeded("projections", seed)
+        weight = normal(out_features * order * num_features, seed, stream=1 << 20).view(out_features, order, -1)
+        moments = torch.tensor(_second_moments(self._activation, order), dtype=torch.float64)
+        weight = weight / (order * num_features * moments.clamp(min=1e-12)).sqrt()[:, None]
+        self.weight = nn.Parameter(weight.flatten(1).to(torch.get_default_dtype()))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def _draw(self, seed: int) -> Tensor:
+        """All G_ij stacked, float64, shape (projections * m, d + 1, or d without the norm column). Entries have
+        variance 1 / |x+|^2 for unit-variance x, so that every projection keeps the variance."""
+        columns = self.in_features + int(self.norm)
+        count = projection_count(self.order, self.share_projections)
+        blocks = [PROJECTIONS[self.init](self.num_features, columns, seed, stream=i) for i in range(count)]
+        scale = math.sqrt(self.in_features * (1 + int(self.norm)))
+        return torch.cat(blocks) / scale
+
+    def features(self, x: Tensor) -> Tensor:
+        """Phi of the products, shape (..., order * num_features)."""
+        projected = F.linear(x, self.projections[:, : self.in_features])
+        if self.norm:
+            projected = projected + safe_norm(x) * self.projections[:, self.in_features]
+        products = product_features(projected, self.num_features, self.order, self.share_projections)
+        return self._activation(products)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.features(x), self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_features}, {self.out_features}, num_features={self.num_features}, order={self.order}, "
+            f"feature_activation={self.feature_activation}, norm={self.norm}, "
+            f"share_projections={self.share_projections}, train_projections={self.train_projections}, init={self.init}"
+        )

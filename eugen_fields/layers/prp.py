@@ -1,0 +1,82 @@
+"""PRP layers ("Element-wise Modulation of Random Matrices for Efficient Neural Layers", Szorc, arXiv 2512.13480)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eugen_fields.layers.random_matrices import normal, prp_matrix, resolve_seed
+from eugen_fields.layers.seeded import SeededMatrix
+
+
+class PRPLinear(SeededMatrix):
+    """y = P^T (x * alpha) * w + b (+ B A x): a fixed random matrix P between two trained element-wise scales.
+
+    Shapes: x (..., in_features) to y (..., out_features). Trainable: alpha (d,), w and b (l,), and with rank r > 0 the
+    low-rank term A (r, d), B (l, r) (an addition of this library). P (d, l) is drawn from `seed`, never trained and
+    never stored; the state dict keeps the seed.
+
+    Args:
+        in_features: d.
+        out_features: l.
+        matrix: gaussian, ternary, orthogonal or hadamard, all with entries of variance 1 / d.
+        rank: r of the low-rank term; B starts at zero.
+        bias: add b.
+        seed: integer for P and the initial scales; None draws one from torch's global generator.
+        gain: mean of alpha at the start; sqrt(2) keeps the variance through a following relu.
+
+    Raises:
+        ValueError: a size or a name outside what is offered.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        matrix: str = "orthogonal",
+        rank: int = 0,
+        bias: bool = True,
+        seed: int | None = 0,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if in_features <= 0 or out_features <= 0:
+            raise ValueError(f"sizes are {in_features} and {out_features}; both must be positive integers")
+        if rank < 0:
+            raise ValueError(f"rank is {rank}; it must be 0 (no low-rank term) or more")
+        self.in_features = in_features
+        self.out_features = out_features
+        self.matrix = matrix
+        self.rank = rank
+        seed = resolve_seed(seed)
+        self._register_seeded("projection", seed)
+        dtype = torch.get_default_dtype()
+        spread = 1.0 / math.sqrt(in_features)
+        self.alpha = nn.Parameter((gain * (1.0 + spread * normal(in_features, seed, stream=1 << 20))).to(dtype))
+        self.scale = nn.Parameter((1.0 + spread * normal(out_features, seed, stream=(1 << 20) + 1)).to(dtype))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        if rank > 0:
+            down = normal(rank * in_features, seed, stream=(1 << 20) + 2).view(rank, in_features) * spread
+            self.down = nn.Parameter(down.to(dtype))
+            self.up = nn.Parameter(torch.zeros(out_features, rank))
+
+    def _draw(self, seed: int) -> Tensor:
+        return prp_matrix(self.matrix, self.in_features, self.out_features, seed)
+
+    def effective_weight(self) -> Tensor:
+        """diag(w) P^T diag(alpha) + B A, shape (out_features, in_features): the dense matrix this layer equals."""
+        weight = self.scale[:, None] * self.projection * self.alpha
+        return weight + self.up @ self.down if self.rank > 0 else weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x * self.alpha, self.projection) * self.scale
+        if self.bias is not None:
+            y = y + self.bias
+        if self.rank > 0:
+            y = y + F.linear(F.linear(x, self.down), self.up)
+        return y
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, matrix={self.matrix}, rank={self.rank}"

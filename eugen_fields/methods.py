@@ -1,0 +1,107 @@
+"""The methods that nerfstudio discovers (entry-point group `nerfstudio.method_configs`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.training.data_manager import FieldDataManagerConfig
+from eugen_fields.training.pipeline import FieldPipelineConfig
+from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
+from eugen_fields.training.trainer import FieldTrainerConfig
+
+_LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3}
+_TINY_LEARNING_RATES = {"dense": 2e-3, "eugen": 3e-3, "prp": 1e-2, "low-rank": 3e-3}
+
+
+def _trainer(
+    method_name: str,
+    model: NeRFModelConfig,
+    learning_rates: dict[str, float],
+    target_num_samples: int,
+    max_num_rays: int,
+    **settings: Any,
+) -> FieldTrainerConfig:
+    """The settings that all methods share."""
+    return FieldTrainerConfig(
+        method_name=method_name,
+        vis="viewer+tensorboard",
+        machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
+        mixed_precision=True,
+        learning_rates=learning_rates,
+        pipeline=FieldPipelineConfig(
+            datamanager=FieldDataManagerConfig(
+                dataparser=BlenderDataParserConfig(alpha_color=None),
+                train_num_rays_per_batch=max(16, target_num_samples // model.samples_per_diagonal),
+                eval_num_rays_per_batch=1024,
+                images_on_gpu=True,
+            ),
+            model=model,
+            target_num_samples=target_num_samples,
+            max_num_rays=max_num_rays,
+        ),
+        optimizers={"fields": {"optimizer": LayerAdamConfig(), "scheduler": WarmupDecayConfig()}},
+        viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14, quit_on_train_completion=False),
+        **settings,
+    )
+
+
+eugen_nerf = MethodSpecification(
+    config=_trainer(
+        "eugen-nerf",
+        NeRFModelConfig(layer="eugen", num_features=64),
+        _LEARNING_RATES,
+        target_num_samples=1 << 18,
+        max_num_rays=1 << 14,
+        max_num_iterations=30_000,
+        steps_per_eval_image=1000,
+        steps_per_save=1000,
+    ),
+    description="NeRF (8x256) with EUGen hidden layers and an occupancy grid.",
+)
+
+prp_nerf = MethodSpecification(
+    config=_trainer(
+        "prp-nerf",
+        NeRFModelConfig(layer="prp"),
+        _LEARNING_RATES,
+        target_num_samples=1 << 18,
+        max_num_rays=1 << 14,
+        max_num_iterations=30_000,
+        steps_per_eval_image=1000,
+        steps_per_save=1000,
+    ),
+    description="NeRF (8x256) with PRP hidden layers and an occupancy grid: tiny checkpoints.",
+)
+
+eugen_nerf_tiny = MethodSpecification(
+    config=_trainer(
+        "eugen-nerf-tiny",
+        NeRFModelConfig(
+            layer="eugen",
+            num_features=32,
+            num_layers=4,
+            layer_width=128,
+            feature_dim=32,
+            color_width=64,
+            skip_connections=(),
+            samples_per_diagonal=256,
+            grid_resolution=64,
+            grid_update_cells=1 << 16,
+            eval_num_rays_per_chunk=8192,
+            eval_num_samples_per_chunk=1 << 13,
+        ),
+        _TINY_LEARNING_RATES,
+        target_num_samples=1 << 15,
+        max_num_rays=1 << 13,
+        max_num_iterations=2_000,
+        steps_per_eval_image=500,
+        steps_per_save=500,
+    ),
+    description="A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
+)

@@ -1,0 +1,1 @@
+"""nerfstudio models: field, sampler, losses and outputs."""

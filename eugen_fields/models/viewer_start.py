@@ -1,0 +1,33 @@
+"""Places a new viewer client at a training camera instead of inside the scene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nerfstudio.viewer.viewer_elements import ViewerControl
+
+if TYPE_CHECKING:
+    import viser
+    from nerfstudio.viewer.viewer import Viewer
+
+
+class StartAtTrainingPose(ViewerControl):
+    """As an attribute of a model it is found and set up by nerfstudio's viewer, in ns-train and in ns-viewer."""
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        viewer.viser_server.on_client_connect(self._place)
+
+    def _place(self, client: viser.ClientHandle) -> None:
+        import viser.transforms as vtf
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        cameras = self.viewer.pipeline.datamanager.train_dataset.cameras  # type: ignore[union-attr]
+        pose = cameras.camera_to_worlds[0].cpu().numpy().astype(np.float64)
+        # viser's cameras look along +z with y down, nerfstudio's along -z with y up
+        rotation = vtf.SO3.from_matrix(pose[:, :3]) @ vtf.SO3.from_x_radians(np.pi)
+        with client.atomic():
+            client.camera.wxyz = rotation.wxyz
+            client.camera.position = pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO
+            client.camera.fov = float(2.0 * np.arctan(0.5 * int(cameras.height[0]) / float(cameras.fy[0])))

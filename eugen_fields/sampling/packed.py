@@ -1,0 +1,126 @@
+"""Packed samples along rays (only occupied ones are kept) and volume rendering over them, in plain torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eugen_fields.sampling.occupancy import OccupancyGrid
+
+
+@dataclass
+class PackedSamples:
+    """N samples on R rays, ordered by ray and by distance along it."""
+
+    ray_indices: Tensor
+    """Ray of each sample, int64, shape (N,), ascending."""
+    distances: Tensor
+    """Distance of each sample along its unit-length ray, scene units, shape (N,)."""
+    counts: Tensor
+    """Samples on each ray, int64, shape (R,)."""
+    step_size: float
+    """Length of ray that a sample stands for, scene units."""
+
+    @property
+    def num_rays(self) -> int:
+        return self.counts.shape[0]
+
+    def __len__(self) -> int:
+        return self.distances.shape[0]
+
+    def keep(self, mask: Tensor) -> PackedSamples:
+        """The samples where `mask`, shape (N,), is true."""
+        ray_indices = self.ray_indices[mask]
+        counts = torch.bincount(ray_indices, minlength=self.num_rays)
+        return PackedSamples(ray_indices, self.distances[mask], counts, self.step_size)
+
+
+def intersect_box(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances at which rays enter and leave an axis-aligned box (slab method).
+
+    Args:
+        origins, directions: shape (R, 3).
+        aabb: lower and upper corner, shape (2, 3).
+
+    Returns:
+        near and far, shape (R,), near >= 0; far <= near where the ray misses the box.
+    """
+    directions = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+    first = (aabb[0] - origins) / directions
+    second = (aabb[1] - origins) / directions
+    near = torch.minimum(first, second).amax(dim=-1).clamp(min=0.0)
+    far = torch.maximum(first, second).amin(dim=-1)
+    return near, far
+
+
+def sample_rays(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    step_size: float,
+    grid: OccupancyGrid | None,
+    *,
+    stratified: bool,
+) -> PackedSamples:
+    """One sample in each interval of `step_size` between near and far whose place is occupied.
+
+    Args:
+        origins, directions: shape (R, 3), directions of unit length.
+        near, far: shape (R,), scene units; rays with far <= near get no sample.
+        step_size: scene units.
+        grid: keeps samples in occupied cells alone; None keeps all.
+        stratified: a uniformly random place in each interval (training) instead of its middle.
+    """
+    num_steps = torch.ceil((far - near) / step_size).clamp(min=0).long()
+    alive = num_steps.nonzero()[:, 0]
+    longest = int(num_steps.max()) if len(alive) else 0
+    steps = torch.arange(longest, device=origins.device)
+    offsets = torch.rand(len(alive), longest, device=origins.device) if stratified else 0.5
+    distances = near[alive, None] + (steps + offsets) * step_size
+    mask = steps < num_steps[alive, None]
+    if grid is not None:
+        mask = mask & grid.occupied_along(origins[alive], directions[alive], distances)
+    rows, columns = mask.nonzero(as_tuple=True)
+    counts = torch.zeros_like(num_steps)
+    counts[alive] = mask.sum(dim=1)
+    return PackedSamples(alive[rows], distances[rows, columns], counts, step_size)
+
+
+def render_weights(density: Tensor, samples: PackedSamples) -> Tensor:
+    """Weight of each sample in its ray's colour, w_i = T_i (1 - exp(-sigma_i delta)), T_i = exp(-sum_{j<i} sigma_j delta).
+
+    Source: "NeRF" (Mildenhall et al., 2020), eq. 3.
+
+    Args:
+        density: shape (N,), per scene unit, at least 0.
+
+    Returns:
+        weights, shape (N,), float32 or wider.
+    """
+    if len(samples) == 0:
+        return density
+    depth = density.to(torch.promote_types(density.dtype, torch.float32)) * samples.step_size
+    counts = samples.counts[samples.counts > 0]
+    starts = torch.cumsum(counts, 0) - counts
+    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    columns = torch.arange(len(samples), device=counts.device) - starts[rows]
+    longest = int(counts.max())
+    slots = rows * longest + columns
+    padded = depth.new_zeros(len(counts) * longest).scatter(0, slots, depth).view(len(counts), longest)
+    before = (torch.cumsum(padded, dim=1) - padded).view(-1).gather(0, slots)
+    return torch.exp(-before) * -torch.expm1(-depth)
+
+
+def accumulate(weights: Tensor, values: Tensor | None, samples: PackedSamples) -> Tensor:
+    """Sum of weights * values over each ray, shape (R, C); C = 1 and values = 1 where values is None.
+
+    Args:
+        weights: shape (N,).
+        values: shape (N, C).
+    """
+    product = weights[:, None] if values is None else weights[:, None] * values
+    index = samples.ray_indices[:, None].expand_as(product)
+    return product.new_zeros(samples.num_rays, product.shape[1]).scatter_add(0, index, product)

@@ -1,0 +1,91 @@
+"""Checkpoints that survive a kill: written beside, then renamed; read back with a fall-back to the one before."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from eugen_fields.errors import InputError
+
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """nerfstudio's name for the checkpoint after a step."""
+    return folder / f"step-{step:09d}.ckpt"
+
+
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of the checkpoints in a folder, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*.ckpt") if (match := _NAME.fullmatch(path.name))]
+    return sorted(found)
+
+
+def write_checkpoint(state: dict[str, Any], folder: Path, step: int, keep: int | None) -> Path:
+    """Writes a checkpoint beside the folder and renames it into place, so that no kill leaves half a file there.
+
+    The unfinished file lies outside the folder because nerfstudio takes the newest name it finds inside.
+
+    Args:
+        keep: how many of the newest checkpoints stay; None keeps all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = checkpoint_path(folder, step)
+    unfinished = folder.parent / f".unfinished-{path.name}"
+    try:
+        with open(unfinished, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise InputError(
+            f"cannot write checkpoint {path}: {error.strerror or error}. Earlier checkpoints are untouched."
+        ) from None
+    if keep is not None:
+        for _, old in list_checkpoints(folder)[:-keep]:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as plain tensors and numbers (weights only: no code in it is run).
+
+    Raises:
+        InputError: the file is missing, truncated or no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"there is no checkpoint {path}.") from None
+    except Exception as error:  # torch raises many kinds for damaged files
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"checkpoint {path} is damaged or truncated ({first_line}).") from None
+    if not isinstance(state, dict) or "pipeline" not in state or "step" not in state:
+        raise InputError(f"{path} is not a nerfstudio checkpoint.")
+    return state
+
+
+def read_newest_checkpoint(folder: Path) -> tuple[dict[str, Any], Path]:
+    """The newest checkpoint of a folder that can be read; damaged ones are named and passed over.
+
+    Raises:
+        InputError: the folder is missing or holds no readable checkpoint.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no checkpoint folder {folder}.")
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        raise InputError(f"{folder} holds no checkpoint (step-NNNNNNNNN.ckpt). Was the run stopped before its first?")
+    for _, path in reversed(checkpoints):
+        try:
+            return read_checkpoint(path), path
+        except InputError as error:
+            CONSOLE.print(f"[yellow]{error.message} Using the one before it.[/yellow]")
+    raise InputError(f"none of the {len(checkpoints)} checkpoints in {folder} can be read.")

@@ -1,0 +1,61 @@
+"""A pipeline that keeps the number of samples a step constant and runs distributed on any device."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
+from nerfstudio.models.base_model import Model
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass
+class FieldPipelineConfig(VanillaPipelineConfig):
+    """Data and model, with a budget of samples a step."""
+
+    _target: type = field(default_factory=lambda: FieldPipeline)
+    target_num_samples: int = 1 << 18
+    """Samples a training step: the number of rays follows, since most of space turns out to be empty."""
+    max_num_rays: int = 1 << 14
+    """At most this many rays a training step."""
+
+
+class FieldPipeline(VanillaPipeline):
+    """Adapts the rays of each batch so that the number of occupied samples stays near the target."""
+
+    config: FieldPipelineConfig
+    datamanager: VanillaDataManager
+
+    def __init__(
+        self,
+        config: FieldPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: Any = None,
+    ) -> None:
+        # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
+        super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
+        self.world_size = world_size
+        if world_size > 1:
+            ids = [local_rank] if torch.device(device).type == "cuda" else None
+            wrapped = DistributedDataParallel(self._model, device_ids=ids, find_unused_parameters=True)
+            self._model = typing.cast(Model, wrapped)
+            dist.barrier(device_ids=ids)
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        outputs, losses, metrics = super().get_train_loss_dict(step)
+        sampler = self.datamanager.train_pixel_sampler
+        if sampler is not None and "num_samples_per_batch" in metrics:
+            rays = sampler.num_rays_per_batch
+            per_ray = max(1, int(metrics["num_samples_per_batch"])) / rays
+            wanted = self.config.target_num_samples / per_ray
+            # half way to the wanted number: one odd batch must not swing the next
+            sampler.set_num_rays_per_batch(max(16, min(self.config.max_num_rays, int((rays + wanted) / 2))))
+        return outputs, losses, metrics

@@ -1,0 +1,54 @@
+"""Optimiser settings that depend on the layer kind, and a learning-rate schedule whose state is plain Python."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+@dataclass
+class LayerAdamConfig(AdamOptimizerConfig):
+    """Adam; where lr is not given, the rate tuned for the kind of layer is taken."""
+
+    _target: type[torch.optim.Optimizer] = torch.optim.Adam
+    lr: float = 0.0
+    """Learning rate. 0: the rate tuned for the kind of layer."""
+    eps: float = 1e-15
+    """Added to the denominator. Tiny, so that a network with vanishing gradients still moves."""
+    max_norm: float | None = 1.0
+    """Gradients are scaled down to this norm."""
+
+
+@dataclass
+class WarmupDecayConfig(SchedulerConfig):
+    """Linear warm-up, then exponential decay. (Stock schedules put numpy scalars into checkpoints, which torch 2.6 and
+    later refuse to load.)"""
+
+    _target: type = field(default_factory=lambda: WarmupDecay)
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+    final_factor: float = 0.03
+    """Learning rate at the end over that at the beginning."""
+    max_steps: int = 0
+    """Step at which the end is reached. 0: the length of the training."""
+
+
+class WarmupDecay(Scheduler):
+    """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** (step / max_steps)."""
+
+    config: WarmupDecayConfig
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
+        config = self.config
+
+        def multiplier(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+            progress = min(1.0, step / max(1, config.max_steps))
+            return warm * math.exp(progress * math.log(config.final_factor))
+
+        return LambdaLR(optimizer, lr_lambda=multiplier)

@@ -1,0 +1,188 @@
+"""The trainer of all our methods: checks before it starts, and runs that stop and resume without loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from eugen_fields.data.checks import check_scene
+from eugen_fields.errors import InputError
+from eugen_fields.training.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
+from eugen_fields.training.distributed import allow_processes_without_cuda
+from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
+
+
+@dataclass
+class FieldTrainerConfig(TrainerConfig):
+    """Training of one field on one scene."""
+
+    _target: type = field(default_factory=lambda: FieldTrainer)
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    """Tuned learning rate of each layer kind, used where the optimiser's own is 0."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept, so that a damaged one has another before it (0: all)."""
+
+    def save_config(self) -> None:
+        """Checks everything a person can get wrong, fills in what depends on other flags, then saves config.yml.
+
+        nerfstudio calls this in the parent process before it starts training.
+
+        Raises:
+            InputError: with one clear message.
+        """
+        self.prepare()
+        super().save_config()
+
+    def prepare(self) -> None:
+        """The checks and defaults of save_config, without writing config.yml.
+
+        Raises:
+            InputError: naming the flag or file, what was found and what would do.
+        """
+        self._check_device()
+        self._check_numbers()
+        self._fill_in_optimizers()
+        if self.load_dir is not None and not self.load_dir.is_dir():
+            raise InputError(f"--load-dir {self.load_dir} is not a folder; give a run's nerfstudio_models folder.")
+        data = self.data if self.data is not None else self.pipeline.datamanager.data
+        check_scene(self.pipeline.datamanager.dataparser, data, splits=("train", "val"))
+        self._check_output()
+        if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
+            check_port(self.viewer.websocket_host, self.viewer.websocket_port)
+
+    def _check_device(self) -> None:
+        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                "--machine.device-type cuda, but torch finds no CUDA device. Leave the flag out to train on the CPU."
+            )
+        if self.machine.device_type == "cuda" and self.machine.num_devices > torch.cuda.device_count():
+            raise InputError(
+                f"--machine.num-devices {self.machine.num_devices}, but there are {torch.cuda.device_count()} devices."
+            )
+        if self.machine.num_devices < 1:
+            raise InputError(f"--machine.num-devices is {self.machine.num_devices}; it must be at least 1.")
+        if self.machine.device_type != "cuda" and self.machine.num_devices > 1:
+            allow_processes_without_cuda()
+
+    def _check_numbers(self) -> None:
+        if self.max_num_iterations < 1:
+            raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
+        try:
+            self.pipeline.model.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))  # type: ignore[attr-defined]
+        except ValueError as error:
+            raise InputError(f"--pipeline.model.* flags: {error}.") from None
+
+    def _fill_in_optimizers(self) -> None:
+        layer = self.pipeline.model.layer  # type: ignore[attr-defined]
+        for group in self.optimizers.values():
+            optimizer, scheduler = group["optimizer"], group.get("scheduler")
+            if isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
+                optimizer.lr = self.learning_rates[layer]
+            if optimizer.lr <= 0:
+                raise InputError(f"the learning rate is {optimizer.lr}; it must be positive.")
+            if isinstance(scheduler, WarmupDecayConfig) and scheduler.max_steps == 0:
+                scheduler.max_steps = self.max_num_iterations
+
+    def _check_output(self) -> None:
+        folder = self.get_base_dir()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".write-test"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"cannot write to {folder}: {error.strerror or error}. Choose another place with --output-dir."
+            ) from None
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises InputError where a TCP port cannot be listened on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"the viewer cannot listen on {host}:{port} ({error}). Choose another port with "
+                "--viewer.websocket-port, or leave the flag out to get a free one."
+            ) from None
+
+
+class FieldTrainer(Trainer):
+    """nerfstudio's trainer with checkpoints that survive a kill and a resume that ends where the training would have."""
+
+    config: FieldTrainerConfig
+
+    def setup_optimizers(self) -> Optimizers:
+        self.config._fill_in_optimizers()
+        return super().setup_optimizers()
+
+    def train(self) -> None:
+        """Trains up to max_num_iterations steps in all, those before a resume included."""
+        total = self.config.max_num_iterations
+        remaining = total - self._start_step
+        if remaining <= 0:
+            raise InputError(
+                f"the checkpoint already has {self._start_step} steps; --max-num-iterations {total} asks for no more. "
+                "Give a larger number to go on."
+            )
+        self.config.max_num_iterations = remaining  # nerfstudio counts this from the resumed step
+        try:
+            super().train()
+        except KeyboardInterrupt:
+            self.save_checkpoint(self.step)
+            CONSOLE.print(
+                f"Stopped after step {self.step}. Resume with the same command and --load-dir {self.checkpoint_dir}"
+            )
+            raise SystemExit(130) from None
+        finally:
+            self.config.max_num_iterations = total
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Writes the checkpoint after `step`, atomically, and drops the oldest ones."""
+        if checkpoint_path(self.checkpoint_dir, step).exists():
+            return
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: value.state_dict() for name, value in self.optimizers.optimizers.items()},
+            "schedulers": {name: value.state_dict() for name, value in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        write_checkpoint(state, self.checkpoint_dir, step, self.config.keep_checkpoints or None)
+
+    def _load_checkpoint(self) -> None:
+        """Resumes from the newest readable checkpoint of load_dir, or from the named one."""
+        config = self.config
+        if config.load_checkpoint is not None:
+            path = Path(config.load_checkpoint)
+            state = read_checkpoint(path)
+        elif config.load_dir is not None and config.load_step is not None:
+            path = checkpoint_path(config.load_dir, config.load_step)
+            state = read_checkpoint(path)
+        elif config.load_dir is not None:
+            state, path = read_newest_checkpoint(config.load_dir)
+        else:
+            return
+        self._start_step = state["step"] + 1
+        try:
+            self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        except RuntimeError as error:
+            first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
+            raise InputError(f"checkpoint {path} is of another network than these flags build: {first_lines}") from None
+        self.optimizers.load_optimizers(state["optimizers"])
+        if config.load_scheduler:
+            self.optimizers.load_schedulers(state["schedulers"])
+        self.grad_scaler.load_state_dict(state["scalers"])
+        CONSOLE.print(f"Resuming after step {state['step']} from {path}")
