@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from nerfstudio.field_components.activations import trunc_exp
 from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
@@ -27,8 +27,8 @@ class NeRFField(nn.Module):
         color_width: width of the colour head.
         position_frequencies, direction_frequencies: octaves of the encodings.
         skip_connections: trunk layers that see the encoded position again.
-        density_bias: added before the softplus that gives the density; sets the density of the untrained field.
-        density_scale: density per scene unit = density_scale * softplus(network + density_bias).
+        initial_optical_depth: of the untrained field along the longest side of the box. Small: a nearly transparent
+            start lets opacity grow where images ask for it, while a foggy start is driven to empty space.
         layer, replace, layer_options: as in eugen_fields.layers.MLP, for the trunk.
     """
 
@@ -45,8 +45,7 @@ class NeRFField(nn.Module):
         position_frequencies: int = 10,
         direction_frequencies: int = 4,
         skip_connections: Sequence[int] = (4,),
-        density_bias: float = -1.0,
-        density_scale: float = 10.0,
+        initial_optical_depth: float = 0.3,
         layer: str = "eugen",
         replace: Sequence[int] | None = None,
         **layer_options: Any,
@@ -54,8 +53,7 @@ class NeRFField(nn.Module):
         super().__init__()
         self.register_buffer("aabb", aabb.clone().float())
         self.feature_dim = feature_dim
-        self.density_bias = density_bias
-        self.density_scale = density_scale
+        self.initial_density = initial_optical_depth / float((aabb[1] - aabb[0]).max())
         self.position_encoding = FrequencyEncoding(3, position_frequencies)
         self.direction_encoding = FrequencyEncoding(3, direction_frequencies)
         self.trunk = MLP(
@@ -77,7 +75,7 @@ class NeRFField(nn.Module):
         center = (self.aabb[0] + self.aabb[1]) / 2
         unit = (positions - center) / ((self.aabb[1] - self.aabb[0]) / 2)
         raw, features = self.trunk(self.position_encoding(unit)).split([1, self.feature_dim], dim=-1)
-        return self.density_scale * F.softplus(raw[..., 0].float() + self.density_bias), features
+        return self.initial_density * trunc_exp(raw[..., 0].float()), features
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim) and unit directions (N, 3)."""

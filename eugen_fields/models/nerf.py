@@ -80,6 +80,8 @@ class NeRFModelConfig(ModelConfig):
     """Cells of the occupancy grid along each axis."""
     grid_update_interval: int = 16
     """Steps between updates of the occupancy grid."""
+    grid_warmup_steps: int = 256
+    """Steps before anything is taken to be empty."""
     grid_update_cells: int = 1 << 19
     """Cells visited in one update."""
     grid_min_opacity: float = 0.01
@@ -152,10 +154,12 @@ class NeRFModel(Model):
     @torch.no_grad()
     def update_grid(self, step: int) -> None:
         """Refreshes the occupancy grid; the same on every process of a distributed run."""
-        if step == 0:
+        if step < self.config.grid_warmup_steps:
             return
+        first = step < self.config.grid_warmup_steps + self.config.grid_update_interval
+        max_cells = self.grid.density.numel() if first else self.config.grid_update_cells
         generator = torch.Generator(self.device).manual_seed(step)
-        was_empty = self.grid.update(self._density, self.config.grid_update_cells, generator)
+        was_empty = self.grid.update(self._density, max_cells, generator)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for buffer in (self.grid.density, self.grid.bounds):
                 torch.distributed.broadcast(buffer, src=0)

@@ -17,7 +17,8 @@ class OccupancyGrid(nn.Module):
         aabb: lower and upper corner of the box, shape (2, 3), scene units.
         resolution: cells along each axis, at least 2.
         step_size: length of a sample, scene units.
-        min_opacity: a cell is occupied while 1 - exp(-density * step_size) is above this.
+        min_opacity: a cell is occupied while 1 - exp(-density * step_size) is above this (or its density above the
+            mean over the grid, if that is lower: an almost transparent scene keeps its densest places).
         decay: factor on the remembered density at each visit of a cell.
 
     Raises:
@@ -114,7 +115,8 @@ class OccupancyGrid(nn.Module):
         found = density_fn(self.aabb[0] + (places + jitter) * self.cell_size()).float()
         found = torch.nan_to_num(found, nan=0.0, posinf=1e10)
         self.density[cells] = torch.maximum(self.density[cells] * self.decay, found)
-        self.occupied.copy_(self.density > self.min_density)
+        threshold = min(self.min_density, float(self.density.mean()))
+        self.occupied.copy_(self.density > threshold)
         was_empty = not bool(self.occupied.any())
         if was_empty:
             self.occupied.fill_(True)

@@ -20,6 +20,9 @@ class LayerAdamConfig(AdamOptimizerConfig):
     """Learning rate. 0: the rate tuned for the kind of layer."""
     eps: float = 1e-15
     """Added to the denominator. Tiny, so that a network with vanishing gradients still moves."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay of the running mean and of the running square of the gradient. The short memory of the square (100 steps)
+    lets a network leave a plateau that follows large gradients."""
     max_norm: float | None = 1.0
     """Gradients are scaled down to this norm."""
 
