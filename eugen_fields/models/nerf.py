@@ -138,6 +138,7 @@ class NeRFModel(Model):
         )
         self.start_camera = StartAtTrainingPose()
         self._render_field: NeRFField | None = None
+        self.last_batch_psnr = float("nan")
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
@@ -292,6 +293,7 @@ class NeRFModel(Model):
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
         metrics = {"psnr": psnr(outputs["rgb"].detach(), truth)}
+        self.last_batch_psnr = float(metrics["psnr"])
         if "num_samples" in outputs:
             metrics["num_samples_per_batch"] = outputs["num_samples"]
             metrics["occupied_cells"] = self.grid.occupied.float().mean()

@@ -1,0 +1,135 @@
+"""Trains a method on a scene and scores it: shared by the demo, the benchmark and the checks against collapse."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from tqdm import tqdm
+
+from eugen_fields import methods
+from eugen_fields.errors import InputError
+from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
+
+METHODS: dict[str, FieldTrainerConfig] = {
+    specification.config.method_name: specification.config  # type: ignore[dict-item]
+    for specification in (methods.eugen_nerf_tiny, methods.eugen_nerf, methods.prp_nerf)
+}
+
+
+def make_config(
+    method: str,
+    scene: Path,
+    output: Path,
+    *,
+    layer: str | None = None,
+    steps: int | None = None,
+    seed: int = 42,
+    viewer: bool = False,
+    model_options: dict[str, Any] | None = None,
+) -> FieldTrainerConfig:
+    """The configuration of one training run that writes below `output`.
+
+    Args:
+        method: a key of METHODS.
+        scene: folder in the Blender-synthetic layout, or with a transforms.json.
+        output: the run goes to output/<scene>/<method>/<layer>-seed<seed>.
+        layer, steps: None keeps the method's own.
+        seed: of every random number in the run.
+        viewer: serve nerfstudio's viewer while training.
+        model_options: further fields of the method's model config.
+
+    Raises:
+        InputError: unknown method or option.
+    """
+    if method not in METHODS:
+        raise InputError(f"there is no method {method!r}; there are {', '.join(METHODS)}.")
+    config = copy.deepcopy(METHODS[method])
+    options = dict(model_options or {})
+    if layer is not None:
+        options["layer"] = layer
+    for name, value in options.items():
+        if not hasattr(config.pipeline.model, name):
+            raise InputError(f"{method} has no model option {name!r}.")
+        setattr(config.pipeline.model, name, value)
+    config.data = config.pipeline.datamanager.data = Path(scene)
+    if (Path(scene) / "transforms.json").exists():
+        config.pipeline.datamanager.dataparser = NerfstudioDataParserConfig()
+    config.output_dir = Path(output)
+    config.timestamp = f"{config.pipeline.model.layer}-seed{seed}"  # type: ignore[attr-defined]
+    config.machine.seed = seed
+    config.vis = "viewer+tensorboard" if viewer else "tensorboard"
+    config.viewer.quit_on_train_completion = True
+    config.logging.local_writer.enable = False
+    if steps is not None:
+        config.max_num_iterations = steps
+    return config
+
+
+def train_run(config: FieldTrainerConfig, *, progress: bool = True) -> tuple[FieldTrainer, float]:
+    """Checks the input, trains, and returns the trainer and the seconds that training itself took.
+
+    Evaluation views are those of the test split. The progress line shows a running PSNR of the training batches.
+    """
+    config.save_config()
+    random.seed(config.machine.seed)
+    np.random.seed(config.machine.seed)
+    torch.manual_seed(config.machine.seed)
+    trainer: FieldTrainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup(test_mode="test")
+    bar = tqdm(total=config.max_num_iterations, desc="Training", unit="step", disable=not progress)
+    running = _RunningPSNR(trainer, bar)
+    trainer.callbacks.append(
+        TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], running, update_every_num_iters=1)
+    )
+    start = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - start
+    bar.close()
+    return trainer, seconds
+
+
+class _RunningPSNR:
+    """A callback that moves the bar and shows the PSNR of about the last hundred batches."""
+
+    def __init__(self, trainer: FieldTrainer, bar: tqdm) -> None:
+        self.model = trainer.pipeline.model
+        self.bar = bar
+        self.mse: float | None = None
+
+    def __call__(self, step: int) -> None:
+        self.bar.update(1)
+        if step % 10 == 0:
+            mse = 10.0 ** (-self.model.last_batch_psnr / 10.0)
+            self.mse = mse if self.mse is None else 0.9 * self.mse + 0.1 * mse
+            self.bar.set_postfix_str(f"PSNR {-10.0 * np.log10(self.mse):.2f} dB")
+
+
+def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]:
+    """PSNR and SSIM of every test view and their means.
+
+    Returns:
+        psnr, ssim: means over the test views; views: the same for each.
+    """
+    pipeline = trainer.pipeline
+    pipeline.eval()
+    views = []
+    loader = pipeline.datamanager.fixed_indices_eval_dataloader
+    for camera, batch in tqdm(loader, desc="Rendering test views", unit="view", disable=not progress):
+        outputs = pipeline.model.get_outputs_for_camera(camera)
+        metrics, _ = pipeline.model.get_image_metrics_and_images(outputs, batch)
+        views.append({name: float(value) for name, value in metrics.items()})
+    means = {name: float(np.mean([view[name] for view in views])) for name in views[0]}
+    return means | {"views": views}
+
+
+def parameter_count(trainer: FieldTrainer) -> int:
+    """Trainable parameters of the field."""
+    return sum(parameter.numel() for parameter in trainer.pipeline.model.get_param_groups()["fields"])

@@ -1,0 +1,103 @@
+"""Trains a field on a scene, scores it on the test views, draws a picture and exports a mesh."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Demo:
+    """Trains a field on a scene, scores it on the test views, draws a picture and exports a mesh. Runs on CUDA where
+    there is a device, else on the CPU."""
+
+    scene: Path = PROJECT / "scenes" / "hotdog"
+    """Folder of the scene: Blender-synthetic layout, or one with a transforms.json."""
+    method: Literal["eugen-nerf-tiny", "eugen-nerf", "prp-nerf"] = "eugen-nerf-tiny"
+    """eugen-nerf-tiny is sized for a CPU; the others want a GPU."""
+    layer: Literal["dense", "eugen", "prp", "low-rank"] | None = None
+    """Kind of the hidden layers. Default: the method's own."""
+    steps: int | None = None
+    """Training steps. Default: the method's own."""
+    viewer: bool = True
+    """Serve the live viewer while training."""
+    output: Path = PROJECT / "outputs" / "demo"
+    """Where everything is written."""
+    seed: int = 42
+    """Of every random number in the run."""
+    mesh_resolution: int = 192
+    """Cells along the longest side of the scene box when the mesh is extracted."""
+
+    def main(self) -> None:
+        """Runs the demo."""
+        import torch
+        from eugen_fields.benchmark.picture import comparison_picture
+        from eugen_fields.benchmark.train import make_config, parameter_count, score_run, train_run
+        from eugen_fields.meshing.export import export_mesh
+        from eugen_fields.runs import open_run
+
+        torch.set_float32_matmul_precision("high")
+        config = make_config(
+            self.method,
+            self.scene,
+            self.output,
+            layer=self.layer,
+            steps=self.steps,
+            seed=self.seed,
+            viewer=self.viewer,
+        )
+        trainer, seconds = train_run(config)
+        scores = score_run(trainer)
+        picture = self.output / "comparison.png"
+        comparison_picture(trainer, picture)
+        run_folder = config.get_base_dir()
+        mesh = export_mesh(open_run(run_folder), self.output / "mesh.ply", resolution=self.mesh_resolution)
+        metrics = {
+            "scene": str(self.scene),
+            "method": self.method,
+            "layer": config.pipeline.model.layer,  # type: ignore[attr-defined]
+            "device": device_name(config.machine.device_type),
+            "steps": config.max_num_iterations,
+            "seed": self.seed,
+            "train_seconds": round(seconds, 2),
+            "psnr": scores["psnr"],
+            "ssim": scores["ssim"],
+            "parameters": parameter_count(trainer),
+            "mesh": str(mesh["path"]),
+            "picture": str(picture),
+            "run": str(run_folder),
+            "views": scores["views"],
+        }
+        path = self.output / "metrics.json"
+        beside = path.with_suffix(".json.part")
+        beside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+        print(
+            f"\n{len(scores['views'])} test views: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
+            f" after {config.max_num_iterations} steps in {seconds:.0f} s on {metrics['device']}"
+            f"\n  metrics  {path}\n  picture  {picture}\n  mesh     {mesh['path']}\n  run      {run_folder}"
+            f"\nLook around in it:  ns-viewer --load-config {run_folder / 'config.yml'}"
+        )
+
+
+def device_name(device_type: str) -> str:
+    """The name of the GPU, or "cpu" with its number of threads."""
+    import torch
+
+    if device_type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{device_type} ({torch.get_num_threads()} threads)"
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    tyro.cli(Demo).main()
