@@ -36,8 +36,22 @@ def get_activation(activation: str | Activation | None) -> Activation:
     return ACTIVATIONS[activation]
 
 
+class _SquaredNorm(torch.autograd.Function):
+    """|x|^2 over the last axis, shape (..., 1), in one pass over x forward and one backward; differentiable twice."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return x * (2.0 * grad)
+
+
 def safe_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
     """sqrt(|x|^2 + epsilon^2) over the last axis, shape (..., 1): the norm with finite first and second derivatives
     at 0. Half-precision input is squared in float32, where neither epsilon^2 nor the sum leaves the range."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return torch.sqrt(wide.square().sum(dim=-1, keepdim=True) + epsilon**2).to(x.dtype)
+    return torch.sqrt(_SquaredNorm.apply(wide) + epsilon**2).to(x.dtype)

@@ -134,7 +134,7 @@ class EUGenLinear(SeededMatrix):
         """Phi of the products, shape (..., order * num_features)."""
         projected = F.linear(x, self.projections[:, : self.in_features])
         if self.norm:
-            projected = projected + safe_norm(x) * self.projections[:, self.in_features]
+            projected = torch.addcmul(projected, safe_norm(x), self.projections[:, self.in_features])
         products = product_features(projected, self.num_features, self.order, self.share_projections)
         return self._activation(products)
 

@@ -116,6 +116,8 @@ class NeRFModelConfig(ModelConfig):
         for name in ("num_layers", "layer_width", "feature_dim", "color_width", "samples_per_diagonal"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a positive integer")
+        if self.grid_resolution < 2:
+            raise ValueError(f"grid_resolution is {self.grid_resolution}; it must be at least 2")
         return {name: getattr(self, name) for name in shape} | options
 
     def build_field(self, aabb: Tensor) -> NeRFField:

@@ -1,0 +1,5 @@
+"""Trained field to triangle mesh to file."""
+
+from eugen_fields.meshing.marching_cubes import extract_mesh
+
+__all__ = ["extract_mesh"]

@@ -1,0 +1,182 @@
+"""The eugen-export command: a trained run to a coloured triangle mesh in a file."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    import trimesh
+
+    from eugen_fields.runs import Run
+
+
+@dataclass
+class ExportOptions:
+    """Extracts the surface of a trained run as a watertight triangle mesh with vertex colours and normals."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run (it holds config.yml), or a folder above exactly one run. May still be training."""
+    output: Path | None = None
+    """File to write; its ending gives the format: .ply, .glb or .obj. None: mesh.ply in the run's folder."""
+    resolution: int = 256
+    """Lattice cells along the longest side of the scene box."""
+    level: float | None = None
+    """Density at the surface, per unit of the training frame. None: found by following rays through the field."""
+    min_component: float = 0.02
+    """Drops separate pieces with less than this share of the largest one's triangles. 0: keeps all. 1: only the largest."""
+    frame: Literal["world", "training"] = "world"
+    """Coordinates: those of the data set's own poses, or those the network was trained in."""
+    device: str | None = None
+    """Device of the network, such as cpu or cuda:0. None: CUDA if there is one, else the CPU."""
+    step: int | None = None
+    """Training step of the checkpoint. None: the newest."""
+
+
+def export_mesh(
+    run: Run | str | Path,
+    output: str | Path | None = None,
+    *,
+    resolution: int = 256,
+    level: float | None = None,
+    min_component: float = 0.02,
+    frame: Literal["world", "training"] = "world",
+    device: str | None = None,
+    step: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Extracts the surface of a run and writes it. The arguments are those of `eugen-export`.
+
+    Args:
+        run: a path, or a run that is already open (device and step are then not looked at).
+        progress: shows a progress bar on a terminal.
+
+    Returns:
+        path, step, vertices, faces, watertight, components, extent (edges of the bounding box, 3 numbers), level and
+        seconds.
+
+    Raises:
+        InputError: a bad option, no such run, no surface at the level, or the file cannot be written.
+    """
+    from eugen_fields.errors import InputError
+    from eugen_fields.meshing.files import check_output, write_mesh
+    from eugen_fields.runs import open_run
+
+    start = time.perf_counter()
+    if resolution < 2:
+        raise InputError(f"--resolution is {resolution}; it must be at least 2.")
+    if level is not None and not 0 < level < float("inf"):
+        raise InputError(f"--level is {level}; it must be a positive density.")
+    if not 0 <= min_component <= 1:
+        raise InputError(f"--min-component is {min_component}; it must lie between 0 and 1.")
+    if isinstance(run, (str, Path)):
+        run = open_run(run, device, step)
+    path = run.folder / "mesh.ply" if output is None else Path(output).expanduser()
+    check_output(path)
+    mesh, level = build_mesh(
+        run, resolution=resolution, level=level, min_component=min_component, frame=frame, progress=progress
+    )
+    write_mesh(mesh, path)
+    return {
+        "path": path,
+        "step": run.step,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "watertight": bool(mesh.is_watertight),
+        "components": int(mesh.body_count),
+        "extent": tuple(float(side) for side in mesh.extents),
+        "level": level,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def build_mesh(
+    run: Run,
+    *,
+    resolution: int = 256,
+    level: float | None = None,
+    min_component: float = 0.02,
+    frame: Literal["world", "training"] = "world",
+    progress: bool = True,
+) -> tuple[trimesh.Trimesh, float]:
+    """The coloured mesh of an open run, and the level it was cut at. Arguments as in `eugen-export`.
+
+    Raises:
+        InputError: there is no surface at the level.
+    """
+    import torch
+    import trimesh
+
+    from eugen_fields.errors import InputError
+    from eugen_fields.meshing.clean import keep_large_components
+    from eugen_fields.meshing.marching_cubes import extract_mesh
+    from eugen_fields.meshing.surface import (
+        density_span,
+        evaluate_density,
+        near_occupied,
+        surface_colors,
+        surface_level,
+    )
+
+    field, grid = run.field.folded(), run.grid
+    device = run.field.aabb.device
+    if level is None:
+        step_size = float((run.aabb[1] - run.aabb[0]).norm()) / run.model_config.samples_per_diagonal
+        level = surface_level(field, grid, step_size)
+        if level is None:
+            low, high = density_span(field, grid)
+            raise InputError(
+                f"{run.folder} at step {run.step} has no opaque surface; densities span {low:.3g}..{high:.3g}. "
+                "Train longer, or give a --level in between."
+            )
+    vertices, faces = extract_mesh(
+        lambda points: evaluate_density(field, points),
+        run.aabb,
+        resolution,
+        level,
+        occupied=near_occupied(grid) if level > grid.min_density else None,
+        device=device,
+        progress=progress,
+    )
+    if len(faces) == 0:
+        low, high = density_span(field, grid)
+        raise InputError(f"nothing at level {level:g}; densities span {low:.3g}..{high:.3g}. Give a --level in between.")
+    vertices, faces = keep_large_components(vertices, faces, min_component)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    normals = torch.from_numpy(mesh.vertex_normals.copy()).float().to(device)
+    colors = surface_colors(field, torch.from_numpy(vertices).float().to(device), normals)
+    mesh.visual.vertex_colors = (colors.clamp(0, 1) * 255).round().byte().cpu().numpy()  # type: ignore[union-attr]
+    if frame == "world":
+        mesh.apply_transform(run.world_from_scene.numpy())
+    return mesh, level
+
+
+def main() -> None:
+    """The `eugen-export` command."""
+    options = tyro.cli(ExportOptions, prog="eugen-export", description=ExportOptions.__doc__)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
+    try:
+        facts = export_mesh(**vars(options))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; no file was written.") from None
+    sides = " x ".join(f"{side:.4g}" for side in facts["extent"])
+    print(
+        f"step        {facts['step']}\n"
+        f"level       {facts['level']:.4g}\n"
+        f"vertices    {facts['vertices']}\n"
+        f"faces       {facts['faces']}\n"
+        f"watertight  {'yes' if facts['watertight'] else 'no'}\n"
+        f"components  {facts['components']}\n"
+        f"extent      {sides} ({options.frame} frame)\n"
+        f"time        {facts['seconds']:.1f} s\n"
+        f"file        {facts['path']}"
+    )
+
+
+if __name__ == "__main__":
+    main()

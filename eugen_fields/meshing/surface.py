@@ -1,0 +1,94 @@
+"""What turns a density field into a surface: the level it is cut at, the space worth looking at, vertex colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eugen_fields.fields import NeRFField
+from eugen_fields.sampling import OccupancyGrid, intersect_box, render_weights, sample_rays
+
+_POINTS_EVALUATED = 1 << 16
+_FEWEST_OPAQUE_RAYS = 16
+
+
+def evaluate_density(field: NeRFField, points: Tensor) -> Tensor:
+    """Densities (N,) at points (N, 3), without gradient, in chunks that bound the memory."""
+    with torch.no_grad():
+        chunks = [field.density(chunk)[0] for chunk in points.split(_POINTS_EVALUATED)]
+    return torch.cat(chunks) if chunks else points.new_zeros(0)
+
+
+def random_points(grid: OccupancyGrid, cells: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Points (count, 3) placed uniformly in the flat cells (C,) of a grid, C > 0, on the device of the grid."""
+    picks = cells.cpu()[torch.randint(len(cells), (count,), generator=generator)]
+    rows = picks // grid.resolution
+    places = torch.stack([rows // grid.resolution, rows % grid.resolution, picks % grid.resolution], dim=-1)
+    places = places + torch.rand(count, 3, generator=generator)
+    return grid.aabb[0] + places.to(grid.aabb) * grid.cell_size()
+
+
+def surface_level(
+    field: NeRFField, grid: OccupancyGrid, step_size: float, *, num_rays: int = 4096, quantile: float = 0.1
+) -> float | None:
+    """The density at which the surface lies that a camera sees, found by following rays.
+
+    Rays run from random places in free space to random occupied places, and each that turns opaque does so at some
+    depth: the first sample where half of its light is gone, which is where a depth image sees the surface. The level is
+    a low quantile of the density at these samples: surfaces that training left soft are then kept as well as sharp
+    ones, and since the density rises steeply at sharp ones, a level below theirs hardly moves them. Unlike an opacity
+    of one voxel this depends on the field alone, not on the resolution of the mesh.
+
+    Args:
+        step_size: length of a sample, scene units.
+        quantile: share of the visible surface that may be less dense than the level.
+
+    Returns:
+        the level, per scene unit; None where hardly any ray turns opaque.
+    """
+    generator = torch.Generator().manual_seed(0)
+    occupied, empty = grid.occupied.nonzero()[:, 0], (~grid.occupied).nonzero()[:, 0]
+    if len(occupied) == 0:
+        return None
+    targets = random_points(grid, occupied, num_rays, generator)
+    origins = random_points(grid, empty if len(empty) else occupied, num_rays, generator)
+    directions = F.normalize(targets - origins, dim=-1)
+    near, far = intersect_box(origins, directions, grid.bounds)
+    samples = sample_rays(origins, directions, near, far, step_size, grid, stratified=False)
+    density = evaluate_density(field, origins[samples.ray_indices] + samples.distances[:, None] * directions[samples.ray_indices])
+    weights = render_weights(density, samples).double()
+    until = torch.cumsum(weights, 0)
+    before_ray = torch.cat([until.new_zeros(1), until])[torch.cumsum(samples.counts, 0) - samples.counts]
+    opacity = until - before_ray[samples.ray_indices]
+    crossing = (opacity >= 0.5) & (opacity - weights < 0.5)
+    if int(crossing.sum()) < _FEWEST_OPAQUE_RAYS:
+        return None
+    return float(torch.quantile(density[crossing], quantile))
+
+
+def density_span(field: NeRFField, grid: OccupancyGrid, num_points: int = 1 << 16) -> tuple[float, float]:
+    """Lowest and highest density met at random places in occupied cells, or anywhere where none is occupied."""
+    cells = grid.occupied.nonzero()[:, 0]
+    if len(cells) == 0:
+        cells = torch.arange(grid.resolution**3)
+    density = evaluate_density(field, random_points(grid, cells, num_points, torch.Generator().manual_seed(0)))
+    return float(density.min()), float(density.max())
+
+
+def near_occupied(grid: OccupancyGrid) -> Callable[[Tensor], Tensor]:
+    """A function from points (N, 3) to whether each lies in an occupied cell or next to one, bool (N,)."""
+    cube = grid.occupied.view(1, 1, grid.resolution, grid.resolution, grid.resolution).float()
+    dilated = F.max_pool3d(cube, kernel_size=3, stride=1, padding=1).view(-1) > 0
+    wider = OccupancyGrid(grid.aabb, grid.resolution, step_size=1.0).to(grid.aabb.device)
+    wider.occupied.copy_(dilated)
+    return wider.occupied_at
+
+
+def surface_colors(field: NeRFField, points: Tensor, normals: Tensor) -> Tensor:
+    """RGB in [0, 1], shape (N, 3), of surface points (N, 3) seen straight on, along minus their outward normals (N, 3)."""
+    with torch.no_grad():
+        pairs = zip(points.split(_POINTS_EVALUATED), normals.split(_POINTS_EVALUATED))
+        return torch.cat([field(chunk, -normal)[1] for chunk, normal in pairs])
