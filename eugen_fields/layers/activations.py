@@ -37,17 +37,29 @@ def get_activation(activation: str | Activation | None) -> Activation:
 
 
 class _SquaredNorm(torch.autograd.Function):
-    """|x|^2 over the last axis, shape (..., 1), in one pass over x forward and one backward; differentiable twice."""
+    """|x|^2 over the last axis, shape (..., 1), in one pass over x forward and one backward; differentiable twice, in
+    reverse and forward mode."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(x: Tensor) -> Tensor:  # type: ignore[override]
         return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor], output: Tensor) -> None:  # type: ignore[override]
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
         (x,) = ctx.saved_tensors
         return x * (2.0 * grad)
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return 2.0 * (x * tangent).sum(dim=-1, keepdim=True)
 
 
 def safe_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
