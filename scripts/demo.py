@@ -38,13 +38,11 @@ class Demo:
 
     def main(self) -> None:
         """Runs the demo."""
-        import torch
         from eugen_fields.benchmark.picture import comparison_picture
         from eugen_fields.benchmark.train import make_config, parameter_count, score_run, train_run
         from eugen_fields.meshing.export import export_mesh
         from eugen_fields.runs import open_run
 
-        torch.set_float32_matmul_precision("high")
         config = make_config(
             self.method,
             self.scene,

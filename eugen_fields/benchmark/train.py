@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from eugen_fields import methods
 from eugen_fields.errors import InputError
+from eugen_fields.models.metrics import psnr
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
 METHODS: dict[str, FieldTrainerConfig] = {
@@ -116,16 +117,19 @@ def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]
     """PSNR and SSIM of every test view and their means.
 
     Returns:
-        psnr, ssim: means over the test views; views: the same for each.
+        psnr, ssim: means over the test views; views: the same for each; empty_psnr: mean PSNR that a render of the
+        background alone would have, the mark of a collapsed run.
     """
-    pipeline = trainer.pipeline
-    pipeline.eval()
+    trainer.pipeline.eval()
+    model = trainer.pipeline.model
     views = []
-    loader = pipeline.datamanager.fixed_indices_eval_dataloader
+    loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
     for camera, batch in tqdm(loader, desc="Rendering test views", unit="view", disable=not progress):
-        outputs = pipeline.model.get_outputs_for_camera(camera)
-        metrics, _ = pipeline.model.get_image_metrics_and_images(outputs, batch)
-        views.append({name: float(value) for name, value in metrics.items()})
+        metrics, _ = model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
+        background = model.eval_background()
+        truth = model.blend(batch["image"].to(background.device), background)
+        empty = psnr(background.expand_as(truth), truth)
+        views.append({name: float(value) for name, value in metrics.items()} | {"empty_psnr": float(empty)})
     means = {name: float(np.mean([view[name] for view in views])) for name in views[0]}
     return means | {"views": views}
 
@@ -133,3 +137,10 @@ def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]
 def parameter_count(trainer: FieldTrainer) -> int:
     """Trainable parameters of the field."""
     return sum(parameter.numel() for parameter in trainer.pipeline.model.get_param_groups()["fields"])
+
+
+def layer_bytes(trainer: FieldTrainer) -> int:
+    """Bytes that the replaced layers take in a checkpoint (fixed random matrices are not stored)."""
+    trunk = trainer.pipeline.model.field.trunk
+    states = (trunk.layers[index].state_dict() for index in trunk.replace)
+    return sum(value.numel() * value.element_size() for state in states for value in state.values())

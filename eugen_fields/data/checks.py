@@ -148,7 +148,9 @@ def check_scene(
         if not data.is_dir():
             raise InputError(f"the scene {data} is a file; a Blender scene is a folder.")
         _check_blender(data, splits)
-        first_images = [data / (read_transforms(data / f"transforms_{s}.json")["frames"][0]["file_path"]) for s in splits]
+        first_images = [
+            data / (read_transforms(data / f"transforms_{s}.json")["frames"][0]["file_path"]) for s in splits
+        ]
         for path in first_images:  # the parser itself opens the first image of each split
             if images and not path.with_name(path.name + ".png").exists():
                 raise InputError(f"image {path}.png does not exist, but a transforms file names it.")

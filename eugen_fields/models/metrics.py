@@ -4,11 +4,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-from nerfstudio.utils.rich_utils import CONSOLE
 
 _ALEXNET_WEIGHTS = "alexnet-owt-7be5be79.pth"
 

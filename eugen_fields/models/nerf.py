@@ -7,6 +7,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.model_components import renderers
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils import colormaps
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import NeRFField
@@ -14,12 +20,6 @@ from eugen_fields.layers import layer_options
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
-from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from nerfstudio.model_components import renderers
-from nerfstudio.models.base_model import Model, ModelConfig
-from nerfstudio.utils import colormaps
-from nerfstudio.utils.rich_utils import CONSOLE
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
@@ -145,7 +145,9 @@ class NeRFModel(Model):
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
 
-    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
         return [
             TrainingCallback(
                 where_to_run=[TrainingCallbackLocation.AFTER_TRAIN_ITERATION],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +117,7 @@ def check_port(host: str, port: int) -> None:
 
 
 class FieldTrainer(Trainer):
-    """nerfstudio's trainer with checkpoints that survive a kill and a resume that ends where the training would have."""
+    """nerfstudio's trainer whose checkpoints survive a kill and whose resume ends where the training would have."""
 
     config: FieldTrainerConfig
 

@@ -1,0 +1,53 @@
+"""ns-train with a trainer that records what the distributed test compares. Usage: distributed_probe.py DIR FLAGS..."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import tyro
+from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
+from nerfstudio.scripts import train
+
+from eugen_fields.training.trainer import FieldTrainer
+
+
+class ProbedTrainer(FieldTrainer):
+    """Writes rank<N>.pt at the end: weights, grid, and one batch's gradients, this process's own and averaged."""
+
+    def train(self) -> None:
+        super().train()
+        model = self.pipeline.model
+        self.pipeline.train()
+        rays, batch = self.pipeline.datamanager.next_train(0)
+
+        def gradients(network) -> dict[str, torch.Tensor]:
+            torch.manual_seed(7 + self.local_rank)  # the same jitter and background in both passes
+            model.zero_grad(set_to_none=False)
+            outputs = network(rays)
+            model.get_loss_dict(outputs, batch)["rgb_loss"].backward()
+            return {name: p.grad.clone() for name, p in model.field.named_parameters()}
+
+        own = gradients(model)
+        averaged = gradients(self.pipeline._model)
+        folder = Path(self.config.project_name)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(
+            {
+                "weights": dict(model.field.state_dict()),
+                "occupied": model.grid.occupied,
+                "density": model.grid.density,
+                "origins": rays.origins,
+                "own": own,
+                "averaged": averaged,
+            },
+            folder / f"rank{self.local_rank}.pt",
+        )
+
+
+if __name__ == "__main__":
+    config = tyro.cli(AnnotatedBaseConfigUnion, args=sys.argv[2:])
+    config._target = ProbedTrainer
+    config.project_name = sys.argv[1]
+    train.main(config)

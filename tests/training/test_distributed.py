@@ -1,0 +1,48 @@
+"""nerfstudio's own multi-process launch on two CPU processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from conftest import PROJECT, TRAIN_FLAGS, command
+
+_PROBE = PROJECT / "tests" / "training" / "distributed_probe.py"
+
+
+def test_two_processes_average_gradients_and_agree_on_the_grid(sphere_scene: Path, tmp_path: Path) -> None:
+    """Each process writes, after training, its weights, grid, and the gradients before and after averaging."""
+    import subprocess
+
+    result = subprocess.run(
+        [
+            sys.executable, str(_PROBE), str(tmp_path / "probe"), "eugen-nerf-tiny", "--data", str(sphere_scene),
+            "--output-dir", str(tmp_path), "--timestamp", "run", "--machine.num-devices", "2",
+            "--max-num-iterations", "24", "--pipeline.target-num-samples", "4096",
+            "--pipeline.model.grid-resolution", "16", "--pipeline.model.grid-warmup-steps", "4",
+            "--pipeline.model.grid-update-interval", "4", *TRAIN_FLAGS,
+        ],
+        capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    first, second = (torch.load(tmp_path / "probe" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert set(first["weights"]) == set(second["weights"])
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]), f"{name} differs between the processes"
+    assert torch.equal(first["occupied"], second["occupied"])
+    assert torch.equal(first["density"], second["density"])
+    assert not torch.equal(first["origins"], second["origins"]), "the processes must draw different rays"
+    for name, gradient in first["averaged"].items():
+        mean = (first["own"][name] + second["own"][name]) / 2
+        torch.testing.assert_close(gradient, mean, rtol=1e-4, atol=1e-6)
+        assert torch.equal(gradient, second["averaged"][name])
+
+
+def test_more_gpus_than_there_are_is_one_message(sphere_scene: Path, tmp_path: Path) -> None:
+    result = command(
+        "ns-train", "eugen-nerf-tiny", "--data", sphere_scene, "--output-dir", tmp_path / "out",
+        "--machine.num-devices", 0, *TRAIN_FLAGS,
+    )  # fmt: skip
+    assert result.returncode != 0 and "--machine.num-devices is 0" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
