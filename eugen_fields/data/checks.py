@@ -95,6 +95,18 @@ def _check_nerfstudio(data: Path) -> None:
     read_transforms(path)
 
 
+def _check_opens(path: Path) -> tuple[int, int]:
+    """The size (width, height) of an image that decodes to its end."""
+    if not path.exists():
+        raise InputError(f"image {path} does not exist, but a transforms file names it.")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+
+
 def check_images(outputs: DataparserOutputs) -> None:
     """Every image is there, decodes to its end, and has the size that its camera says.
 
@@ -106,14 +118,7 @@ def check_images(outputs: DataparserOutputs) -> None:
 
     def check(item: tuple[Path, int, int]) -> None:
         path, width, height = item
-        if not Path(path).exists():
-            raise InputError(f"image {path} does not exist, but a transforms file names it.")
-        try:
-            with Image.open(path) as image:
-                image.load()
-                size = image.size
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+        size = _check_opens(Path(path))
         if size != (width, height):
             raise InputError(
                 f"image {path} has {size[0]}x{size[1]} pixels, its camera says {width}x{height}. "
@@ -148,12 +153,9 @@ def check_scene(
         if not data.is_dir():
             raise InputError(f"the scene {data} is a file; a Blender scene is a folder.")
         _check_blender(data, splits)
-        first_images = [
-            data / (read_transforms(data / f"transforms_{s}.json")["frames"][0]["file_path"]) for s in splits
-        ]
-        for path in first_images:  # the parser itself opens the first image of each split
-            if images and not path.with_name(path.name + ".png").exists():
-                raise InputError(f"image {path}.png does not exist, but a transforms file names it.")
+        for split in splits if images else ():  # the parser itself opens the first image of each split
+            first = read_transforms(data / f"transforms_{split}.json")["frames"][0]["file_path"]
+            _check_opens(data / (first + ".png"))
     if isinstance(parser, NerfstudioDataParserConfig):
         _check_nerfstudio(data)
     original = parser.data  # type: ignore[attr-defined]

@@ -15,9 +15,9 @@ from eugen_fields.layers import MLP, fold
 class NeRFField(nn.Module):
     """Density from a position, colour from a position and a viewing direction.
 
-    Source: "NeRF" (Mildenhall et al., 2020), fig. 7: an MLP trunk with one skip connection, density and a feature vector
-    from its end, and a one-layer colour head. Positions are scaled so that the scene box is [-1, 1]^3 before they are
-    encoded.
+    Source: "NeRF" (Mildenhall et al., 2020), fig. 7: an MLP trunk with one skip connection, density and a feature
+    vector from its end, and a one-layer colour head. Positions are scaled so that the scene box is [-1, 1]^3 before
+    they are encoded.
 
     Args:
         aabb: the scene box, shape (2, 3).

@@ -46,9 +46,9 @@ def _second_moments(activation: Activation, order: int) -> list[float]:
 
 
 class EUGenLinear(SeededMatrix):
-    r"""y = W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b with x+ = [x; |x|] (implicit weight side, the paper's EUGen+).
+    r"""y = W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b with x+ = [x; |x|] (the paper's EUGen+).
 
-    Shapes: x (..., in_features) to y (..., out_features). The weight side g(W) of the paper is learned directly as
+    Shapes: x (..., in_features) to y (..., out_features). The weight side g(W) of the paper is implicit: learned as
     `weight`, shape (out_features, order * num_features). Order 0 of the paper, a constant feature, is `bias`. The
     non-linearity is inside (Phi, or products for order >= 2), so no activation follows the layer.
 

@@ -269,7 +269,7 @@ class NeRFModel(Model):
         return outputs
 
     def _normals(self, points: Tensor, visible: Tensor) -> Tensor:
-        """Normals (R, 3) mapped to [0, 1]: minus the direction of the density gradient; 0.5 where nothing is visible."""
+        """Normals (R, 3) mapped to [0, 1], against the density gradient; 0.5 where nothing is visible."""
         normals = torch.zeros_like(points)
         for chunk in visible.nonzero()[:, 0].split(self.config.eval_num_samples_per_chunk):
             with torch.enable_grad():

@@ -90,7 +90,8 @@ def sample_rays(
 
 
 def render_weights(density: Tensor, samples: PackedSamples) -> Tensor:
-    """Weight of each sample in its ray's colour, w_i = T_i (1 - exp(-sigma_i delta)), T_i = exp(-sum_{j<i} sigma_j delta).
+    """Weight of each sample in its ray's colour: w_i = T_i (1 - exp(-sigma_i delta)) with the transmittance
+    T_i = exp(-sum_{j<i} sigma_j delta).
 
     Source: "NeRF" (Mildenhall et al., 2020), eq. 3.
 
