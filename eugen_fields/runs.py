@@ -104,7 +104,9 @@ def find_run(path: Path) -> Path:
     if list_checkpoints(path):
         if (path.parent / "config.yml").is_file():
             return path.parent
-        raise InputError(f"{path} holds checkpoints, but there is no config.yml in {path.parent}: the run is incomplete.")
+        raise InputError(
+            f"{path} holds checkpoints, but there is no config.yml in {path.parent}: the run is incomplete."
+        )
     found = []
     for folder, subfolders, files in os.walk(path):
         if "config.yml" in files:
@@ -141,6 +143,11 @@ class Run:
     world_from_scene: Tensor
     """Maps points of the training frame to the world of the data set, shape (4, 4), float64, on the CPU."""
 
+    @property
+    def step_size(self) -> float:
+        """Length of a sample in training, scene units."""
+        return float((self.aabb[1] - self.aabb[0]).norm()) / self.model_config.samples_per_diagonal
+
 
 def open_run(path: str | Path, device: str | torch.device | None = None, step: int | None = None) -> Run:
     """Opens a run that this package has trained.
@@ -163,7 +170,9 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
     field_state, grid_state = _part(state, "_model.field."), _part(state, "_model.grid.")
     aabb = field_state.get("aabb")
     if not isinstance(aabb, Tensor) or aabb.shape != (2, 3) or not bool((aabb[0] < aabb[1]).all()):
-        raise InputError(f"checkpoint {checkpoint} holds no scene box; it is not of method {config.get('method_name')}.")
+        raise InputError(
+            f"checkpoint {checkpoint} holds no scene box; it is not of method {config.get('method_name')}."
+        )
     aabb = aabb.float()
     broken = [name for name, value in field_state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:

@@ -1,6 +1,5 @@
 """The NeRF network built from MLPs whose hidden layers are chosen by name."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,8 +87,6 @@ class NeRFField(nn.Module):
 
     def folded(self) -> "NeRFField":
         """The inference form: a copy with folded MLPs (same outputs to rounding, fewer multiplications)."""
-        folded = copy.copy(self)
-        folded._modules = dict(self._modules)
-        folded._modules["trunk"] = fold(self.trunk)
-        folded._modules["color_head"] = fold(self.color_head)
+        folded = fold(self)
+        assert isinstance(folded, NeRFField)
         return folded

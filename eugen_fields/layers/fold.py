@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers.activations import Activation, get_activation
+from eugen_fields.layers.activations import Activation, get_activation, safe_norm
 from eugen_fields.layers.eugen import EUGenLinear, product_features
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
@@ -60,10 +60,9 @@ class FoldedStage(nn.Module):
             z = z + F.linear(x, self.skip_weight)
         if self.norm_column is not None:
             h = f if self.norm_weight is None else F.linear(f, self.norm_weight, self.norm_bias)
-            square = h.square().sum(-1, keepdim=True)
             if self.skip_weight is not None:
-                square = square + x.square().sum(-1, keepdim=True)
-            z = z + torch.sqrt(square + 1e-12) * self.norm_column
+                h = torch.cat([x, h], dim=-1)
+            z = z + safe_norm(h) * self.norm_column
         if self._products is not None:
             z = product_features(z, *self._products)
         return self._activation(z)
@@ -214,7 +213,7 @@ def _fold_sequential(sequence: nn.Sequential) -> nn.Module:
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """The inference form of `module`: same outputs to rounding, fewer multiplications, no trainable parameters in it.
+    """The inference form of `module`: same outputs to rounding, fewer multiplications.
 
     MLPs, chains of layers in an nn.Sequential, and single layers are folded wherever they stand; anything else is
     copied. The original is left alone. Folding a folded module returns an equal copy.
@@ -222,7 +221,7 @@ def fold(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         if isinstance(module, MLP):
             return _fold_mlp(module)
-        if isinstance(module, nn.Sequential):
+        if type(module) is nn.Sequential:
             return _fold_sequential(module)
         if isinstance(module, PRPLinear):
             return _fold_sequential(nn.Sequential(module))

@@ -70,8 +70,9 @@ class MLP(nn.Module):
         **layer_options: Any,
     ) -> None:
         super().__init__()
-        for name, value in (("in_dim", in_dim), ("num_layers", num_layers), ("layer_width", layer_width)):
-            if value <= 0:
+        sizes = {"in_dim": in_dim, "num_layers": num_layers, "layer_width": layer_width, "out_dim": out_dim}
+        for name, value in sizes.items():
+            if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be a positive integer")
         _check_options(layer, layer_options)
         hidden = range(1, num_layers - 1 if out_dim is not None else num_layers)
@@ -80,6 +81,8 @@ class MLP(nn.Module):
             wrong = [i for i in indices if not 0 <= i < num_layers]
             if wrong:
                 raise ValueError(f"{name} names layer {wrong[0]}; the layers are numbered 0 to {num_layers - 1}")
+        if out_dim is None and out_activation is not None:
+            raise ValueError("out_activation needs an out_dim: without one the last layer is a hidden one")
         if 0 in skip_connections:
             raise ValueError("skip_connections names layer 0, which already gets the input")
 
@@ -90,7 +93,7 @@ class MLP(nn.Module):
         self.skip_connections = tuple(skip_connections)
         hidden_activation = get_activation(activation)
         last_activation = hidden_activation if out_dim is None else get_activation(out_activation)
-        gain = math.sqrt(2.0) if activation == "relu" else 1.0
+        gain = math.sqrt(2.0) if hidden_activation is get_activation("relu") else 1.0
 
         base_seed = resolve_seed(seed)
         layers, activations = [], []
@@ -98,9 +101,9 @@ class MLP(nn.Module):
             last = index == num_layers - 1
             width_in = in_dim if index == 0 else layer_width + (in_dim if index in self.skip_connections else 0)
             width_out = self.out_dim if last else layer_width
-            kind = layer if index in replace else "dense"
+            kind, options = (layer, layer_options) if index in replace else ("dense", {})
             layer_gain = 1.0 if last and out_dim is not None else gain
-            layers.append(_build(kind, width_in, width_out, layer_gain, base_seed + index, layer_options))
+            layers.append(_build(kind, width_in, width_out, layer_gain, base_seed + (index << 32), options))
             own = last_activation if last else hidden_activation
             activations.append(get_activation(None) if kind == "eugen" and not (last and out_activation) else own)
         self.layers = nn.ModuleList(layers)
@@ -124,7 +127,7 @@ def _check_options(layer: str, options: dict[str, Any]) -> None:
 
 def _build(kind: str, width_in: int, width_out: int, gain: float, seed: int, options: dict[str, Any]) -> nn.Module:
     if kind == "dense":
-        linear = nn.Linear(width_in, width_out, bias=options.get("bias", True))
+        linear = nn.Linear(width_in, width_out, **options)
         nn.init.normal_(linear.weight, std=gain / math.sqrt(width_in))
         if linear.bias is not None:
             nn.init.zeros_(linear.bias)
@@ -133,4 +136,4 @@ def _build(kind: str, width_in: int, width_out: int, gain: float, seed: int, opt
         return EUGenLinear(width_in, width_out, seed=seed, **options)
     if kind == "prp":
         return PRPLinear(width_in, width_out, seed=seed, gain=gain, **options)
-    return LowRankLinear(width_in, width_out, gain=gain, **options)
+    return LowRankLinear(width_in, width_out, seed=seed, gain=gain, **options)

@@ -22,11 +22,12 @@ class SeededMatrix(nn.Module):
     def _register_seeded(self, name: str, seed: int) -> None:
         self._seeded_name = name
         self.register_buffer("seed", torch.tensor(seed, dtype=torch.int64))
-        self.register_buffer(name, self._draw(seed).to(torch.get_default_dtype()), persistent=False)
+        matrix = self._draw(seed).float()  # first of all float32: the same matrix whatever the dtype of the layer
+        self.register_buffer(name, matrix.to(torch.get_default_dtype()), persistent=False)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         old = int(self.seed) if "seed" in self._buffers else None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if old is not None and int(self.seed) != old:
             matrix = getattr(self, self._seeded_name)
-            setattr(self, self._seeded_name, self._draw(int(self.seed)).to(matrix))
+            setattr(self, self._seeded_name, self._draw(int(self.seed)).float().to(matrix))

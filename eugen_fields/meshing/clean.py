@@ -5,9 +5,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 
-def keep_large_components(
-    vertices: np.ndarray, faces: np.ndarray, min_share: float
-) -> tuple[np.ndarray, np.ndarray]:
+def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
     """The connected pieces with at least `min_share` of the triangles of the largest one (with 1: that one alone).
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class ExportOptions:
     level: float | None = None
     """Density at the surface, per unit of the training frame. None: found by following rays through the field."""
     min_component: float = 0.02
-    """Drops separate pieces with less than this share of the largest one's triangles. 0: keeps all. 1: only the largest."""
+    """Drops separate pieces with less than this share of the largest one's triangles. 0: keeps all; 1: the largest."""
     frame: Literal["world", "training"] = "world"
     """Coordinates: those of the data set's own poses, or those the network was trained in."""
     device: str | None = None
@@ -126,8 +127,7 @@ def build_mesh(
     field, grid = run.field.folded(), run.grid
     device = run.field.aabb.device
     if level is None:
-        step_size = float((run.aabb[1] - run.aabb[0]).norm()) / run.model_config.samples_per_diagonal
-        level = surface_level(field, grid, step_size)
+        level = surface_level(field, grid, run.step_size)
         if level is None:
             low, high = density_span(field, grid)
             raise InputError(
@@ -135,22 +135,25 @@ def build_mesh(
                 "Train longer, or give a --level in between."
             )
     vertices, faces = extract_mesh(
-        lambda points: evaluate_density(field, points),
+        # densities span decades: their logarithm is what runs straight between lattice points
+        lambda points: torch.log1p(evaluate_density(field, points) / level),
         run.aabb,
         resolution,
-        level,
+        math.log(2.0),
         occupied=near_occupied(grid) if level > grid.min_density else None,
         device=device,
         progress=progress,
     )
     if len(faces) == 0:
         low, high = density_span(field, grid)
-        raise InputError(f"nothing at level {level:g}; densities span {low:.3g}..{high:.3g}. Give a --level in between.")
+        raise InputError(
+            f"nothing at level {level:g}; densities span {low:.3g}..{high:.3g}. Give a --level in between."
+        )
     vertices, faces = keep_large_components(vertices, faces, min_component)
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     normals = torch.from_numpy(mesh.vertex_normals.copy()).float().to(device)
-    colors = surface_colors(field, torch.from_numpy(vertices).float().to(device), normals)
-    mesh.visual.vertex_colors = (colors.clamp(0, 1) * 255).round().byte().cpu().numpy()  # type: ignore[union-attr]
+    colors = surface_colors(field, torch.from_numpy(vertices).float().to(device), normals, run.step_size)
+    mesh.visual.vertex_colors = (colors * 255).round().byte().cpu().numpy()  # type: ignore[union-attr]
     if frame == "world":
         mesh.apply_transform(run.world_from_scene.numpy())
     return mesh, level

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import trimesh
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.obj import export_obj
+from trimesh.exchange.ply import export_ply
 
 from eugen_fields.errors import InputError
 
@@ -53,7 +56,9 @@ def write_mesh(mesh: trimesh.Trimesh, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}. Choose another place with --output.") from None
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}. Choose another place with --output."
+        ) from None
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -63,12 +68,12 @@ def _unfinished(path: Path) -> Path:
 
 
 def _encode_ply(mesh: trimesh.Trimesh) -> bytes:
-    return trimesh.exchange.ply.export_ply(mesh, encoding="binary", vertex_normal=True)
+    return export_ply(mesh, encoding="binary", vertex_normal=True)
 
 
 def _encode_obj(mesh: trimesh.Trimesh) -> bytes:
     """Colours follow the coordinates of each vertex ("v x y z r g b"), so there is no material file beside it."""
-    return str(trimesh.exchange.obj.export_obj(mesh, include_normals=True, include_color=True)).encode()
+    return str(export_obj(mesh, include_normals=True, include_color=True)).encode()
 
 
 def _encode_glb(mesh: trimesh.Trimesh) -> bytes:
@@ -79,13 +84,15 @@ def _encode_glb(mesh: trimesh.Trimesh) -> bytes:
     linear.visual.vertex_colors = np.round(light * 255).astype(np.uint8)  # type: ignore[union-attr]
 
     def unlit(tree: dict[str, Any]) -> None:
-        tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0}, "extensions": {"KHR_materials_unlit": {}}}]
+        tree["materials"] = [
+            {"pbrMetallicRoughness": {"metallicFactor": 0.0}, "extensions": {"KHR_materials_unlit": {}}}
+        ]
         tree["extensionsUsed"] = [*tree.get("extensionsUsed", ()), "KHR_materials_unlit"]
         for part in tree["meshes"]:
             for primitive in part["primitives"]:
                 primitive["material"] = 0
 
-    return trimesh.exchange.gltf.export_glb(trimesh.Scene(linear), include_normals=True, tree_postprocessor=unlit)
+    return export_glb(trimesh.Scene(linear), include_normals=True, tree_postprocessor=unlit)
 
 
 _ENCODERS = {".ply": _encode_ply, ".glb": _encode_glb, ".obj": _encode_obj}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 _POINTS_HELD = 1 << 22
 """Lattice points held at once where no slab thickness is asked for."""
-_POINTS_EVALUATED = 1 << 17
+_POINTS_EVALUATED = 1 << 19
 """Lattice points handed to the density function at once."""
 _EDGE_MARGIN = 1e-3
 """Vertices keep this share of an edge away from its ends, so that no triangle loses its area."""
@@ -71,6 +71,7 @@ def extract_mesh(
         raise ValueError(f"block is {block}; it must be at least 1")
     lower = aabb[0].double().numpy(force=True)
     spacing = (aabb[1] - aabb[0]).double().numpy(force=True) / np.array(cells)
+    at_once = max(1, _POINTS_EVALUATED // ((cells[1] + 1) * (cells[2] + 1)))
     all_keys, all_points, all_faces = [], [], []
     num_points = 0
     with tqdm(
@@ -85,12 +86,13 @@ def extract_mesh(
         for start in range(-1, cells[0] + 1, block):
             stop = min(start + block, cells[0] + 1)
             values = np.full((stop - start + 1, cells[1] + 3, cells[2] + 3), -1.0, dtype=np.float32)
-            for plane in range(start, stop + 1):
-                if plane == start and last_plane is not None:
-                    values[0] = last_plane
-                elif 0 <= plane <= cells[0]:
-                    sampled = _sample_plane(density_fn, occupied, lower, spacing, cells, plane, device, bar)
-                    values[plane - start, 1:-1, 1:-1] = sampled - level
+            if last_plane is not None:
+                values[0] = last_plane
+            first = max(0, start if last_plane is None else start + 1)
+            for plane in range(first, min(stop, cells[0]) + 1, at_once):
+                planes = range(plane, min(plane + at_once, stop + 1, cells[0] + 1))
+                sampled = _sample_planes(density_fn, occupied, lower, spacing, cells, planes, device, bar)
+                values[plane - start : planes.stop - start, 1:-1, 1:-1] = sampled - level
             last_plane = values[-1].copy()
             keys, points, faces = _march(values, start)
             all_keys.append(keys)
@@ -103,19 +105,19 @@ def extract_mesh(
     return lower + points.clip(0, cells) * spacing, faces
 
 
-def _sample_plane(
+def _sample_planes(
     density_fn: Callable[[Tensor], Tensor],
     occupied: Callable[[Tensor], Tensor] | None,
     lower: np.ndarray,
     spacing: np.ndarray,
     cells: tuple[int, int, int],
-    plane: int,
+    planes: range,
     device: torch.device | str,
     bar: tqdm,
 ) -> np.ndarray:
-    """Densities (cells_y + 1, cells_z + 1) of one lattice plane; 0 where not occupied."""
+    """Densities (planes, cells_y + 1, cells_z + 1) of lattice planes across x; 0 where not occupied."""
     axes = [torch.from_numpy(lower[axis] + spacing[axis] * np.arange(cells[axis] + 1)) for axis in range(3)]
-    points = torch.stack(torch.meshgrid(axes[0][plane : plane + 1], axes[1], axes[2], indexing="ij"), dim=-1)
+    points = torch.stack(torch.meshgrid(axes[0][planes.start : planes.stop], axes[1], axes[2], indexing="ij"), dim=-1)
     points = points.view(-1, 3).float().to(device)
     density = torch.zeros(len(points))
     for indices in torch.arange(len(points), device=device).split(_POINTS_EVALUATED):
@@ -123,7 +125,7 @@ def _sample_plane(
         if len(kept) > 0:
             density[kept.cpu()] = density_fn(points[kept]).detach().float().cpu()
         bar.update(len(indices))
-    return torch.nan_to_num(density, nan=0.0).view(cells[1] + 1, cells[2] + 1).numpy()
+    return torch.nan_to_num(density, nan=0.0).view(len(planes), cells[1] + 1, cells[2] + 1).numpy()
 
 
 def _march(values: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -78,7 +78,8 @@ def render_mesh(
         places = origins[hit] + distance[:, None] * directions[hit]
         weights = trimesh.triangles.points_to_barycentric(corners, places).clip(0, 1)
         weights /= weights.sum(axis=1, keepdims=True)
-        color = np.einsum("ij,ijk->ik", weights, mesh.visual.vertex_colors[faces][..., :3].astype(np.float64))
+        corner_colors = mesh.visual.vertex_colors[faces][..., :3]  # type: ignore[union-attr]
+        color = np.einsum("ij,ijk->ik", weights, corner_colors.astype(np.float64))
     image = np.full((height * width, 3), 255, dtype=np.uint8)
     image[hit] = np.round(color).clip(0, 255).astype(np.uint8)
     return image.reshape(height, width, 3)

@@ -13,6 +13,9 @@ from eugen_fields.sampling import OccupancyGrid, intersect_box, render_weights, 
 
 _POINTS_EVALUATED = 1 << 16
 _FEWEST_OPAQUE_RAYS = 16
+_COLOR_SPACING = 0.5
+_COLOR_DEPTHS = torch.arange(-1.0, 3.5, _COLOR_SPACING).tolist()
+"""Depths below the surface at which its colour is composited, in steps of training."""
 
 
 def evaluate_density(field: NeRFField, points: Tensor) -> Tensor:
@@ -43,8 +46,9 @@ def surface_level(
     of one voxel this depends on the field alone, not on the resolution of the mesh.
 
     Args:
-        step_size: length of a sample, scene units.
-        quantile: share of the visible surface that may be less dense than the level.
+        step_size: length of a sample in training, scene units.
+        quantile: share of the visible surface that may be less dense than the level. Rays that graze the surface turn
+            opaque at low densities and are the ones that make its silhouette.
 
     Returns:
         the level, per scene unit; None where hardly any ray turns opaque.
@@ -58,7 +62,9 @@ def surface_level(
     directions = F.normalize(targets - origins, dim=-1)
     near, far = intersect_box(origins, directions, grid.bounds)
     samples = sample_rays(origins, directions, near, far, step_size, grid, stratified=False)
-    density = evaluate_density(field, origins[samples.ray_indices] + samples.distances[:, None] * directions[samples.ray_indices])
+    density = evaluate_density(
+        field, origins[samples.ray_indices] + samples.distances[:, None] * directions[samples.ray_indices]
+    )
     weights = render_weights(density, samples).double()
     until = torch.cumsum(weights, 0)
     before_ray = torch.cat([until.new_zeros(1), until])[torch.cumsum(samples.counts, 0) - samples.counts]
@@ -87,8 +93,29 @@ def near_occupied(grid: OccupancyGrid) -> Callable[[Tensor], Tensor]:
     return wider.occupied_at
 
 
-def surface_colors(field: NeRFField, points: Tensor, normals: Tensor) -> Tensor:
-    """RGB in [0, 1], shape (N, 3), of surface points (N, 3) seen straight on, along minus their outward normals (N, 3)."""
+def surface_colors(field: NeRFField, points: Tensor, normals: Tensor, step_size: float) -> Tensor:
+    """Colours of a surface as a camera right in front of it sees them.
+
+    A field's surface has a thickness: its colour is composited from just outside to some steps inside, along minus the
+    normal, and divided by the opacity met there. The colour at the point alone is noisier.
+
+    Args:
+        points, normals: on the surface, and its outward unit normals there, shape (N, 3).
+        step_size: length of a sample in training, scene units.
+
+    Returns:
+        RGB in [0, 1], shape (N, 3).
+    """
+    colors = []
     with torch.no_grad():
-        pairs = zip(points.split(_POINTS_EVALUATED), normals.split(_POINTS_EVALUATED))
-        return torch.cat([field(chunk, -normal)[1] for chunk, normal in pairs])
+        for chunk, normal in zip(points.split(_POINTS_EVALUATED), normals.split(_POINTS_EVALUATED)):
+            color, light = torch.zeros_like(chunk), torch.ones_like(chunk[:, :1])
+            for depth in _COLOR_DEPTHS:
+                density, seen = field(chunk - depth * step_size * normal, -normal)
+                left = light * torch.exp(-density[:, None] * _COLOR_SPACING * step_size)
+                color += (light - left) * seen
+                light = left
+            opacity = 1.0 - light
+            # where nothing at all was met, the colour at the last depth stands
+            colors.append(torch.where(opacity > 1e-6, color / opacity.clamp(min=1e-6), seen))
+    return torch.cat(colors).clamp(0.0, 1.0) if colors else torch.zeros_like(points)

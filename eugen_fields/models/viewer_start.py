@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nerfstudio.viewer.viewer_elements import ViewerControl
@@ -13,11 +13,22 @@ if TYPE_CHECKING:
 
 
 class StartAtTrainingPose(ViewerControl):
-    """As an attribute of a model it is found and set up by nerfstudio's viewer, in ns-train and in ns-viewer."""
+    """As an attribute of a model it is found and set up by nerfstudio's viewer, in ns-train and in ns-viewer.
+
+    The frustum of that camera is hidden: its photo would stand right in front of the client and hide the render.
+    """
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
         viewer.viser_server.on_client_connect(self._place)
+        add_frusta = viewer.init_scene
+
+        def init_scene(*args: Any, **kwargs: Any) -> None:
+            add_frusta(*args, **kwargs)
+            if 0 in viewer.camera_handles:
+                viewer.camera_handles[0].visible = False
+
+        viewer.init_scene = init_scene
 
     def _place(self, client: viser.ClientHandle) -> None:
         import viser.transforms as vtf

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from eugen_fields.sampling.occupancy import OccupancyGrid
@@ -101,9 +102,9 @@ def render_weights(density: Tensor, samples: PackedSamples) -> Tensor:
     Returns:
         weights, shape (N,), float32 or wider.
     """
-    if len(samples) == 0:
-        return density
     depth = density.to(torch.promote_types(density.dtype, torch.float32)) * samples.step_size
+    if len(samples) == 0:
+        return depth
     counts = samples.counts[samples.counts > 0]
     starts = torch.cumsum(counts, 0) - counts
     rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
@@ -111,7 +112,8 @@ def render_weights(density: Tensor, samples: PackedSamples) -> Tensor:
     longest = int(counts.max())
     slots = rows * longest + columns
     padded = depth.new_zeros(len(counts) * longest).scatter(0, slots, depth).view(len(counts), longest)
-    before = (torch.cumsum(padded, dim=1) - padded).view(-1).gather(0, slots)
+    # shifted, not cumsum - padded: subtracting would lose what lies in front of a much denser sample
+    before = F.pad(torch.cumsum(padded, dim=1), (1, -1)).reshape(-1).gather(0, slots)
     return torch.exp(-before) * -torch.expm1(-depth)
 
 
