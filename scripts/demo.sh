@@ -4,4 +4,6 @@
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 "$project/scripts/setup.sh"
+# threads that wait asleep: spinning ones are slow wherever something else runs too
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 exec "$project/.venv/bin/python" "$project/scripts/demo.py" "$@"
