@@ -113,8 +113,9 @@ def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) ->
     output = tmp_path_factory.mktemp("runs")
     result = command(
         "ns-train", "eugen-nerf-tiny", "--data", sphere_scene, "--output-dir", output, "--timestamp", "run",
-        "--max-num-iterations", 150, "--pipeline.model.grid-warmup-steps", 30,
-        "--pipeline.target-num-samples", 8192, *TRAIN_FLAGS,
+        "--max-num-iterations", 400, "--pipeline.model.grid-warmup-steps", 60,
+        "--pipeline.model.grid-resolution", 32, "--pipeline.target-num-samples", 4096,
+        "--optimizers.fields.scheduler.warmup-steps", 20, *TRAIN_FLAGS,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return output / "sphere" / "eugen-nerf-tiny" / "run"

@@ -49,6 +49,16 @@ class FieldPipeline(VanillaPipeline):
             self._model = typing.cast(Model, wrapped)
             dist.barrier(device_ids=ids)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The same names whether the model is wrapped for several processes or not, so that any run opens anywhere."""
+        state = super().state_dict(*args, **kwargs)
+        return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Loads a checkpoint's weights into the model, wrapped or not. Raises RuntimeError if they do not fit."""
+        self.model.update_to_step(step)
+        self.model.load_state_dict({name.removeprefix("_model."): value for name, value in loaded_state.items()})
+
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         outputs, losses, metrics = super().get_train_loss_dict(step)
         sampler = self.datamanager.train_pixel_sampler

@@ -138,6 +138,8 @@ class FieldTrainer(Trainer):
         try:
             super().train()
         except KeyboardInterrupt:
+            if self.training_state == "completed":  # the finished run was being watched in the viewer
+                return
             self.save_checkpoint(self.step)
             CONSOLE.print(
                 f"Stopped after step {self.step}. Resume with the same command and --load-dir {self.checkpoint_dir}"

@@ -1,0 +1,57 @@
+"""eugen-bench train: what it measures, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import command
+
+from eugen_fields.benchmark.cli import Train, markdown_table
+from eugen_fields.benchmark.train import make_config
+from eugen_fields.errors import InputError
+
+
+def test_unknown_method_and_option_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no method 'nerfacto'"):
+        make_config("nerfacto", tmp_path, tmp_path)
+    with pytest.raises(InputError, match="no model option 'depth_of_water'"):
+        make_config("eugen-nerf-tiny", tmp_path, tmp_path, model_options={"depth_of_water": 3})
+
+
+def test_configurations_do_not_share_state(tmp_path: Path) -> None:
+    first = make_config("eugen-nerf-tiny", tmp_path, tmp_path, layer="prp", seed=1)
+    second = make_config("eugen-nerf-tiny", tmp_path, tmp_path)
+    assert first.pipeline.model.layer == "prp" and second.pipeline.model.layer == "eugen"
+    first.optimizers["fields"]["optimizer"].lr = 7.0
+    assert second.optimizers["fields"]["optimizer"].lr == 0.0
+
+
+def test_results_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    bench = Train(
+        scene=sphere_scene, layers=("eugen", "prp"), steps=12, output=tmp_path / "runs", json=results
+    )  # fmt: skip
+    bench.main()
+    runs = json.loads(results.read_text())["runs"]
+    assert [run["layer"] for run in runs] == ["eugen", "prp"]
+    for run in runs:
+        assert run["trained_steps"] == 12 and run["parameters"] > 1000 and run["learning_rate"] > 0
+        assert 0 < run["psnr"] < 100 and run["collapsed"] == (not run["psnr"] > run["empty_psnr"] + 3)
+    eugen, prp = runs
+    # three hidden PRP layers of width 128: alpha, scale, bias (float32) and an int64 seed each
+    assert prp["layer_bytes"] == 3 * (3 * 128 * 4 + 8) < eugen["layer_bytes"]
+    before = results.read_text()
+    bench.main()
+    assert results.read_text() == before
+    table = markdown_table(runs)
+    assert table.count("\n") == 3 and "| prp |" in table
+
+
+def test_a_foreign_results_file_is_refused(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    results.write_text("[1, 2]")
+    result = command("eugen-bench", "train", "--json", results)
+    assert result.returncode != 0 and str(results) in result.stderr and "Traceback" not in result.stderr
+    assert results.read_text() == "[1, 2]"
