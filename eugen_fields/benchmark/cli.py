@@ -120,8 +120,9 @@ def _load(path: Path) -> dict[str, Any]:
         return {"environment": environment(), "runs": []}
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        document["runs"], document["environment"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
+            raise ValueError('no list "runs"')
+    except (OSError, ValueError) as error:
         raise InputError(f"--json {path} is not a results file of eugen-bench ({error}). Name another file.") from None
     return document
 

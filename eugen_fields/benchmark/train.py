@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from eugen_fields import methods
 from eugen_fields.errors import InputError
 from eugen_fields.models.metrics import psnr
+from eugen_fields.models.nerf import NeRFModel
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
 METHODS: dict[str, FieldTrainerConfig] = {
@@ -62,7 +64,7 @@ def make_config(
         setattr(config.pipeline.model, name, value)
     config.data = config.pipeline.datamanager.data = Path(scene)
     if (Path(scene) / "transforms.json").exists():
-        config.pipeline.datamanager.dataparser = NerfstudioDataParserConfig()
+        config.pipeline.datamanager.dataparser = NerfstudioDataParserConfig()  # type: ignore[attr-defined]
     config.output_dir = Path(output)
     config.timestamp = f"{config.pipeline.model.layer}-seed{seed}"  # type: ignore[attr-defined]
     config.machine.seed = seed
@@ -97,11 +99,16 @@ def train_run(config: FieldTrainerConfig, *, progress: bool = True) -> tuple[Fie
     return trainer, seconds
 
 
+def nerf_model(trainer: FieldTrainer) -> NeRFModel:
+    """The model of a run in one process."""
+    return cast(NeRFModel, trainer.pipeline.model)
+
+
 class _RunningPSNR:
     """A callback that moves the bar and shows the PSNR of about the last hundred batches."""
 
     def __init__(self, trainer: FieldTrainer, bar: tqdm) -> None:
-        self.model = trainer.pipeline.model
+        self.model = nerf_model(trainer)
         self.bar = bar
         self.mse: float | None = None
 
@@ -109,8 +116,9 @@ class _RunningPSNR:
         self.bar.update(1)
         if step % 10 == 0:
             mse = 10.0 ** (-self.model.last_batch_psnr / 10.0)
-            self.mse = mse if self.mse is None else 0.9 * self.mse + 0.1 * mse
-            self.bar.set_postfix_str(f"PSNR {-10.0 * np.log10(self.mse):.2f} dB")
+            average = mse if self.mse is None else 0.9 * self.mse + 0.1 * mse
+            self.bar.set_postfix_str(f"PSNR {-10.0 * math.log10(average):.2f} dB")
+            self.mse = average
 
 
 def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]
         background alone would have, the mark of a collapsed run.
     """
     trainer.pipeline.eval()
-    model = trainer.pipeline.model
+    model = nerf_model(trainer)
     views = []
     loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
     for camera, batch in tqdm(loader, desc="Rendering test views", unit="view", disable=not progress):
@@ -141,6 +149,6 @@ def parameter_count(trainer: FieldTrainer) -> int:
 
 def layer_bytes(trainer: FieldTrainer) -> int:
     """Bytes that the replaced layers take in a checkpoint (fixed random matrices are not stored)."""
-    trunk = trainer.pipeline.model.field.trunk
+    trunk = nerf_model(trainer).field.trunk
     states = (trunk.layers[index].state_dict() for index in trunk.replace)
     return sum(value.numel() * value.element_size() for state in states for value in state.values())

@@ -30,6 +30,13 @@ class FoldedStage(nn.Module):
     connection.
     """
 
+    weight: Tensor
+    bias: Tensor
+    skip_weight: Tensor | None
+    norm_column: Tensor | None
+    norm_weight: Tensor | None
+    norm_bias: Tensor | None
+
     def __init__(
         self,
         linear: Linear,

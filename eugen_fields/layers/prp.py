@@ -30,6 +30,8 @@ class PRPLinear(SeededMatrix):
         ValueError: a size or a name outside what is offered.
     """
 
+    projection: Tensor
+
     def __init__(
         self,
         in_features: int,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
 from eugen_fields.data.checks import check_scene
 
@@ -23,6 +24,7 @@ class FieldDataManager(VanillaDataManager[InputDataset]):
     Training has checked it already."""
 
     config: FieldDataManagerConfig
+    fixed_indices_eval_dataloader: FixedIndicesEvalDataloader
 
     def __init__(
         self,

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
 from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.nn.parallel import DistributedDataParallel
+
+from eugen_fields.training.data_manager import FieldDataManager
 
 
 @dataclass
@@ -29,7 +30,7 @@ class FieldPipeline(VanillaPipeline):
     """Adapts the rays of each batch so that the number of occupied samples stays near the target."""
 
     config: FieldPipelineConfig
-    datamanager: VanillaDataManager
+    datamanager: FieldDataManager
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from eugen_fields.data.checks import check_scene
 from eugen_fields.errors import InputError
 from eugen_fields.training.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
+from eugen_fields.training.pipeline import FieldPipeline
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 
 
@@ -52,7 +53,8 @@ class FieldTrainerConfig(TrainerConfig):
         if self.load_dir is not None and not self.load_dir.is_dir():
             raise InputError(f"--load-dir {self.load_dir} is not a folder; give a run's nerfstudio_models folder.")
         data = self.data if self.data is not None else self.pipeline.datamanager.data
-        check_scene(self.pipeline.datamanager.dataparser, data, splits=("train", "val"))
+        parser = self.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
+        check_scene(parser, data, splits=("train", "val"))
         self._check_output()
         if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
             check_port(self.viewer.websocket_host, self.viewer.websocket_port)
@@ -120,6 +122,7 @@ class FieldTrainer(Trainer):
     """nerfstudio's trainer whose checkpoints survive a kill and whose resume ends where the training would have."""
 
     config: FieldTrainerConfig
+    pipeline: FieldPipeline
 
     def setup_optimizers(self) -> Optimizers:
         self.config._fill_in_optimizers()
