@@ -39,7 +39,7 @@ class Demo:
     def main(self) -> None:
         """Runs the demo."""
         from eugen_fields.benchmark.picture import comparison_picture
-        from eugen_fields.benchmark.train import make_config, parameter_count, score_run, train_run
+        from eugen_fields.benchmark.train import make_config, parameter_count, score_run, silhouette_iou, train_run
         from eugen_fields.meshing.export import export_mesh
         from eugen_fields.runs import open_run
 
@@ -57,7 +57,8 @@ class Demo:
         picture = self.output / "comparison.png"
         comparison_picture(trainer, picture)
         run_folder = config.get_base_dir()
-        mesh = export_mesh(open_run(run_folder), self.output / "mesh.ply", resolution=self.mesh_resolution)
+        run = open_run(run_folder)
+        mesh = export_mesh(run, self.output / "mesh.ply", resolution=self.mesh_resolution)
         metrics = {
             "scene": str(self.scene),
             "method": self.method,
@@ -70,6 +71,9 @@ class Demo:
             "ssim": scores["ssim"],
             "parameters": parameter_count(trainer),
             "mesh": str(mesh["path"]),
+            "mesh_components": mesh["components"],
+            "mesh_watertight": mesh["watertight"],
+            "mesh_silhouette_iou": silhouette_iou(trainer, mesh["path"], run.world_from_scene),
             "picture": str(picture),
             "run": str(run_folder),
             "views": scores["views"],

@@ -24,6 +24,19 @@ def camera_rays(
     return np.broadcast_to(pose[:3, 3], directions.shape).copy(), directions
 
 
+def cast_rays(mesh: trimesh.Trimesh, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The triangle that each ray meets first, int64 (N,), -1 for none, and its barycentric weights there (N, 3)."""
+    import open3d
+
+    scene = open3d.t.geometry.RaycastingScene()
+    scene.add_triangles(np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.uint32))
+    hits = scene.cast_rays(np.concatenate([origins, directions], axis=-1).astype(np.float32))
+    triangles = hits["primitive_ids"].numpy().astype(np.int64)
+    triangles[~np.isfinite(hits["t_hit"].numpy())] = -1
+    second_and_third = hits["primitive_uvs"].numpy().astype(np.float64)
+    return triangles, np.concatenate([1.0 - second_and_third.sum(axis=1, keepdims=True), second_and_third], axis=1)
+
+
 def silhouette(
     mesh: trimesh.Trimesh,
     camera_to_world: ArrayLike,
@@ -36,7 +49,7 @@ def silhouette(
 ) -> np.ndarray:
     """Where a camera sees a mesh, bool (height, width). The camera is as in `camera_rays`, in the frame of the mesh."""
     origins, directions = camera_rays(camera_to_world, fx, fy, cx, cy, width, height)
-    return (mesh.ray.intersects_first(origins, directions) >= 0).reshape(height, width)
+    return (cast_rays(mesh, origins, directions)[0] >= 0).reshape(height, width)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> float:
@@ -64,22 +77,14 @@ def render_mesh(
         shade: grey, lit from the camera, which shows the shape; otherwise the vertex colours as they are.
     """
     origins, directions = camera_rays(camera_to_world, fx, fy, cx, cy, width, height)
-    triangles = mesh.ray.intersects_first(origins, directions)
+    triangles, weights = cast_rays(mesh, origins, directions)
     hit = triangles >= 0
-    faces = mesh.faces[triangles[hit]]
-    corners = mesh.vertices[faces]
-    normals = mesh.face_normals[triangles[hit]]
-    facing = np.einsum("ij,ij->i", normals, directions[hit])
     if shade:
+        facing = np.einsum("ij,ij->i", mesh.face_normals[triangles[hit]], directions[hit])
         color = np.repeat(np.abs(facing)[:, None] * 0.8 + 0.1, 3, axis=1) * 255
     else:
-        facing = np.where(np.abs(facing) < 1e-12, 1e-12, facing)
-        distance = np.einsum("ij,ij->i", normals, corners[:, 0] - origins[hit]) / facing
-        places = origins[hit] + distance[:, None] * directions[hit]
-        weights = trimesh.triangles.points_to_barycentric(corners, places).clip(0, 1)
-        weights /= weights.sum(axis=1, keepdims=True)
-        corner_colors = mesh.visual.vertex_colors[faces][..., :3]  # type: ignore[union-attr]
-        color = np.einsum("ij,ijk->ik", weights, corner_colors.astype(np.float64))
+        corner_colors = mesh.visual.vertex_colors[mesh.faces[triangles[hit]]][..., :3]  # type: ignore[union-attr]
+        color = np.einsum("ij,ijk->ik", weights[hit], corner_colors.astype(np.float64))
     image = np.full((height * width, 3), 255, dtype=np.uint8)
     image[hit] = np.round(color).clip(0, 255).astype(np.uint8)
     return image.reshape(height, width, 3)
