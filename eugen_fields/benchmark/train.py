@@ -174,8 +174,8 @@ def silhouette_iou(trainer: FieldTrainer, mesh_path: Path, world_from_scene: tor
     for camera, batch in trainer.pipeline.datamanager.fixed_indices_eval_dataloader:
         if batch["image"].shape[-1] != 4:
             return None
-        intrinsics = [float(value) for value in (camera.fx, camera.fy, camera.cx, camera.cy)]
+        fx, fy, cx, cy = (float(value) for value in (camera.fx, camera.fy, camera.cx, camera.cy))
         pose = camera.camera_to_worlds[0].cpu().numpy()
-        seen = silhouette(mesh, pose, *intrinsics, int(camera.width), int(camera.height))
+        seen = silhouette(mesh, pose, fx, fy, cx, cy, int(camera.width), int(camera.height))
         overlaps.append(iou(seen, batch["image"][..., 3].cpu().numpy() > 0.5))
     return float(np.mean(overlaps))

@@ -29,8 +29,11 @@ def cast_rays(mesh: trimesh.Trimesh, origins: np.ndarray, directions: np.ndarray
     import open3d
 
     scene = open3d.t.geometry.RaycastingScene()
-    scene.add_triangles(np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.uint32))
-    hits = scene.cast_rays(np.concatenate([origins, directions], axis=-1).astype(np.float32))
+    tensor = open3d.core.Tensor
+    vertices, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
+    scene.add_triangles(tensor(vertices), tensor(faces))  # type: ignore[call-overload]
+    rays = np.concatenate([origins, directions], axis=-1).astype(np.float32)
+    hits = scene.cast_rays(tensor(rays))  # type: ignore[call-overload]
     triangles = hits["primitive_ids"].numpy().astype(np.int64)
     triangles[~np.isfinite(hits["t_hit"].numpy())] = -1
     second_and_third = hits["primitive_uvs"].numpy().astype(np.float64)

@@ -166,7 +166,7 @@ class Residual(nn.Module):
         self.alone = EUGenLinear(5, 5, num_features=3, seed=2)
         self.nothing = None
         self.tail = nn.Sequential(
-            nn.Sequential(EUGenLinear(5, 7, num_features=3, seed=2), nn.Linear(7, 6)),
+            nn.Sequential(EUGenLinear(5, 7, num_features=6, seed=2), nn.Linear(7, 6)),
             nn.Tanh(),
             nn.Linear(6, 6),
             PRPLinear(6, 4),
