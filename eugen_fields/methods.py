@@ -16,7 +16,7 @@ from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3}
-_TINY_LEARNING_RATES = {"dense": 2e-3, "eugen": 3e-3, "prp": 1e-2, "low-rank": 3e-3}
+_TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2}
 
 
 def _trainer(
@@ -100,7 +100,7 @@ eugen_nerf_tiny = MethodSpecification(
         _TINY_LEARNING_RATES,
         target_num_samples=1 << 13,
         max_num_rays=1 << 12,
-        max_num_iterations=3_600,
+        max_num_iterations=3_000,
         steps_per_eval_image=500,
         steps_per_save=500,
     ),

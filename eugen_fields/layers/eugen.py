@@ -61,7 +61,9 @@ class EUGenLinear(SeededMatrix):
         num_features: m, random features per order.
         order: k, 1 to 4.
         feature_activation: Phi, a name or an element-wise callable (None: identity).
-        norm: append the column |x| (a safe norm: twice differentiable at 0).
+        norm: append the column |x| (a safe norm: twice differentiable at 0). It is stored as |x| / sqrt(d) with weights
+            sqrt(d) times larger: the same function, but |x| is sqrt(d) times a typical entry of x, and unscaled one
+            step of Adam would move this column that much further than the others.
         share_projections: one G_j for all orders (G_ij = G_j): k projections instead of k (k + 1) / 2.
         train_projections: False keeps G fixed; it is then regenerated from its seed and not stored.
         init: gaussian, rademacher or orthogonal projections.
@@ -104,6 +106,7 @@ class EUGenLinear(SeededMatrix):
         self.num_features = num_features
         self.order = order
         self.norm = norm
+        self.norm_scale = in_features**-0.5
         self.share_projections = share_projections
         self.train_projections = train_projections
         self.init = init
@@ -123,18 +126,29 @@ class EUGenLinear(SeededMatrix):
 
     def _draw(self, seed: int) -> Tensor:
         """All G_ij stacked, float64, shape (projections * m, d + 1, or d without the norm column). Entries have
-        variance 1 / |x+|^2 for unit-variance x, so that every projection keeps the variance."""
+        variance 1 / |x+|^2 for unit-variance x, so that every projection keeps the variance; the norm column holds
+        them divided by norm_scale."""
         columns = self.in_features + int(self.norm)
         count = projection_count(self.order, self.share_projections)
         blocks = [PROJECTIONS[self.init](self.num_features, columns, seed, stream=i) for i in range(count)]
         scale = math.sqrt(self.in_features * (1 + int(self.norm)))
-        return torch.cat(blocks) / scale
+        stacked = torch.cat(blocks) / scale
+        if self.norm:
+            stacked[:, -1] /= self.norm_scale
+        return stacked
+
+    def projection_matrices(self) -> Tensor:
+        """All G_ij of the formula stacked, shape (projections * m, d + 1): the last column multiplies |x| itself."""
+        if not self.norm:
+            return self.projections
+        body, column = self.projections.split([self.in_features, 1], dim=1)
+        return torch.cat([body, column * self.norm_scale], dim=1)
 
     def features(self, x: Tensor) -> Tensor:
         """Phi of the products, shape (..., order * num_features)."""
         projected = F.linear(x, self.projections[:, : self.in_features])
         if self.norm:
-            projected = torch.addcmul(projected, safe_norm(x), self.projections[:, self.in_features])
+            projected = torch.addcmul(projected, safe_norm(x), self.projections[:, self.in_features] * self.norm_scale)
         products = product_features(projected, self.num_features, self.order, self.share_projections)
         return self._activation(products)
 

@@ -131,7 +131,7 @@ class _Folder:
     def add(self, layer: nn.Module, activation: Activation, skip_dim: int) -> None:
         """Takes one layer of an MLP apart; the first `skip_dim` of its inputs are the MLP's own input."""
         if isinstance(layer, EUGenLinear):
-            matrix = layer.projections.detach()
+            matrix = layer.projection_matrices().detach()
             body, norm_column = matrix[:, : layer.in_features], None
             if layer.norm:
                 norm_column = matrix[:, layer.in_features].clone()

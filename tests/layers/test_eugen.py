@@ -15,7 +15,7 @@ def values(*shape, seed=0, dtype=torch.float64):
 
 def written_out(layer, x):
     """W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b, row by row, with x+ = [x; |x|]."""
-    blocks = layer.projections.split(layer.num_features)
+    blocks = layer.projection_matrices().split(layer.num_features)
     if layer.share_projections:
         matrices = {(i, j): blocks[j - 1] for i in range(1, layer.order + 1) for j in range(1, i + 1)}
     else:
@@ -128,7 +128,7 @@ def test_loading_another_seed_draws_its_projections():
 
 
 def test_projections_of_different_orders_differ():
-    blocks = EUGenLinear(7, 5, num_features=6, order=3, seed=3).projections.split(6)
+    blocks = EUGenLinear(7, 5, num_features=6, order=3, seed=3).projection_matrices().split(6)
     for a in range(len(blocks)):
         for b in range(a):
             assert not torch.equal(blocks[a], blocks[b])

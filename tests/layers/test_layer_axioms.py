@@ -128,7 +128,7 @@ def test_eugen_derivatives_with_relu_away_from_kinks():
     layer = perturbed(EUGenLinear(3, 2, num_features=4, feature_activation="relu", seed=4))
     x = values(3, 3, seed=2)
     plus = torch.cat([x, x.norm(dim=-1, keepdim=True)], dim=-1)
-    assert float((plus @ layer.projections.T).detach().abs().min()) > 1e-3
+    assert float((plus @ layer.projection_matrices().T).detach().abs().min()) > 1e-3
     assert_derivatives(layer, x)
 
 

@@ -39,9 +39,9 @@ def wait_for(condition, seconds: float, what: str):
 def has_object(path: Path) -> bool:
     """Whether the middle of a screenshot shows the hot dog: enough warm-coloured pixels beside a white background."""
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)[100:-60, 60:-360]
-    warm = (pixels[..., 0] > pixels[..., 2] + 40) & (pixels[..., 0] > 90)
-    white = pixels.min(axis=-1) > 225
-    return bool(warm.mean() > 0.01 and white.mean() > 0.3)
+    warm = (pixels[..., 0] > pixels[..., 2] + 70) & (pixels[..., 0] > 90)
+    white = pixels.min(axis=-1) > 235
+    return bool(warm.mean() > 0.08 and white.mean() > 0.4)
 
 
 def test_the_page_shows_the_forming_object(tmp_path: Path) -> None:
