@@ -45,7 +45,7 @@ def perturbed(module, seed=0, size=0.05):
 
 def build(name, out_dim=3, in_dim=5, **options):
     torch.manual_seed(1)
-    merged = {"layer": kind_of(name), "seed": 3, **KINDS[name], **options}
+    merged = {"layer": kind_of(name), "seed": 5, **KINDS[name], **options}
     return perturbed(MLP(in_dim, NUM_LAYERS, WIDTH, out_dim, **merged))
 
 
