@@ -100,7 +100,7 @@ eugen_nerf_tiny = MethodSpecification(
         _TINY_LEARNING_RATES,
         target_num_samples=1 << 13,
         max_num_rays=1 << 12,
-        max_num_iterations=3_000,
+        max_num_iterations=2_400,
         steps_per_eval_image=500,
         steps_per_save=500,
     ),
