@@ -22,8 +22,10 @@ def output_of(result) -> str:
     return text
 
 
-@pytest.mark.parametrize("method", ["eugen-nerf", "prp-nerf", "eugen-nerf-tiny"])
-@pytest.mark.parametrize("layer", [None, "dense"])
+@pytest.mark.parametrize(
+    ("method", "layer"),
+    [("eugen-nerf", None), ("eugen-nerf", "dense"), ("prp-nerf", None), ("eugen-nerf-tiny", "low-rank")],
+)
 def test_every_method_trains_two_steps(method: str, layer: str | None, sphere_scene: Path, tmp_path: Path) -> None:
     flags = () if layer is None else ("--pipeline.model.layer", layer)
     small = ("--pipeline.target-num-samples", 4096, "--pipeline.model.grid-resolution", 16)

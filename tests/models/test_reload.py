@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,48 +14,61 @@ from conftest import PROJECT
 
 from eugen_fields.benchmark.train import make_config, train_run
 
+NAMES = ("rgb", "depth", "accumulation", "normals")
+CASES = {
+    "dense": ("dense", {}),
+    "eugen": ("eugen", {}),
+    "eugen, fixed projections, order 2": ("eugen", {"train_projections": False, "order": 2, "replace": (2,)}),
+    "prp": ("prp", {"matrix": "ternary"}),
+    "prp with a low-rank term": ("prp", {"rank": 2}),
+    "low-rank": ("low-rank", {}),
+}
 _RENDER = """
-import sys, hashlib, torch
+import hashlib, json, sys
 from pathlib import Path
 from nerfstudio.utils.eval_utils import eval_setup
-_, pipeline, _, _ = eval_setup(Path(sys.argv[1]))
-camera, _ = next(iter(pipeline.datamanager.fixed_indices_eval_dataloader))
-outputs = pipeline.model.get_outputs_for_camera(camera)
-for name in ("rgb", "depth", "accumulation", "normals"):
-    print(name, hashlib.sha256(outputs[name].numpy().tobytes()).hexdigest())
+found = {}
+for path in sys.argv[2:]:
+    _, pipeline, _, _ = eval_setup(Path(path))
+    camera, _ = next(iter(pipeline.datamanager.fixed_indices_eval_dataloader))
+    outputs = pipeline.model.get_outputs_for_camera(camera)
+    names = ("rgb", "depth", "accumulation", "normals")
+    found[path] = [hashlib.sha256(outputs[name].numpy().tobytes()).hexdigest() for name in names]
+Path(sys.argv[1]).write_text(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize(
-    ("layer", "options"),
-    [
-        ("dense", {}),
-        ("eugen", {}),
-        ("eugen", {"train_projections": False, "order": 2, "replace": (2,)}),
-        ("prp", {"matrix": "ternary"}),
-        ("prp", {"rank": 2}),
-        ("low-rank", {}),
-    ],
-)
-def test_reload_is_bit_identical(layer: str, options: dict, sphere_scene: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def renders(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], list[str]]]:
+    """For each case, hashes of a test view as rendered where it was trained, and in a new process."""
+    folder = tmp_path_factory.mktemp("reload")
     small = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4}
-    config = make_config(
-        "eugen-nerf-tiny", sphere_scene, tmp_path, layer=layer, steps=12, model_options=options | small
-    )
-    config.pipeline.target_num_samples = 4096
-    trainer, _ = train_run(config, progress=False)
-    trainer.pipeline.eval()
-    camera, _ = next(iter(trainer.pipeline.datamanager.fixed_indices_eval_dataloader))
-    outputs = trainer.pipeline.model.get_outputs_for_camera(camera)
-    expected = [
-        f"{name} {hashlib.sha256(outputs[name].numpy().tobytes()).hexdigest()}"
-        for name in ("rgb", "depth", "accumulation", "normals")
-    ]
+    here, configs = {}, {}
+    for index, (name, (layer, options)) in enumerate(CASES.items()):
+        output = folder / str(index)
+        options = options | small
+        config = make_config("eugen-nerf-tiny", sphere_scene, output, layer=layer, steps=12, model_options=options)
+        config.pipeline.target_num_samples = 4096
+        trainer, _ = train_run(config, progress=False)
+        trainer.pipeline.eval()
+        camera, _ = next(iter(trainer.pipeline.datamanager.fixed_indices_eval_dataloader))
+        outputs = trainer.pipeline.model.get_outputs_for_camera(camera)
+        assert torch.isfinite(outputs["rgb"]).all()
+        here[name] = [hashlib.sha256(outputs[key].numpy().tobytes()).hexdigest() for key in NAMES]
+        configs[name] = str(config.get_base_dir() / "config.yml")
+    found = folder / "found.json"
     result = subprocess.run(
-        [sys.executable, "-c", _RENDER, str(config.get_base_dir() / "config.yml")],
+        [sys.executable, "-c", _RENDER, str(found), *configs.values()],
         capture_output=True, text=True, timeout=300, cwd=PROJECT,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
-    printed = [line for line in result.stdout.splitlines() if line.split(" ")[0] in outputs and len(line) > 64]
-    assert printed == expected
-    assert torch.isfinite(outputs["rgb"]).all()
+    there = json.loads(found.read_text())
+    return {name: (here[name], there[configs[name]]) for name in CASES}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reload_is_bit_identical(name: str, renders: dict[str, tuple[list[str], list[str]]]) -> None:
+    here, there = renders[name]
+    assert here == there
+    others = [other for case, (other, _) in renders.items() if case != name]
+    assert here[0] not in [other[0] for other in others], "each kind renders an image of its own"
