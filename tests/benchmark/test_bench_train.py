@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import command
+from helpers import command
 
 from eugen_fields.benchmark.cli import Train, markdown_table
 from eugen_fields.benchmark.train import make_config

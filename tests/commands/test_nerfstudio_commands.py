@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from conftest import TRAIN_FLAGS, command
+from helpers import TRAIN_FLAGS, command
 from PIL import Image
 
 from eugen_fields.training.checkpoints import list_checkpoints

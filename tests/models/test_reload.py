@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROJECT
+from helpers import PROJECT
 
 from eugen_fields.benchmark.train import make_config, train_run
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import trimesh
-from conftest import PROJECT
+from helpers import PROJECT
 from PIL import Image
 
 DEMO = PROJECT / "scripts" / "demo.py"

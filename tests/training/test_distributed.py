@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import PROJECT, TRAIN_FLAGS, command
+from helpers import PROJECT, TRAIN_FLAGS, command
 
 _PROBE = PROJECT / "tests" / "training" / "distributed_probe.py"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BIN, TRAIN_FLAGS, command
+from helpers import BIN, TRAIN_FLAGS, command
 
 from eugen_fields.errors import InputError
 from eugen_fields.training.checkpoints import (
