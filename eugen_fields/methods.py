@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
@@ -51,33 +51,24 @@ def _trainer(
     )
 
 
-eugen_nerf = MethodSpecification(
-    config=_trainer(
-        "eugen-nerf",
-        NeRFModelConfig(layer="eugen", num_features=64),
+def _full_size(method_name: str, layer: Literal["eugen", "prp"], description: str) -> MethodSpecification:
+    """NeRF at the size of its paper, with one kind of hidden layer."""
+    config = _trainer(
+        method_name,
+        NeRFModelConfig(layer=layer),
         _LEARNING_RATES,
         target_num_samples=1 << 18,
         max_num_rays=1 << 14,
         max_num_iterations=30_000,
         steps_per_eval_image=1000,
         steps_per_save=1000,
-    ),
-    description="NeRF (8x256) with EUGen hidden layers and an occupancy grid.",
-)
+    )
+    return MethodSpecification(config=config, description=description)
 
-prp_nerf = MethodSpecification(
-    config=_trainer(
-        "prp-nerf",
-        NeRFModelConfig(layer="prp"),
-        _LEARNING_RATES,
-        target_num_samples=1 << 18,
-        max_num_rays=1 << 14,
-        max_num_iterations=30_000,
-        steps_per_eval_image=1000,
-        steps_per_save=1000,
-    ),
-    description="NeRF (8x256) with PRP hidden layers and an occupancy grid: tiny checkpoints.",
-)
+
+eugen_nerf = _full_size("eugen-nerf", "eugen", "NeRF (8x256) with EUGen hidden layers and an occupancy grid.")
+
+prp_nerf = _full_size("prp-nerf", "prp", "NeRF (8x256) with PRP hidden layers: tiny checkpoints.")
 
 eugen_nerf_tiny = MethodSpecification(
     config=_trainer(
