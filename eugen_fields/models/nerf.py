@@ -141,6 +141,7 @@ class NeRFModel(Model):
         self.start_camera = StartAtTrainingPose()
         self._render_field: NeRFField | None = None
         self.last_batch_psnr = float("nan")
+        self.grid_was_reset = False
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
@@ -172,6 +173,7 @@ class NeRFModel(Model):
             torch.distributed.broadcast(occupied, src=0)
             self.grid.occupied.copy_(occupied.bool())
         if was_empty:
+            self.grid_was_reset = True
             CONSOLE.print(f"step {step}: the occupancy grid was empty; all of the scene box is sampled again.")
 
     def _density(self, positions: Tensor) -> Tensor:

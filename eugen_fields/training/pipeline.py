@@ -61,8 +61,12 @@ class FieldPipeline(VanillaPipeline):
         self.model.load_state_dict({name.removeprefix("_model."): value for name, value in loaded_state.items()})
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        outputs, losses, metrics = super().get_train_loss_dict(step)
         sampler = self.datamanager.train_pixel_sampler
+        if sampler is not None and getattr(self.model, "grid_was_reset", False):
+            # all of space is sampled again: as many rays as then would be too many samples for the memory
+            sampler.set_num_rays_per_batch(self.config.datamanager.train_num_rays_per_batch)  # type: ignore[attr-defined]
+            self.model.grid_was_reset = False  # type: ignore[assignment]
+        outputs, losses, metrics = super().get_train_loss_dict(step)
         if sampler is not None and "num_samples_per_batch" in metrics:
             rays = sampler.num_rays_per_batch
             per_ray = max(1, int(metrics["num_samples_per_batch"])) / rays
