@@ -69,6 +69,8 @@ class EUGenLinear(SeededMatrix):
         init: gaussian, rademacher or orthogonal projections.
         bias: add b.
         seed: integer for G and W; None draws one from torch's global generator.
+        projection_bias: append the constant 1 to x+ as well, so that every projection has a bias of its own. This is
+            how the paper absorbs the bias of a dense layer; conversion and transfer use it.
 
     Raises:
         ValueError: a size or a name outside what is offered.
@@ -88,6 +90,7 @@ class EUGenLinear(SeededMatrix):
         init: str = "orthogonal",
         bias: bool = True,
         seed: int | None = None,
+        projection_bias: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -107,6 +110,7 @@ class EUGenLinear(SeededMatrix):
         self.order = order
         self.norm = norm
         self.norm_scale = in_features**-0.5
+        self.projection_bias = projection_bias
         self.share_projections = share_projections
         self.train_projections = train_projections
         self.init = init
@@ -125,28 +129,46 @@ class EUGenLinear(SeededMatrix):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def _draw(self, seed: int) -> Tensor:
-        """All G_ij stacked, float64, shape (projections * m, d + 1, or d without the norm column). Entries have
-        variance 1 / |x+|^2 for unit-variance x, so that every projection keeps the variance; the norm column holds
-        them divided by norm_scale."""
-        columns = self.in_features + int(self.norm)
+        """All G_ij stacked, float64, shape (projections * m, d + norm + projection_bias). Entries have variance
+        1 / |x+|^2 for unit-variance x, so that every projection keeps the variance; the norm column holds them divided
+        by norm_scale."""
+        columns = self.in_features + int(self.norm) + int(self.projection_bias)
         count = projection_count(self.order, self.share_projections)
         blocks = [PROJECTIONS[self.init](self.num_features, columns, seed, stream=i) for i in range(count)]
-        scale = math.sqrt(self.in_features * (1 + int(self.norm)))
+        scale = math.sqrt(self.in_features * (1 + int(self.norm)) + int(self.projection_bias))
         stacked = torch.cat(blocks) / scale
         if self.norm:
-            stacked[:, -1] /= self.norm_scale
+            stacked[:, self.in_features] /= self.norm_scale
         return stacked
 
     def projection_matrices(self) -> Tensor:
-        """All G_ij of the formula stacked, shape (projections * m, d + 1): the last column multiplies |x| itself."""
+        """All G_ij of the formula stacked, shape (projections * m, d + norm + projection_bias): the columns multiply x,
+        then |x| itself, then the constant 1."""
         if not self.norm:
             return self.projections
-        body, column = self.projections.split([self.in_features, 1], dim=1)
-        return torch.cat([body, column * self.norm_scale], dim=1)
+        scales = torch.ones_like(self.projections[0])
+        scales[self.in_features] = self.norm_scale
+        return self.projections * scales
+
+    def set_projection_matrices(self, matrices: Tensor) -> None:
+        """The inverse of projection_matrices: stores G_ij of the formula, shape (projections * m, columns).
+
+        Raises:
+            ValueError: the projections are fixed to a seed, or the shape is another.
+        """
+        if not self.train_projections:
+            raise ValueError("the projections of this layer are drawn from its seed; build it with train_projections")
+        if matrices.shape != self.projections.shape:
+            raise ValueError(f"projections are {tuple(matrices.shape)}; {tuple(self.projections.shape)} is needed")
+        with torch.no_grad():
+            self.projections.copy_(matrices)
+            if self.norm:
+                self.projections[:, self.in_features] /= self.norm_scale
 
     def features(self, x: Tensor) -> Tensor:
         """Phi of the products, shape (..., order * num_features)."""
-        projected = F.linear(x, self.projections[:, : self.in_features])
+        constant = self.projections[:, -1] if self.projection_bias else None
+        projected = F.linear(x, self.projections[:, : self.in_features], constant)
         if self.norm:
             projected = torch.addcmul(projected, safe_norm(x), self.projections[:, self.in_features] * self.norm_scale)
         products = product_features(projected, self.num_features, self.order, self.share_projections)
@@ -159,5 +181,6 @@ class EUGenLinear(SeededMatrix):
         return (
             f"{self.in_features}, {self.out_features}, num_features={self.num_features}, order={self.order}, "
             f"feature_activation={self.feature_activation}, norm={self.norm}, "
-            f"share_projections={self.share_projections}, train_projections={self.train_projections}, init={self.init}"
+            f"share_projections={self.share_projections}, train_projections={self.train_projections}, init={self.init}, "
+            f"projection_bias={self.projection_bias}"
         )

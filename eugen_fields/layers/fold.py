@@ -137,8 +137,8 @@ class _Folder:
                 norm_column = matrix[:, layer.in_features].clone()
             skip, body = _split(body, skip_dim)
             products = (layer.num_features, layer.order, layer.share_projections) if layer.order > 1 else None
-            zeros = body.new_zeros(body.shape[0])
-            self.apply((body.clone(), zeros), skip, norm_column, products, get_activation(layer.feature_activation))
+            bias = matrix[:, -1].clone() if layer.projection_bias else body.new_zeros(body.shape[0])
+            self.apply((body.clone(), bias), skip, norm_column, products, get_activation(layer.feature_activation))
             self.pending = (layer.weight.detach().clone(), _bias(layer.bias, layer.weight))
             if activation is not get_activation(None):
                 self.flush(activation)

@@ -14,7 +14,7 @@ def values(*shape, seed=0, dtype=torch.float64):
 
 
 def written_out(layer, x):
-    """W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b, row by row, with x+ = [x; |x|]."""
+    """W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b, row by row, with x+ = [x; |x|; 1]."""
     blocks = layer.projection_matrices().split(layer.num_features)
     if layer.share_projections:
         matrices = {(i, j): blocks[j - 1] for i in range(1, layer.order + 1) for j in range(1, i + 1)}
@@ -25,6 +25,7 @@ def written_out(layer, x):
     rows = []
     for row in x:
         plus = torch.cat([row, row.norm()[None]]) if layer.norm else row
+        plus = torch.cat([plus, plus.new_ones(1)]) if layer.projection_bias else plus
         orders = []
         for i in range(1, layer.order + 1):
             product = torch.ones(layer.num_features, dtype=x.dtype)
@@ -36,11 +37,11 @@ def written_out(layer, x):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("norm, projection_bias", [(True, False), (False, False), (True, True), (False, True)])
 @pytest.mark.parametrize("share_projections", [True, False])
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 @pytest.mark.parametrize("activation", ["relu", None, "softplus"])
-def test_forward_is_the_formula_written_out(order, share_projections, norm, activation):
+def test_forward_is_the_formula_written_out(order, share_projections, norm, projection_bias, activation):
     layer = EUGenLinear(
         7,
         5,
@@ -49,6 +50,7 @@ def test_forward_is_the_formula_written_out(order, share_projections, norm, acti
         feature_activation=activation,
         norm=norm,
         share_projections=share_projections,
+        projection_bias=projection_bias,
         seed=2,
     ).double()
     with torch.no_grad():
@@ -153,3 +155,16 @@ def test_projections_keep_the_variance_of_the_input():
         # over the draws of G each projection of x is N(0, |x|^2 / 40); 4,000 of them per input
         second_moment = float(projected.detach().square().mean())
         assert second_moment == pytest.approx(float(x.square().mean()), rel=5 * math.sqrt(2 / 4000))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_projection_matrices_can_be_read_and_set(norm):
+    layer = EUGenLinear(7, 5, num_features=6, norm=norm, projection_bias=True, seed=0).double()
+    other = EUGenLinear(7, 5, num_features=6, norm=norm, projection_bias=True, seed=1).double()
+    other.set_projection_matrices(layer.projection_matrices())
+    torch.testing.assert_close(other.projections, layer.projections)
+    with pytest.raises(ValueError, match="projections are"):
+        other.set_projection_matrices(layer.projection_matrices()[:, 1:])
+    fixed = EUGenLinear(7, 5, num_features=6, train_projections=False, norm=norm, projection_bias=True)
+    with pytest.raises(ValueError, match="drawn from its seed"):
+        fixed.set_projection_matrices(layer.projection_matrices())

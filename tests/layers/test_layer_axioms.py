@@ -9,6 +9,7 @@ from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
 LAYERS = {
     "eugen": lambda i, o, **k: EUGenLinear(i, o, num_features=5, seed=1, **k),
     "eugen order 3": lambda i, o, **k: EUGenLinear(i, o, num_features=5, order=3, seed=1, **k),
+    "eugen projection bias": lambda i, o, **k: EUGenLinear(i, o, num_features=5, projection_bias=True, seed=1, **k),
     "eugen fixed": lambda i, o, **k: EUGenLinear(i, o, num_features=5, train_projections=False, seed=1, **k),
     "prp": lambda i, o, **k: PRPLinear(i, o, **k),
     "prp rank": lambda i, o, **k: PRPLinear(i, o, rank=2, **k),
