@@ -18,7 +18,7 @@ KINDS = {
     "eugen without norm": {"num_features": 4, "norm": False},
     "eugen wide": {"num_features": 24},
     "eugen order 2": {"num_features": 4, "order": 2},
-    "eugen projection bias": {"num_features": 4, "projection_bias": True},
+    "eugen projection bias": {"num_features": 8, "projection_bias": True},  # 4 relu features all die at this seed
     "eugen shared order 2": {"num_features": 4, "order": 2, "share_projections": True, "norm": False},
     "prp": {},
     "prp rank": {"rank": 2},
