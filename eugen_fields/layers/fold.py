@@ -1,239 +1,160 @@
 """Folding: the inference form of a network, with the same outputs to rounding and fewer multiplications.
 
-Remark IV of "EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771): y = W f + b followed by a linear
-map M folds into M W f + M b. Here every layer of an MLP is taken apart into linear maps and features, and W disappears
-into whatever reads y next: a dense layer, the projections of another EUGen layer, or the inner map of a low-rank one.
-A norm column, which needs |W f + b|, is kept exact [this library's addition] through the QR factor of [W b]:
-|W f + b| = |R [f; 1]|, with R no larger than the number of features plus one.
+Remark IV of "EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771). This file finds what can be
+folded in a network; chain.py folds a chain of layers, folded.py holds the result.
 """
 
 import copy
+from collections import Counter
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from eugen_fields.layers.activations import Activation, get_activation, safe_norm
-from eugen_fields.layers.eugen import EUGenLinear, product_features
+from eugen_fields.layers.activations import get_activation
+from eugen_fields.layers.chain import Chain, dense_form
+from eugen_fields.layers.eugen import EUGenLinear
+from eugen_fields.layers.folded import FoldedMLP, folded_names
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.tracing import called_modules, shallow_copy, successors
 
-Linear = tuple[Tensor, Tensor]
-"""Weight (rows, columns) and bias (rows,) of an affine map."""
+__all__ = ["FoldedMLP", "dense_form", "fold", "folded_names"]
 
-
-class FoldedStage(nn.Module):
-    """f' = activation(products(W f + S x + n |[x; h]| + b)): one matrix product, then features.
-
-    `norm_weight`, `norm_bias` give |h| from f (h = f where they are None); x enters where the layer has a skip
-    connection.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    skip_weight: Tensor | None
-    norm_column: Tensor | None
-    norm_weight: Tensor | None
-    norm_bias: Tensor | None
-
-    def __init__(
-        self,
-        linear: Linear,
-        skip: Tensor | None,
-        norm_column: Tensor | None,
-        norm_linear: Linear | None,
-        products: tuple[int, int, bool] | None,
-        activation: Activation,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weight", linear[0])
-        self.register_buffer("bias", linear[1])
-        self.register_buffer("skip_weight", skip)
-        self.register_buffer("norm_column", norm_column)
-        self.register_buffer("norm_weight", norm_linear[0] if norm_linear else None)
-        self.register_buffer("norm_bias", norm_linear[1] if norm_linear else None)
-        self._products = products
-        self._activation = activation
-
-    def multiplications(self) -> int:
-        """Multiplications of the matrix products for one input."""
-        matrices = (self.weight, self.skip_weight, self.norm_weight)
-        return sum(matrix.numel() for matrix in matrices if matrix is not None)
-
-    def forward(self, f: Tensor, x: Tensor) -> Tensor:
-        z = F.linear(f, self.weight, self.bias)
-        if self.skip_weight is not None:
-            z = z + F.linear(x, self.skip_weight)
-        if self.norm_column is not None:
-            h = f if self.norm_weight is None else F.linear(f, self.norm_weight, self.norm_bias)
-            if self.skip_weight is not None:
-                h = torch.cat([x, h], dim=-1)
-            z = z + safe_norm(h) * self.norm_column
-        if self._products is not None:
-            z = product_features(z, *self._products)
-        return self._activation(z)
+OUR_LAYERS = (EUGenLinear, PRPLinear, LowRankLinear)
+Run = list[tuple[str, nn.Module]]
+"""Layers with their names, each of which alone reads the one before; pass-through modules lie in between."""
 
 
-class FoldedMLP(nn.Module):
-    """The inference form of an MLP: a chain of FoldedStage. Shapes as before: x (..., in_dim) to y (..., out_dim)."""
-
-    def __init__(self, stages: list[FoldedStage]) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-
-    def multiplications(self) -> int:
-        """Multiplications of the matrix products for one input."""
-        return sum(stage.multiplications() for stage in self.stages if isinstance(stage, FoldedStage))
-
-    def forward(self, x: Tensor) -> Tensor:
-        f = x
-        for stage in self.stages:
-            f = stage(f, x)
-        return f
-
-
-class _Folder:
-    """Collects stages; `pending` is the affine map from the features so far to the value they stand for."""
-
-    def __init__(self) -> None:
-        self.stages: list[FoldedStage] = []
-        self.pending: Linear | None = None
-
-    def flush(self, activation: Activation) -> None:
-        """Computes the pending value explicitly."""
-        if self.pending is not None:
-            self.stages.append(FoldedStage(self.pending, None, None, None, None, activation))
-            self.pending = None
-
-    def apply(
-        self,
-        linear: Linear,
-        skip: Tensor | None,
-        norm_column: Tensor | None,
-        products: tuple[int, int, bool] | None,
-        activation: Activation,
-    ) -> None:
-        """Adds a stage that reads the pending value through `linear`, merged with it where that is cheaper."""
-        norm_linear = None
-        if self.pending is not None:
-            weight, bias = self.pending
-            factor = _norm_factor(weight, bias) if norm_column is not None else None
-            merged = linear[0].shape[0] * weight.shape[1] + (factor[0].numel() if factor else 0)
-            if merged < linear[0].numel() + weight.numel():
-                linear = (linear[0] @ weight, linear[0] @ bias + linear[1])
-                norm_linear = factor
-                self.pending = None
-            else:
-                self.flush(get_activation(None))
-        self.stages.append(FoldedStage(linear, skip, norm_column, norm_linear, products, activation))
-
-    def add(self, layer: nn.Module, activation: Activation, skip_dim: int) -> None:
-        """Takes one layer of an MLP apart; the first `skip_dim` of its inputs are the MLP's own input."""
-        if isinstance(layer, EUGenLinear):
-            matrix = layer.projection_matrices().detach()
-            body, norm_column = matrix[:, : layer.in_features], None
-            if layer.norm:
-                norm_column = matrix[:, layer.in_features].clone()
-            skip, body = _split(body, skip_dim)
-            products = (layer.num_features, layer.order, layer.share_projections) if layer.order > 1 else None
-            bias = matrix[:, -1].clone() if layer.projection_bias else body.new_zeros(body.shape[0])
-            self.apply((body.clone(), bias), skip, norm_column, products, get_activation(layer.feature_activation))
-            self.pending = (layer.weight.detach().clone(), _bias(layer.bias, layer.weight))
-            if activation is not get_activation(None):
-                self.flush(activation)
-            return
-        if isinstance(layer, LowRankLinear):
-            skip, down = _split(layer.down.detach(), skip_dim)
-            self.apply((down.clone(), down.new_zeros(layer.rank)), skip, None, None, get_activation(None))
-            linear = (layer.up.detach().clone(), _bias(layer.bias, layer.up))
-            self.apply(linear, None, None, None, activation)
-            return
-        weight, bias = dense_form(layer)
-        skip, body = _split(weight, skip_dim)
-        self.apply((body.clone(), bias), skip, None, None, activation)
-
-
-def _split(weight: Tensor, skip_dim: int) -> tuple[Tensor | None, Tensor]:
-    return (weight[:, :skip_dim].clone(), weight[:, skip_dim:]) if skip_dim else (None, weight)
-
-
-def _bias(bias: Tensor | None, like: Tensor) -> Tensor:
-    return like.new_zeros(like.shape[0]) if bias is None else bias.detach().clone()
-
-
-def _norm_factor(weight: Tensor, bias: Tensor) -> Linear | None:
-    """An affine map with at most columns + 1 rows whose value has the norm of weight f + bias."""
-    rows, columns = weight.shape
-    if rows <= columns + 1:
-        return weight, bias
-    joined = torch.cat([weight, bias[:, None]], dim=1).double()
-    factor = torch.linalg.qr(joined, mode="r").R.to(weight.dtype)
-    return factor[:, :columns].clone(), factor[:, columns].clone()
-
-
-def dense_form(layer: nn.Module) -> Linear:
-    """Weight (out, in) and bias (out,) of the dense layer that a linear layer equals.
-
-    Raises:
-        ValueError: the layer is not linear or not known.
-    """
-    if isinstance(layer, nn.Linear):
-        return layer.weight.detach().clone(), _bias(layer.bias, layer.weight)
-    if isinstance(layer, PRPLinear):
-        weight = layer.effective_weight().detach()
-        return weight, _bias(layer.bias, weight)
-    if isinstance(layer, LowRankLinear):
-        return (layer.up @ layer.down).detach(), _bias(layer.bias, layer.up)
-    raise ValueError(f"{type(layer).__name__} has no dense form; nn.Linear, PRPLinear and LowRankLinear have one")
-
-
-def _fold_mlp(mlp: MLP) -> FoldedMLP:
-    folder = _Folder()
-    for index, layer in enumerate(mlp.layers):
-        folder.add(layer, mlp._activations[index], mlp.in_dim if index in mlp.skip_connections else 0)
-    folder.flush(get_activation(None))
-    return FoldedMLP(folder.stages)
-
-
-def _fold_sequential(sequence: nn.Sequential) -> nn.Module:
-    """Runs of our layers and nn.Linear with nothing in between become one FoldedMLP; the rest is folded one by one."""
-    ours = (EUGenLinear, PRPLinear, LowRankLinear, nn.Linear)
-    modules: list[nn.Module] = []
-    folder = _Folder()
-
-    def close() -> None:
-        nonlocal folder
-        folder.flush(get_activation(None))
-        if folder.stages:
-            modules.append(FoldedMLP(folder.stages))
-        folder = _Folder()
-
-    for child in sequence:
-        if isinstance(child, ours):
-            folder.add(child, get_activation(None), 0)
-        else:
-            close()
-            modules.append(fold(child))
-    close()
-    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-
-
-def fold(module: nn.Module) -> nn.Module:
+def fold(module: nn.Module, *, materialise: bool = True) -> nn.Module:
     """The inference form of `module`: same outputs to rounding, fewer multiplications.
 
-    MLPs, chains of layers in an nn.Sequential, and single layers are folded wherever they stand; anything else is
-    copied. The original is left alone. Folding a folded module returns an equal copy.
+    - An MLP becomes a FoldedMLP.
+    - In any other module, an EUGenLinear whose output goes to one nn.Linear (or another layer of this library) and
+      nowhere else is folded together with it, also across nn.Identity and across nn.Dropout in eval mode: call
+      module.eval() first. The EUGenLinear's place takes a FoldedMLP, that of the others nn.Identity, and the module
+      keeps its own forward, which is traced with torch.fx to find such pairs. Where it cannot be traced, and for
+      layers that are called or registered more than once, every layer is folded by itself.
+    - An nn.Sequential of which nothing else is left becomes the FoldedMLP itself.
+
+    What is folded has buffers in place of parameters: it can no longer be trained, and sees no later change of the
+    original, which is left alone. Everything else is copied under its old name, tied parameters stay tied, and layers
+    with forward hooks or of a subclass are not folded. dtype, device and training mode are kept. Folding a folded
+    module returns an equal copy. `folded_names` says where each entry of the state dict came from.
+
+    Args:
+        module: any module.
+        materialise: write P of PRP layers out as part of a dense weight. False keeps it drawn from its seed, so that
+            it is not stored, and moves the scales around it into neighbouring maps where that is exact.
     """
     with torch.no_grad():
-        if isinstance(module, MLP):
-            return _fold_mlp(module)
-        if type(module) is nn.Sequential:
-            return _fold_sequential(module)
-        if isinstance(module, PRPLinear):
-            return _fold_sequential(nn.Sequential(module))
-        folded = copy.copy(module)
-        folded._parameters = {name: copy.deepcopy(value) for name, value in module._parameters.items()}
-        folded._buffers = {name: copy.deepcopy(value) for name, value in module._buffers.items()}
-        folded._modules = {name: fold(child) if child is not None else None for name, child in module._modules.items()}
+        folded = _Folding(module, materialise).fold(module, "")
+    if type(module) is nn.Sequential:
+        left = [child for child in folded.children() if not isinstance(child, nn.Identity)]
+        if len(left) == 1 and isinstance(left[0], FoldedMLP):
+            return left[0]
+    return folded
+
+
+class _Folding:
+    """One call of fold(): what has been folded or copied so far, so that shared modules and parameters stay shared."""
+
+    def __init__(self, root: nn.Module, materialise: bool) -> None:
+        self.materialise = materialise
+        times = Counter(id(module) for _, module in root.named_modules(remove_duplicate=False))
+        self.shared = {key for key, count in times.items() if count > 1}
+        self.done: dict[int, nn.Module] = {}
+        self.copied: dict[int, object] = {}
+
+    def fold(self, module: nn.Module, name: str) -> nn.Module:
+        """The folded form of `module`, whose qualified name is `name`."""
+        if id(module) not in self.done:
+            self.done[id(module)] = self._fold(module, name).train(module.training)
+        return self.done[id(module)]
+
+    def _fold(self, module: nn.Module, name: str) -> nn.Module:
+        if isinstance(module, MLP) and type(module).forward is MLP.forward and not _has_hooks(module):
+            return self._fold_mlp(module, name)
+        if _foldable(module) and type(module) is not nn.Linear:
+            return self._fold_run([("", module)], name)
+        for run in self._runs(module):
+            self.done[id(run[0][1])] = self._fold_run(run, name).train(module.training)
+            for _, layer in run[1:]:
+                self.done[id(layer)] = nn.Identity().train(layer.training)
+        folded = shallow_copy(module)
+        folded._parameters = copy.deepcopy(module._parameters, self.copied)
+        folded._buffers = copy.deepcopy(module._buffers, self.copied)
+        for child_name, child in module._modules.items():
+            if child is not None:
+                folded._modules[child_name] = self.fold(child, _join(name, child_name))
         return folded
+
+    def _fold_mlp(self, mlp: MLP, name: str) -> FoldedMLP:
+        chain = Chain(self.materialise)
+        for index, layer in enumerate(mlp.layers):
+            skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
+            chain.add(layer, _join(name, f"layers.{index}"), mlp._activations[index], skip_dim)
+        return chain.finish()
+
+    def _fold_run(self, run: Run, name: str) -> FoldedMLP:
+        chain = Chain(self.materialise)
+        for layer_name, layer in run:
+            if not _passes_through(layer):
+                chain.add(layer, _join(name, layer_name), get_activation(None), 0)
+        return chain.finish()
+
+    def _runs(self, module: nn.Module) -> list[Run]:
+        """Runs of at least two of the layers that `module` itself calls."""
+        called = called_modules(module)
+        opening = [name for name, layer in called.items() if self._opens(layer)]
+        following = successors(module) if opening else {}
+        steps = {name: self._next(name, called, following) for name in opening}
+        reached = {step[-1][0] for step in steps.values() if step}
+        runs = []
+        for name in opening:
+            if steps[name] and name not in reached:
+                run = [(name, called[name])]
+                while steps.get(run[-1][0]):
+                    run += steps[run[-1][0]]
+                runs.append(run)
+        return runs
+
+    def _next(self, name: str, called: dict[str, nn.Module], following: dict[str, str]) -> Run:
+        """The pass-through modules and the layer after `name`; empty if no layer can be folded with it."""
+        step = []
+        while name in following:
+            name = following[name]
+            module = called.get(name)
+            if module is None or id(module) in self.shared:
+                return []
+            step.append((name, module))
+            if _foldable(module):
+                return step
+            if not _passes_through(module):
+                return []
+        return []
+
+    def _opens(self, layer: nn.Module) -> bool:
+        """Whether the layer's last linear map can be folded into what follows."""
+        kinds = EUGenLinear if self.materialise else (EUGenLinear, PRPLinear)
+        return _foldable(layer) and isinstance(layer, kinds) and id(layer) not in self.shared
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and name else prefix or name
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _foldable(module: nn.Module) -> bool:
+    """A layer whose forward is known for sure: no subclass, no parametrization, no hooks."""
+    return type(module) in (*OUR_LAYERS, nn.Linear) and not _has_hooks(module)
+
+
+def _passes_through(module: nn.Module) -> bool:
+    """nn.Identity, or a dropout that drops nothing."""
+    if _has_hooks(module):
+        return False
+    return type(module) is nn.Identity or (type(module) is nn.Dropout and (not module.training or module.p == 0))
