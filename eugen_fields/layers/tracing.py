@@ -38,15 +38,18 @@ def called_modules(module: nn.Module) -> dict[str, nn.Module]:
 def successors(module: nn.Module) -> dict[str, str]:
     """For each sub-module whose output goes to one other sub-module and nowhere else, the name of that one.
 
-    Both are called once in the module's forward and none of their parameters is read from outside. A forward that
-    cannot be traced (torch.fx; for example one whose branches depend on values) has no entries. Branches on optional
-    arguments are taken both ways, and only what holds either way is kept.
+    Both are registered once, called once in the module's forward, and none of their parameters is read from outside.
+    A forward that cannot be traced (torch.fx; for example one whose branches depend on values) has no entries. Branches
+    on optional arguments are taken both ways, and only what holds either way is kept.
     """
+    names = Counter(id(child) for _, child in module.named_modules(remove_duplicate=False))
+    once = {name for name, child in called_modules(module).items() if names[id(child)] == 1}
+    return {a: b for a, b in _successors(module).items() if a in once and b in once}
+
+
+def _successors(module: nn.Module) -> dict[str, str]:
     if type(module).forward is nn.Sequential.forward:
-        names = list(module._modules)
-        times = Counter(id(child) for child in module._modules.values())
-        once = {name for name in names if times[id(module._modules[name])] == 1}
-        return {a: b for a, b in zip(names, names[1:]) if a in once and b in once}
+        return dict(zip(module._modules, list(module._modules)[1:]))
     try:
         arguments = inspect.signature(module.forward).parameters.values()
     except ValueError:  # a compiled forward

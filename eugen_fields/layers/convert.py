@@ -1,0 +1,156 @@
+"""Conversion: chosen nn.Linears of any torch model swapped for the layers of this library.
+
+"EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771) replaces the first layer of a transformer's
+feed-forward blocks, and the activation behind it, by an EUGen layer; folding (Remark IV) then merges that layer with
+the second one.
+"""
+
+import copy
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from eugen_fields.layers.mlp import _build, _check_options
+from eugen_fields.layers.random_matrices import resolve_seed
+from eugen_fields.layers.tracing import successors
+
+Where = str | Callable[[str, nn.Linear], bool]
+"""A regular expression that the whole qualified name matches, or a predicate of name and layer."""
+
+ABSORBED = (nn.GELU, nn.ReLU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid)
+HOLD_THEIR_OWN_NON_LINEARITY = ("eugen",)
+_READ_BY_WEIGHT = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+
+
+class ChosenLinear(NamedTuple):
+    """A Linear with its qualified name, and the qualified name of the activation that alone reads its output."""
+
+    name: str
+    linear: nn.Linear
+    activation: str | None
+
+
+def chosen_linears(module: nn.Module, where: Where) -> list[ChosenLinear]:
+    """The Linears that `where` chooses, in the order in which they are registered.
+
+    Their activation is a sub-module nn.GELU, ReLU, SiLU, Softplus, Tanh or Sigmoid that the forward around them, traced
+    with torch.fx, applies to their output and to nothing else; None where there is none or the forward cannot be
+    traced.
+
+    Raises:
+        ValueError: `where` is neither a regular expression nor callable, chooses nothing, or chooses a Linear that
+            cannot be swapped: of a subclass, inside a module that reads its weight, or with a weight that has another
+            name as well.
+    """
+    linears = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    accepts = _predicate(where)
+    names = [name for name, layer in linears.items() if accepts(name, layer)]
+    if not names:
+        some = list(linears)[:8]
+        listed = ", ".join(map(repr, some)) + (" ..." if len(linears) > len(some) else "")
+        raise ValueError(f"where={where!r} chooses no nn.Linear of {type(module).__name__}; it has {listed or 'none'}")
+    weight_names = defaultdict(list)
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        weight_names[id(parameter)].append(name)
+    for name in names:
+        _check_swappable(module, name, linears[name], weight_names[id(linears[name].weight)])
+    flows: dict[str, dict[str, str]] = {}
+    return [ChosenLinear(name, linears[name], _activation_after(module, name, flows)) for name in names]
+
+
+def convert(
+    module: nn.Module,
+    *,
+    layer: str,
+    where: Where,
+    absorb_activation: bool = True,
+    seed: int | None = None,
+    **layer_options: Any,
+) -> nn.Module:
+    """A copy of `module` with chosen nn.Linears swapped for freshly initialised layers of another kind.
+
+    Sizes, the presence of a bias, dtype, device and training mode are those of the Linears; the original is left alone.
+
+    Args:
+        module: any module.
+        layer: kind of the new layers, one of LAYER_KINDS.
+        where: which Linears: a regular expression that must match the whole of a qualified name (so that "layer_1"
+            does not choose layer_10), or a predicate (name, linear) -> bool.
+        absorb_activation: EUGen layers hold their own non-linearity; the activation module behind a chosen Linear
+            becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed and stays.
+        seed: base seed of the new layers; None draws one from torch's global generator.
+        layer_options: options of the new layers (num_features=..., matrix=..., rank=..., ...).
+
+    Raises:
+        ValueError: what `chosen_linears` refuses, an unknown kind, or an option that the kind does not have.
+    """
+    _check_options(layer, layer_options)
+    base_seed = resolve_seed(seed)
+    chosen = chosen_linears(module, where)
+    converted = copy.deepcopy(module)
+    for index, (name, linear, activation) in enumerate(chosen):
+        absorbed = absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY
+        options = {"bias": linear.bias is not None, **layer_options}
+        gain = math.sqrt(2.0) if activation and isinstance(module.get_submodule(activation), nn.ReLU) else 1.0
+        new = _build(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
+        new = new.to(linear.weight.device, linear.weight.dtype).train(linear.training)
+        if not name:
+            return new
+        _set(converted, name, new)
+        if absorbed and activation:
+            _set(converted, activation, nn.Identity().train(linear.training))
+    return converted
+
+
+def _predicate(where: Where) -> Callable[[str, nn.Linear], bool]:
+    if isinstance(where, str):
+        try:
+            pattern = re.compile(where)
+        except re.error as error:
+            raise ValueError(f"where={where!r} is not a regular expression: {error}") from error
+        return lambda name, _: pattern.fullmatch(name) is not None
+    if not callable(where):
+        raise ValueError(f"where is {where!r}; it must be a regular expression or a predicate (name, linear) -> bool")
+    return where
+
+
+def _check_swappable(module: nn.Module, name: str, linear: nn.Linear, weight_names: list[str]) -> None:
+    advice = "choose others"
+    if type(linear) is not nn.Linear:
+        raise ValueError(
+            f"{name} is a {type(linear).__name__}, which its owner may read by weight instead of calling it; "
+            f"only plain nn.Linear can be swapped: {advice}"
+        )
+    parent = module.get_submodule(name.rpartition(".")[0])
+    if isinstance(parent, _READ_BY_WEIGHT):
+        raise ValueError(
+            f"{name} belongs to a {type(parent).__name__}, which reads its weight instead of calling it: {advice}"
+        )
+    others = [other for other in weight_names if other != f"{name}.weight".lstrip(".")]
+    if others:
+        raise ValueError(f"{name} shares its weight with {', '.join(others)}; swapping it would untie them: {advice}")
+
+
+def _activation_after(module: nn.Module, name: str, flows: dict[str, dict[str, str]]) -> str | None:
+    """The qualified name of the activation that alone reads the Linear `name`; `flows` keeps the traces by owner."""
+    owner = name.rpartition(".")[0] if name else None
+    while owner and isinstance(module.get_submodule(owner), nn.ModuleList | nn.ModuleDict):
+        owner = owner.rpartition(".")[0]
+    if owner is None:
+        return None
+    if owner not in flows:
+        flows[owner] = successors(module.get_submodule(owner))
+    prefix = f"{owner}." if owner else ""
+    reader = flows[owner].get(name.removeprefix(prefix))
+    if reader is None or type(module.get_submodule(prefix + reader)) not in ABSORBED:
+        return None
+    return prefix + reader
+
+
+def _set(module: nn.Module, name: str, new: nn.Module) -> None:
+    owner, _, child = name.rpartition(".")
+    module.get_submodule(owner)._modules[child] = new
