@@ -66,4 +66,8 @@ def safe_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
     """sqrt(|x|^2 + epsilon^2) over the last axis, shape (..., 1): the norm with finite first and second derivatives
     at 0. Half-precision input is squared in float32, where neither epsilon^2 nor the sum leaves the range."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return torch.sqrt(_SquaredNorm.apply(wide) + epsilon**2).to(x.dtype)
+    if torch.compiler.is_compiling():  # which cannot trace a function with a forward-mode rule, and fuses this itself
+        squared = wide.square().sum(dim=-1, keepdim=True)
+    else:
+        squared = _SquaredNorm.apply(wide)
+    return torch.sqrt(squared + epsilon**2).to(x.dtype)

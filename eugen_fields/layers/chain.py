@@ -136,8 +136,10 @@ def _norm_factor(linear: Affine) -> Affine:
         return linear
     joined = torch.cat([linear.weight, linear.bias[:, None]], dim=1).double()
     factor = torch.linalg.qr(joined, mode="r").R.to(linear.weight.dtype)
-    names = linear.weight_names + linear.bias_names
-    return Affine(factor[:, :columns].clone(), factor[:, columns].clone(), names, names)
+    names = linear.weight_names  # R is triangular: its first columns do not depend on the bias
+    bias_names = names + linear.bias_names if linear.bias_names else ()
+    body = factor[:, :columns].clone(memory_format=torch.contiguous_format)
+    return Affine(body, factor[:, columns].clone(), names, bias_names)
 
 
 def dense_form(layer: nn.Module) -> tuple[Tensor, Tensor]:

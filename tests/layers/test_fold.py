@@ -4,78 +4,12 @@ import copy
 
 import pytest
 import torch
+from fold_checks import ALL_HIDDEN, KINDS, NUM_LAYERS, WIDTH, assert_same, build, multiplications, perturbed, values
 from torch import nn
 
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, fold
 from eugen_fields.layers.fold import FoldedMLP, dense_form
-
-NUM_LAYERS = 6
-WIDTH = 20
-ALL_HIDDEN = tuple(range(1, NUM_LAYERS - 1))
-KINDS = {
-    "dense": {},
-    "eugen": {"num_features": 4},
-    "eugen without norm": {"num_features": 4, "norm": False},
-    "eugen wide": {"num_features": 24},
-    "eugen order 2": {"num_features": 4, "order": 2},
-    "eugen projection bias": {"num_features": 8, "projection_bias": True},  # 4 relu features all die at this seed
-    "eugen shared order 2": {"num_features": 4, "order": 2, "share_projections": True, "norm": False},
-    "prp": {},
-    "prp rank": {"rank": 2},
-    "low-rank": {"rank": 3},
-}
-
-
-def kind_of(name):
-    return name.split(" ")[0]
-
-
-def values(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def perturbed(module, seed=0, size=0.05):
-    """In float64, with every parameter moved: biases are not 0, PRP's low-rank term is not 0."""
-    generator = torch.Generator().manual_seed(seed)
-    module = module.double()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return module
-
-
-def build(name, out_dim=3, in_dim=5, **options):
-    torch.manual_seed(1)
-    merged = {"layer": kind_of(name), "seed": 5, **KINDS[name], **options}
-    return perturbed(MLP(in_dim, NUM_LAYERS, WIDTH, out_dim, **merged))
-
-
-def assert_same(folded, module, x):
-    """Outputs and gradients in the input agree to 1e-10 of their size."""
-    results = []
-    for network in (folded, module):
-        inputs = x.clone().requires_grad_()
-        y = network(inputs)
-        weights = torch.linspace(0.5, 1.5, y.numel(), dtype=y.dtype).view_as(y)
-        results.append((y.detach(), *torch.autograd.grad((weights * y).sum(), inputs)))
-    for value, expected in zip(*results):
-        assert float(expected.abs().max()) > 0
-        torch.testing.assert_close(value, expected, rtol=0, atol=1e-10 * float(expected.abs().max()))
-
-
-def multiplications(module):
-    """Of the matrix products of the unfolded network, for one input; scales and norm columns not counted."""
-    total = 0
-    for layer in module.modules():
-        if isinstance(layer, EUGenLinear):
-            total += layer.projections.shape[0] * layer.in_features + layer.weight.numel()
-        elif isinstance(layer, PRPLinear):
-            total += layer.in_features * layer.out_features + layer.rank * (layer.in_features + layer.out_features)
-        elif isinstance(layer, LowRankLinear):
-            total += layer.down.numel() + layer.up.numel()
-        elif isinstance(layer, nn.Linear):
-            total += layer.weight.numel()
-    return total
+from eugen_fields.layers.folded import FoldedPRP, FoldedStage
 
 
 @pytest.mark.parametrize("skip_connections", [(), (3,), (1, 4, 5)])
@@ -305,3 +239,90 @@ def test_dense_form_is_the_layer(make):
 def test_dense_form_refuses_layers_that_are_not_linear():
     with pytest.raises(ValueError, match="EUGenLinear has no dense form"):
         dense_form(EUGenLinear(5, 4, num_features=3))
+
+
+# PRP layers whose matrix stays drawn from its seed
+
+
+@pytest.mark.parametrize("matrix", ["gaussian", "ternary", "orthogonal", "hadamard"])
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_prp_folds_without_storing_its_matrix(matrix, rank, bias):
+    mlp = build("prp", matrix=matrix, rank=rank, bias=bias, skip_connections=(3,))
+    folded = fold(mlp, materialise=False)
+    assert_same(folded, mlp, values(9, 5))
+    assert folded.multiplications() == multiplications(mlp)
+    assert sum(entry.numel() for entry in folded.state_dict().values()) <= sum(
+        entry.numel() for entry in mlp.state_dict().values()
+    )
+    assert list(folded.parameters()) == []
+    assert torch.equal(fold(folded, materialise=False)(values(9, 5)), folded(values(9, 5)))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_folds_with_seeded_matrices(name):
+    mlp = build(name, skip_connections=(3,), train_projections=False) if "eugen" in name else build(name)
+    assert_same(fold(mlp, materialise=False), mlp, values(9, 5))
+
+
+def test_prp_materialises_into_one_dense_stage_by_default():
+    layer = perturbed(PRPLinear(5, 4, rank=2, seed=1))
+    (stage,) = fold(layer).stages
+    assert isinstance(stage, FoldedStage)
+    weight, bias = dense_form(layer)
+    assert torch.equal(stage.weight, weight) and torch.equal(stage.bias, bias)
+
+
+def test_prp_scales_move_into_the_maps_on_both_sides():
+    layers = (
+        EUGenLinear(5, 9, num_features=3, seed=1),
+        PRPLinear(9, 8, seed=2),
+        PRPLinear(8, 7, seed=3),
+        nn.Linear(7, 4),
+    )
+    network = perturbed(nn.Sequential(*layers))
+    folded = fold(network, materialise=False)
+    assert_same(folded, network, values(9, 5))
+    first, second = (stage for stage in folded.stages if isinstance(stage, FoldedPRP))
+    assert first.alpha is None and first.scale is not None
+    assert second.alpha is None and second.scale is None and second.bias is None
+
+
+def test_prp_scales_pass_a_relu_only_if_none_is_negative():
+    mlp = build("prp", replace=(2, 3))
+    with torch.no_grad():
+        mlp.layers[2].alpha.abs_()
+        mlp.layers[3].alpha[4] = -0.5
+    folded = fold(mlp, materialise=False)
+    first, second = (stage for stage in folded.stages if isinstance(stage, FoldedPRP))
+    assert first.alpha is None and second.alpha is not None
+    assert_same(folded, mlp, values(9, 5))
+
+
+def test_low_rank_terms_keep_the_scales_of_their_layer():
+    network = perturbed(nn.Sequential(PRPLinear(5, 9, seed=1), PRPLinear(9, 8, rank=2, seed=2), nn.Linear(8, 4)))
+    folded = fold(network, materialise=False)
+    assert_same(folded, network, values(9, 5))
+    stage = folded.stages[1]
+    assert stage.alpha is not None and stage.scale is not None
+
+
+def test_folded_seeds_reload_and_draw_their_matrix():
+    mlp, other = build("prp", seed=5, activation="softplus"), build("prp", seed=6, activation="softplus")
+    folded, target = fold(mlp, materialise=False), fold(other, materialise=False)
+    assert not any("projection" in name for name in folded.state_dict())
+    assert not torch.equal(target(values(9, 5)), folded(values(9, 5)))
+    target.load_state_dict(folded.state_dict())
+    assert torch.equal(target(values(9, 5)), folded(values(9, 5)))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("materialise", [True, False])
+def test_dtype_and_mode_are_kept_and_nothing_is_left_to_train(name, materialise):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        mlp = build(name).to(dtype).eval()
+        folded = fold(mlp, materialise=materialise)
+        floating = [value for value in folded.buffers() if value.is_floating_point()]
+        assert floating and all(value.dtype == dtype for value in floating)
+        assert list(folded.parameters()) == [] and not any(module.training for module in folded.modules())
+        assert folded(values(9, 5).to(dtype)).dtype == dtype
