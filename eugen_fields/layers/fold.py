@@ -6,6 +6,7 @@ folded in a network; chain.py folds a chain of layers, folded.py holds the resul
 
 import copy
 from collections import Counter
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -69,16 +70,18 @@ class _Folding:
     def fold(self, module: nn.Module, name: str) -> nn.Module:
         """The folded form of `module`, whose qualified name is `name`."""
         if id(module) not in self.done:
-            self.done[id(module)] = self._fold(module, name).train(module.training)
+            self.done[id(module)] = self._fold(module, name)
         return self.done[id(module)]
 
     def _fold(self, module: nn.Module, name: str) -> nn.Module:
-        if isinstance(module, MLP) and type(module).forward is MLP.forward and not _has_hooks(module):
+        if _is_plain_mlp(module):
             return self._fold_mlp(module, name)
-        if _foldable(module) and type(module) is not nn.Linear:
+        if _is_ours(module):
             return self._fold_run([("", module)], name)
+        if hasattr(type(module), "__deepcopy__"):  # knows best how to be copied: parametrized or scripted
+            return copy.deepcopy(module, self.copied)
         for run in self._runs(module):
-            self.done[id(run[0][1])] = self._fold_run(run, name).train(module.training)
+            self.done[id(run[0][1])] = self._fold_run(run, name)
             for _, layer in run[1:]:
                 self.done[id(layer)] = nn.Identity().train(layer.training)
         folded = shallow_copy(module)
@@ -94,14 +97,14 @@ class _Folding:
         for index, layer in enumerate(mlp.layers):
             skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
             chain.add(layer, _join(name, f"layers.{index}"), mlp._activations[index], skip_dim)
-        return chain.finish()
+        return chain.finish().train(mlp.training)
 
     def _fold_run(self, run: Run, name: str) -> FoldedMLP:
         chain = Chain(self.materialise)
         for layer_name, layer in run:
             if not _passes_through(layer):
                 chain.add(layer, _join(name, layer_name), get_activation(None), 0)
-        return chain.finish()
+        return chain.finish().train(run[0][1].training)
 
     def _runs(self, module: nn.Module) -> list[Run]:
         """Runs of at least two of the layers that `module` itself calls."""
@@ -150,7 +153,15 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _foldable(module: nn.Module) -> bool:
     """A layer whose forward is known for sure: no subclass, no parametrization, no hooks."""
-    return type(module) in (*OUR_LAYERS, nn.Linear) and not _has_hooks(module)
+    return _is_ours(module) or (type(module) is nn.Linear and not _has_hooks(module))
+
+
+def _is_ours(module: nn.Module) -> bool:
+    return type(module) in OUR_LAYERS and not _has_hooks(module)
+
+
+def _is_plain_mlp(module: nn.Module) -> TypeGuard[MLP]:
+    return isinstance(module, MLP) and type(module).forward is MLP.forward and not _has_hooks(module)
 
 
 def _passes_through(module: nn.Module) -> bool:

@@ -255,6 +255,13 @@ def test_what_is_not_safe_is_folded_layer_by_layer(make):
     assert not any(isinstance(layer, EUGenLinear) for layer in folded.modules())
 
 
+def test_every_module_keeps_its_own_mode():
+    network = nn.Sequential(nn.Sequential(nn.BatchNorm1d(5).eval(), nn.Tanh()), eugen().eval(), nn.ReLU(), eugen(2, 4))
+    folded = fold(network)
+    modes = [module.training for module in (folded, folded[0], folded[0][0], folded[0][1], *folded[1:])]
+    assert modes == [True, True, False, True, False, True, True]
+
+
 def test_layers_with_hooks_are_left_as_they_are():
     module = Mlp().double().eval()
     module.fc1.register_forward_hook(lambda module, inputs, output: output**2)
