@@ -46,13 +46,15 @@ class Chain:
         """
         prefix = f"{name}." if name else ""
         if isinstance(layer, EUGenLinear):
-            self._add_eugen(layer, prefix, activation, skip_dim)
+            drawn_from = f"{prefix}projections" if layer.train_projections else f"{prefix}seed"
+            sources = {"projections": (drawn_from,), "weight": (f"{prefix}weight",), "bias": (f"{prefix}bias",)}
+            self._add_eugen(layer, sources, activation, skip_dim)
         elif isinstance(layer, LowRankLinear):
             names = (f"{prefix}down",)
             skip, down = _split(layer.down.detach(), skip_dim)
             self._apply(Affine(down.clone(), down.new_zeros(layer.rank), names, ()), skip, None, None, None, names)
             up = layer.up.detach().clone()
-            linear = Affine(up, *_bias(layer.bias, up, prefix, (f"{prefix}up",)))
+            linear = _affine(up, layer.bias, (f"{prefix}up",), (f"{prefix}bias",))
             self._apply(linear, None, None, None, activation, ())
         elif isinstance(layer, PRPLinear) and not self.materialise:
             self._add_prp(layer, prefix, activation, skip_dim)
@@ -61,8 +63,9 @@ class Chain:
             skip, body = _split(linear.weight, skip_dim)
             self._apply(linear._replace(weight=body.clone()), skip, None, None, activation, linear.weight_names)
 
-    def _add_eugen(self, layer: EUGenLinear, prefix: str, activation: Activation, skip_dim: int) -> None:
-        names = (f"{prefix}projections" if layer.train_projections else f"{prefix}seed",)
+    def _add_eugen(self, layer: EUGenLinear, sources: dict[str, Names], activation: Activation, skip_dim: int) -> None:
+        """`sources` names the original entries behind the layer's projections, weight and bias."""
+        names = sources["projections"]
         matrix = layer.projection_matrices().detach()
         norm_column = matrix[:, layer.in_features].clone() if layer.norm else None
         skip, body = _split(matrix[:, : layer.in_features], skip_dim)
@@ -72,8 +75,7 @@ class Chain:
             bias, bias_names = matrix[:, -1].clone(), names
         linear = Affine(body.clone(), bias, names, bias_names)
         self._apply(linear, skip, norm_column, products, get_activation(layer.feature_activation), names)
-        weight = layer.weight.detach().clone()
-        self.pending = Affine(weight, *_bias(layer.bias, weight, prefix, (f"{prefix}weight",)))
+        self.pending = _affine(layer.weight.detach().clone(), layer.bias, sources["weight"], sources["bias"])
         if activation is not get_activation(None):
             self.flush(activation)
 
@@ -122,11 +124,11 @@ def _split(weight: Tensor, skip_dim: int) -> tuple[Tensor | None, Tensor]:
     return (weight[:, :skip_dim].clone(), weight[:, skip_dim:]) if skip_dim else (None, weight)
 
 
-def _bias(bias: Tensor | None, weight: Tensor, prefix: str, weight_names: Names) -> tuple[Tensor, Names, Names]:
-    """Bias, names of the weight, names of the bias: what an Affine holds after its weight."""
+def _affine(weight: Tensor, bias: Tensor | None, weight_names: Names, bias_names: Names) -> Affine:
+    """weight f + bias; without a bias zeros, which come from nothing."""
     if bias is None:
-        return weight.new_zeros(weight.shape[0]), weight_names, ()
-    return bias.detach().clone(), weight_names, (f"{prefix}bias",)
+        return Affine(weight, weight.new_zeros(weight.shape[0]), weight_names, ())
+    return Affine(weight, bias.detach().clone(), weight_names, bias_names)
 
 
 def _norm_factor(linear: Affine) -> Affine:
@@ -162,4 +164,4 @@ def _dense_form(layer: nn.Module, prefix: str) -> Affine:
         weight, entries = (layer.up @ layer.down).detach(), ("up", "down")
     else:
         raise ValueError(f"{type(layer).__name__} has no dense form; nn.Linear, PRPLinear and LowRankLinear have one")
-    return Affine(weight, *_bias(layer.bias, weight, prefix, tuple(f"{prefix}{entry}" for entry in entries)))
+    return _affine(weight, layer.bias, tuple(f"{prefix}{entry}" for entry in entries), (f"{prefix}bias",))

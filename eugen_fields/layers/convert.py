@@ -82,7 +82,7 @@ def convert(
             does not choose layer_10), or a predicate (name, linear) -> bool.
         absorb_activation: EUGen layers hold their own non-linearity; the activation module behind a chosen Linear
             becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed and stays.
-        seed: base seed of the new layers; None draws one from torch's global generator.
+        seed: base seed of the new layers; None draws one from torch's global generator, as dense layers always do.
         layer_options: options of the new layers (num_features=..., matrix=..., rank=..., ...).
 
     Raises:
@@ -93,15 +93,15 @@ def convert(
     chosen = chosen_linears(module, where)
     converted = copy.deepcopy(module)
     for index, (name, linear, activation) in enumerate(chosen):
-        absorbed = absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY
         options = {"bias": linear.bias is not None, **layer_options}
+        # keeps the variance through a relu, as in MLP; EUGen layers take no gain
         gain = math.sqrt(2.0) if activation and isinstance(module.get_submodule(activation), nn.ReLU) else 1.0
         new = _build(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
         new = new.to(linear.weight.device, linear.weight.dtype).train(linear.training)
         if not name:
             return new
         _set(converted, name, new)
-        if absorbed and activation:
+        if activation and absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY:
             _set(converted, activation, nn.Identity().train(linear.training))
     return converted
 
@@ -119,20 +119,21 @@ def _predicate(where: Where) -> Callable[[str, nn.Linear], bool]:
 
 
 def _check_swappable(module: nn.Module, name: str, linear: nn.Linear, weight_names: list[str]) -> None:
-    advice = "choose others"
     if type(linear) is not nn.Linear:
         raise ValueError(
             f"{name} is a {type(linear).__name__}, which its owner may read by weight instead of calling it; "
-            f"only plain nn.Linear can be swapped: {advice}"
+            "only plain nn.Linear can be swapped: choose others"
         )
     parent = module.get_submodule(name.rpartition(".")[0])
     if isinstance(parent, _READ_BY_WEIGHT):
         raise ValueError(
-            f"{name} belongs to a {type(parent).__name__}, which reads its weight instead of calling it: {advice}"
+            f"{name} belongs to a {type(parent).__name__}, which reads its weight instead of calling it: choose others"
         )
     others = [other for other in weight_names if other != f"{name}.weight".lstrip(".")]
     if others:
-        raise ValueError(f"{name} shares its weight with {', '.join(others)}; swapping it would untie them: {advice}")
+        raise ValueError(
+            f"{name} shares its weight with {', '.join(others)}; swapping it would untie them: choose others"
+        )
 
 
 def _activation_after(module: nn.Module, name: str, flows: dict[str, dict[str, str]]) -> str | None:

@@ -35,7 +35,8 @@ def fold(module: nn.Module, *, materialise: bool = True) -> nn.Module:
       nowhere else is folded together with it, also across nn.Identity and across nn.Dropout in eval mode: call
       module.eval() first. The EUGenLinear's place takes a FoldedMLP, that of the others nn.Identity, and the module
       keeps its own forward, which is traced with torch.fx to find such pairs. Where it cannot be traced, and for
-      layers that are called or registered more than once, every layer is folded by itself.
+      layers that are called or registered more than once, every layer is folded by itself. What is not seen is a
+      module that reaches past this forward to the layers in it, as model.block.fc2(x) does.
     - An nn.Sequential of which nothing else is left becomes the FoldedMLP itself.
 
     What is folded has buffers in place of parameters: it can no longer be trained, and sees no later change of the

@@ -326,3 +326,9 @@ def test_dtype_and_mode_are_kept_and_nothing_is_left_to_train(name, materialise)
         assert floating and all(value.dtype == dtype for value in floating)
         assert list(folded.parameters()) == [] and not any(module.training for module in folded.modules())
         assert folded(values(9, 5).to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_device_is_kept(name):
+    folded = fold(build(name, skip_connections=(3,)).to("meta"))
+    assert all(value.is_meta for value in folded.buffers())
