@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from eugen_fields.layers import convert, fold
 
-NUM_FEATURES = 64
-
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward block of GPT-2."""
@@ -59,23 +57,21 @@ def size(module: nn.Module) -> tuple[int, float]:
 
 @torch.no_grad()
 def show(name: str, model: nn.Module, where: str, inputs: Tensor) -> None:
-    converted = convert(model, layer="eugen", where=where, num_features=NUM_FEATURES, seed=0)
+    converted = convert(model, layer="eugen", where=where, num_features=64, seed=0)
     folded = fold(converted)
     outputs = converted(inputs)
     difference = float((folded(inputs) - outputs).abs().max() / outputs.abs().max())
     print(f"{name}\n  {'':12} {'numbers':>12} {'MB':>8} {'change':>8}")
-    before = size(model)[0]
     for form, module in (("dense", model), ("converted", converted), ("folded", folded)):
         count, megabytes = size(module)
-        print(f"  {form:12} {count:12,} {megabytes:8.1f} {100 * (count / before - 1):+7.1f}%")
+        print(f"  {form:12} {count:12,} {megabytes:8.1f} {100 * (count / size(model)[0] - 1):+7.1f}%")
     print(f"  largest difference between converted and folded outputs: {difference:.1e} of the largest output")
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    # torchvision starts the head at zero, and then every output is zero
     vit, image = torchvision.models.vit_b_16(weights=None).eval(), torch.randn(1, 3, 224, 224)
-    nn.init.normal_(vit.heads.head.weight, std=0.02)
+    nn.init.normal_(vit.heads.head.weight, std=0.02)  # torchvision starts it at zero: every output would be zero
     show("ViT-B/16, the last six of twelve blocks", vit, r".*encoder_layer_([6-9]|1[01])\.mlp\.0", image)
     show("ViT-B/16, the last eight of twelve blocks", vit, r".*encoder_layer_([4-9]|1[01])\.mlp\.0", image)
     gpt, tokens = GPT().eval(), torch.randint(50257, (1, 16))
