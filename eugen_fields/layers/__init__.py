@@ -1,9 +1,24 @@
 """EUGen, PRP and low-rank layers, an MLP built from them, and folding. Needs torch alone."""
 
+from eugen_fields.layers.estimator import deviation_bound, estimator_variance
 from eugen_fields.layers.eugen import EUGenLinear
+from eugen_fields.layers.explicit import ExplicitEUGenLinear
 from eugen_fields.layers.fold import fold
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import LAYER_KINDS, MLP, layer_options
+from eugen_fields.layers.polynomials import fit_polynomial
 from eugen_fields.layers.prp import PRPLinear
 
-__all__ = ["LAYER_KINDS", "MLP", "EUGenLinear", "LowRankLinear", "PRPLinear", "fold", "layer_options"]
+__all__ = [
+    "LAYER_KINDS",
+    "MLP",
+    "EUGenLinear",
+    "ExplicitEUGenLinear",
+    "LowRankLinear",
+    "PRPLinear",
+    "deviation_bound",
+    "estimator_variance",
+    "fit_polynomial",
+    "fold",
+    "layer_options",
+]

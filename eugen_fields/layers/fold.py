@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, safe_norm
 from eugen_fields.layers.eugen import EUGenLinear, product_features
+from eugen_fields.layers.explicit import ExplicitEUGenLinear
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
 from eugen_fields.layers.prp import PRPLinear
@@ -210,6 +211,7 @@ def _fold_sequential(sequence: nn.Sequential) -> nn.Module:
         folder = _Folder()
 
     for child in sequence:
+        child = child.precompute() if isinstance(child, ExplicitEUGenLinear) else child
         if isinstance(child, ours):
             folder.add(child, get_activation(None), 0)
         else:
@@ -230,6 +232,8 @@ def fold(module: nn.Module) -> nn.Module:
             return _fold_mlp(module)
         if type(module) is nn.Sequential:
             return _fold_sequential(module)
+        if isinstance(module, ExplicitEUGenLinear):
+            return fold(module.precompute())
         if isinstance(module, PRPLinear):
             return _fold_sequential(nn.Sequential(module))
         folded = copy.copy(module)
