@@ -210,7 +210,7 @@ class EUGenLinear(SeededMatrix):
         unscaled = coefficients * float(plus.shape[1]) ** torch.arange(order + 1, dtype=torch.float64)
         with torch.no_grad():
             layer.weight.copy_(products * coefficient_weights(unscaled, num_features))
-            layer.bias.fill_(float(coefficients[0]))
+        layer.bias = nn.Parameter(torch.full_like(linear.weight[:, 0], float(coefficients[0])))
         layer.coefficients, layer.fit_error = tuple(coefficients.tolist()), error
         return layer
 

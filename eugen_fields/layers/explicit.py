@@ -110,7 +110,7 @@ class ExplicitEUGenLinear(nn.Module):
 
     def weight_features(self) -> Tensor:
         """g(W) with its a_i / m, without order 0, shape (out_features, order * num_features)."""
-        parts = [self.weight]
+        parts: list[Tensor] = [self.weight]
         if self.norm:
             parts.append(torch.ones_like(self.weight[:, :1]))
         if self.bias is not None:
@@ -144,7 +144,7 @@ class ExplicitEUGenLinear(nn.Module):
         layer.set_projection_matrices(self.projections)
         with torch.no_grad():
             layer.weight.copy_(self.weight_features())
-            layer.bias.copy_(self.coefficients[0].expand(self.out_features))
+        layer.bias = nn.Parameter(self.coefficients[0].repeat(self.out_features))
         return layer
 
     def extra_repr(self) -> str:
