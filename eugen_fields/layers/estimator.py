@@ -14,8 +14,8 @@ from torch import Tensor
 def output_interval(weight: Tensor, bias: Tensor | None) -> tuple[float, float]:
     """Where the outputs of a dense layer lie for inputs of mean 0 and variance 1: the smallest interval that holds
     mean -+ 3 standard deviations of every output, b_r -+ 3 |w_r|. Shapes: weight (l, d), bias (l,)."""
-    spread = 3.0 * weight.double().norm(dim=1)
-    mean = torch.zeros_like(spread) if bias is None else bias.double()
+    spread = 3.0 * weight.detach().double().norm(dim=1)
+    mean = torch.zeros_like(spread) if bias is None else bias.detach().double()
     return float((mean - spread).min()), float((mean + spread).max())
 
 

@@ -62,7 +62,7 @@ def assert_unbiased(draws, expected, standard_errors=4.0):
 @pytest.mark.parametrize("init", ["gaussian", "rademacher", "orthogonal"])
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_theorem_3_1_the_mean_is_the_polynomial_of_the_layer(order, init, share_projections):
-    linear, x, draws = make_linear(3, 2, seed=order), values(3, 3, seed=9), 400
+    linear, x, draws = make_linear(3, 2, seed=order), values(3, 3, seed=9), 250
     coefficients = COEFFICIENTS[: order + 1]
     layer = EUGenLinear.from_linear(
         linear,
@@ -85,13 +85,14 @@ def test_theorem_3_1_the_mean_is_the_polynomial_of_the_layer(order, init, share_
             assert_unbiased(each, shortened)
 
 
-@pytest.mark.parametrize("init", ["gaussian", "rademacher", "orthogonal"])
-@pytest.mark.parametrize("order, share_projections", [(1, False), (2, False), (3, True)])
-def test_theorem_3_1_over_many_seeds(order, share_projections, init):
+@pytest.mark.parametrize(
+    "order, init, share_projections", [(1, "gaussian", False), (2, "orthogonal", False), (3, "rademacher", True)]
+)
+def test_theorem_3_1_over_many_seeds(order, init, share_projections):
     linear, x = make_linear(3, 2, seed=4), values(3, 3, seed=5)
     coefficients = COEFFICIENTS[: order + 1]
     options = {"num_features": 7, "order": order, "init": init, "share_projections": share_projections}
-    layers = [EUGenLinear.from_linear(linear, coefficients, seed=seed, **options) for seed in range(150)]
+    layers = [EUGenLinear.from_linear(linear, coefficients, seed=seed, **options) for seed in range(60)]
     each = torch.stack([layer(x).detach() for layer in layers])
     assert_unbiased(each, evaluate_polynomial(coefficients, linear(x).detach()))
 
@@ -111,7 +112,7 @@ def test_theorem_3_1_holds_for_the_explicit_layer():
 # --- Theorem 3.2
 
 
-def relative_variance_error(order, init, share_projections=False, rows=300_000, features=16):
+def relative_variance_error(order, init, share_projections=False, rows=200_000, features=16):
     """Measured over predicted variance, minus 1, averaged over inputs and outputs."""
     linear, x = make_linear(5, 4, seed=order), values(8, 5, seed=3)
     layer = EUGenLinear.from_linear(
@@ -133,7 +134,7 @@ def relative_variance_error(order, init, share_projections=False, rows=300_000, 
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("init", ["gaussian", "rademacher"])
 def test_theorem_3_2_gives_the_variance(order, init):
-    error = relative_variance_error(order, init, rows=320_000 if order < 3 else 240_000)
+    error = relative_variance_error(order, init, rows=200_000)
     assert abs(float(error.mean())) < 0.1
     if order < 3:  # every input and output by itself
         assert float(error.abs().max()) < 0.1
@@ -166,6 +167,13 @@ def test_orthogonal_projections_lower_the_variance_at_order_one(used, factor):
     measured = estimates(layer, x, draws, used).var(dim=0)
     independent = estimator_variance(*absorbed(linear, x), (0.0, 1.0), used)
     assert float(independent.mean() / measured.mean()) >= factor
+    # exactly, for rows that are Haar distributed with independent Gaussian norms:
+    # (|w|^2 |x|^2 + s^2 - (m - 1) (d |w|^2 |x|^2 + (d - 2) s^2) / ((d - 1) (d + 2))) / m
+    weight, inputs = absorbed(linear, x)
+    s = (inputs @ weight.T).square()
+    norms = inputs.square().sum(-1, keepdim=True) * weight.square().sum(-1)
+    exact = (norms + s - (used - 1) * (d * norms + (d - 2) * s) / ((d - 1) * (d + 2))) / used
+    assert float((measured / exact).mean()) == pytest.approx(1.0, abs=0.1)
 
 
 # --- Theorem 3.3
@@ -208,8 +216,8 @@ def test_bound_is_the_formula_written_out():
     weight, x = torch.tensor([[0.5, -1.0]]).double(), torch.tensor([1.5, 0.25]).double()
     s, largest = 0.5 * 1.5 - 0.25, 1.2**2 * 2 * math.sqrt(1.25) * math.sqrt(1.5**2 + 0.25**2)
     reach = max(2 * abs(s), 3 * s**2) + max(2 * largest, 3 * largest**2)
-    expected = 2 * math.exp(-50_000 * 0.7**2 / (2 * reach**2 * 4))
-    result = deviation_bound(weight, x, (9.0, 2.0, -3.0), 50_000, 0.7, entry_bound=1.2)
+    expected = 2 * math.exp(-200_000 * 0.7**2 / (2 * reach**2 * 4))
+    result = deviation_bound(weight, x, (9.0, 2.0, -3.0), 200_000, 0.7, entry_bound=1.2)
     assert expected < 1 and result.shape == (1,) and float(result) == pytest.approx(expected)
 
 
@@ -229,7 +237,7 @@ def test_bound_is_a_probability_that_falls_with_features_and_deviation():
 @pytest.mark.parametrize("fit", ["chebyshev", "least-squares", "bernstein"])
 def test_theorem_3_4_the_mean_approaches_the_activation(activation, fit):
     # small norms keep the Monte Carlo error below the error of the fit
-    linear, x, draws = make_linear(2, 4, seed=2, size=0.7), 0.6 * values(12, 2, seed=3), 25_000
+    linear, x, draws = make_linear(2, 4, seed=2), 0.8 * values(12, 2, seed=3), 25_000
     exact = get_activation(activation)(linear(x)).detach()
     assert float(exact.abs().max()) > 0.5
     distances = []
@@ -262,7 +270,7 @@ def test_every_activation_of_a_layer_with_bias(activation, bias):
     linear, x, draws = make_linear(3, 2, seed=6, bias=bias), values(4, 3, seed=7), 1000
     layer = EUGenLinear.from_linear(linear, activation, num_features=4 * draws, order=2, init="gaussian", seed=8)
     assert layer.projection_bias is bias and not layer.norm and layer.fit_error >= 0.0
-    low, high = output_interval(linear.weight.detach(), linear.bias)
+    low, high = output_interval(linear.weight, linear.bias)
     t = torch.linspace(low, high, 101, dtype=torch.float64)
     difference = evaluate_polynomial(layer.coefficients, t) - get_activation(activation)(t)
     assert float(difference.abs().max()) <= layer.fit_error + 1e-9
@@ -275,7 +283,7 @@ def test_default_interval_holds_three_standard_deviations_of_every_output():
     assert output_interval(weight, torch.tensor([1.0, 20.0])) == (-14.0, 23.0)
     linear = make_linear(6, 5)
     outputs = linear(values(20_000, 6, seed=4))
-    low, high = output_interval(linear.weight.detach(), linear.bias)
+    low, high = output_interval(linear.weight, linear.bias)
     inside = ((outputs >= low) & (outputs <= high)).double().mean(dim=0)
     assert float(inside.min()) > 0.995
 
@@ -286,7 +294,7 @@ def test_coefficients_and_callables_are_taken_as_they_are():
     assert given.coefficients == (1.0, 2.0, 3.0) and given.fit_error == 0.0
     named = EUGenLinear.from_linear(linear, "sine", num_features=4, order=2, seed=1)
     called = EUGenLinear.from_linear(linear, torch.sin, num_features=4, order=2, seed=1)
-    assert named.coefficients == called.coefficients and torch.equal(named.weight, called.weight)
+    torch.testing.assert_close(named.weight, called.weight)
     assert EUGenLinear(3, 2).coefficients is None and EUGenLinear(3, 2).fit_error is None
 
 
@@ -326,7 +334,7 @@ def test_explicit_layer_with_the_same_matrices_is_the_same_estimator():
         explicit.projections.copy_(2.0 * layer.projection_matrices())  # sqrt(3 inputs and the constant)
         explicit.weight.copy_(linear.weight)
         explicit.bias.copy_(linear.bias)
-        explicit.coefficients.copy_(torch.tensor(COEFFICIENTS[:4]).double())
+        explicit.coefficients.copy_(torch.tensor(COEFFICIENTS[:4], dtype=torch.float64))
     torch.testing.assert_close(explicit(x), layer(x), rtol=1e-10, atol=1e-10)
 
 
