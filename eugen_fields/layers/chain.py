@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation
 from eugen_fields.layers.eugen import EUGenLinear
+from eugen_fields.layers.explicit import ExplicitEUGenLinear
 from eugen_fields.layers.folded import Affine, FoldedMLP, FoldedPRP, FoldedStage, Names
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
@@ -49,6 +50,8 @@ class Chain:
             drawn_from = f"{prefix}projections" if layer.train_projections else f"{prefix}seed"
             sources = {"projections": (drawn_from,), "weight": (f"{prefix}weight",), "bias": (f"{prefix}bias",)}
             self._add_eugen(layer, sources, activation, skip_dim)
+        elif isinstance(layer, ExplicitEUGenLinear):
+            self._add_eugen(layer.precompute(), layer.entries(prefix), activation, skip_dim)
         elif isinstance(layer, LowRankLinear):
             names = (f"{prefix}down",)
             skip, down = _split(layer.down.detach(), skip_dim)

@@ -1,12 +1,15 @@
 """EUGen layers ("EUGens: Efficient, Unified, and General Dense Layers", Kim et al., NeurIPS 2025, arXiv 2410.09771)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, safe_norm
+from eugen_fields.layers.estimator import output_interval
+from eugen_fields.layers.polynomials import exact_coefficients, fit_polynomial
 from eugen_fields.layers.random_matrices import PROJECTIONS, normal, resolve_seed
 from eugen_fields.layers.seeded import SeededMatrix
 
@@ -36,6 +39,28 @@ def product_features(projected: Tensor, num_features: int, order: int, share_pro
             product = product * blocks[start + j]
         orders.append(product)
     return torch.cat(orders, dim=-1)
+
+
+def coefficient_weights(coefficients: Tensor, num_features: int) -> Tensor:
+    """a_i / m for every feature of orders 1..k, shape (order * m,), from a_0..a_k: what the weight side is multiplied
+    by in the real form of Theorem 3.1 (the paper splits a_i over both sides, with complex roots of its sign)."""
+    return (coefficients[1:] / num_features).repeat_interleave(num_features)
+
+
+def check_sizes(in_features: int, out_features: int, num_features: int, order: int, init: str) -> None:
+    """Raises ValueError for a size or a name that no EUGen layer offers."""
+    for name, value in (("in_features", in_features), ("out_features", out_features), ("num_features", num_features)):
+        if value <= 0:
+            raise ValueError(f"{name} is {value}; it must be a positive integer")
+    if not 1 <= order <= 4:
+        raise ValueError(f"order is {order}; it must be 1, 2, 3 or 4")
+    if init not in PROJECTIONS:
+        raise ValueError(f"init is {init!r}; it must be one of {', '.join(PROJECTIONS)}")
+
+
+def stacked_projections(init: str, num_features: int, columns: int, count: int, seed: int, first: int = 0) -> Tensor:
+    """`count` unit-variance projections below each other, float64, shape (count * m, columns); streams from `first`."""
+    return torch.cat([PROJECTIONS[init](num_features, columns, seed, stream=first + i) for i in range(count)])
 
 
 def _second_moments(activation: Activation, order: int) -> list[float]:
@@ -76,6 +101,9 @@ class EUGenLinear(SeededMatrix):
         ValueError: a size or a name outside what is offered.
     """
 
+    coefficients: tuple[float, ...] | None = None
+    fit_error: float | None = None
+
     def __init__(
         self,
         in_features: int,
@@ -93,17 +121,7 @@ class EUGenLinear(SeededMatrix):
         projection_bias: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("in_features", in_features),
-            ("out_features", out_features),
-            ("num_features", num_features),
-        ):
-            if value <= 0:
-                raise ValueError(f"{name} is {value}; it must be a positive integer")
-        if not 1 <= order <= 4:
-            raise ValueError(f"order is {order}; it must be 1, 2, 3 or 4")
-        if init not in PROJECTIONS:
-            raise ValueError(f"init is {init!r}; it must be one of {', '.join(PROJECTIONS)}")
+        check_sizes(in_features, out_features, num_features, order, init)
         self.in_features = in_features
         self.out_features = out_features
         self.num_features = num_features
@@ -128,15 +146,82 @@ class EUGenLinear(SeededMatrix):
         self.weight = nn.Parameter(weight.flatten(1).to(torch.get_default_dtype()))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
+    @classmethod
+    def from_linear(
+        cls,
+        linear: nn.Linear,
+        activation: str | Activation | Sequence[float],
+        *,
+        num_features: int,
+        order: int,
+        init: str = "orthogonal",
+        seed: int | None = None,
+        interval: tuple[float, float] | None = None,
+        fit: str = "chebyshev",
+        share_projections: bool = False,
+        train_projections: bool = True,
+    ) -> "EUGenLinear":
+        """The unbiased estimator of activation(linear(x)): over the draws of G its mean is p(linear(x)), p the
+        polynomial of degree `order` in place of the activation (Theorems 3.1 and 3.4).
+
+        Features are the identity, there is no norm column, and the bias of `linear` is absorbed as in the paper
+        (projection_bias). Its variance falls as 1 / num_features: see `estimator_variance`. The polynomial a_0..a_k is
+        kept as attribute `coefficients`, its largest error on the interval as `fit_error`. dtype and device are those
+        of `linear`, which is left alone.
+
+        Args:
+            activation: a name, an element-wise callable, or coefficients a_0..a_k (then order must be k; fit_error 0).
+            interval: where the polynomial is fitted. None: mean -+ 3 standard deviations of all outputs of `linear`
+                for inputs of mean 0 and variance 1 (`output_interval`). Outside it the polynomial runs away.
+            fit: chebyshev, least-squares or bernstein (`fit_polynomial`).
+
+        Raises:
+            ValueError: `linear` is no nn.Linear, or an option is outside what is offered.
+        """
+        if not isinstance(linear, nn.Linear):
+            raise ValueError(f"linear is a {type(linear).__name__}; from_linear takes an nn.Linear")
+        check_sizes(linear.in_features, linear.out_features, num_features, order, init)
+        weight = linear.weight.detach().double().cpu()
+        bias = None if linear.bias is None else linear.bias.detach().double().cpu()
+        if isinstance(activation, str) or callable(activation):
+            interval = output_interval(weight, bias) if interval is None else interval
+            coefficients, error = fit_polynomial(activation, order, interval, fit)
+        elif interval is not None:
+            raise ValueError(f"interval is {interval}, but coefficients are given: leave it out, nothing is fitted")
+        else:
+            coefficients, error = exact_coefficients(activation, order), 0.0
+        layer = cls(
+            linear.in_features,
+            linear.out_features,
+            num_features=num_features,
+            order=order,
+            feature_activation=None,
+            norm=False,
+            share_projections=share_projections,
+            train_projections=train_projections,
+            init=init,
+            seed=seed,
+            projection_bias=bias is not None,
+        ).to(linear.weight)
+        plus = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
+        projected = F.linear(plus, layer.projections.double().cpu())
+        products = product_features(projected, num_features, order, share_projections)
+        # the layer stores G / sqrt(columns) on both sides of order i, i times each
+        unscaled = coefficients * float(plus.shape[1]) ** torch.arange(order + 1, dtype=torch.float64)
+        with torch.no_grad():
+            layer.weight.copy_(products * coefficient_weights(unscaled, num_features))
+        layer.bias = nn.Parameter(torch.full_like(linear.weight[:, 0], float(coefficients[0])))
+        layer.coefficients, layer.fit_error = tuple(coefficients.tolist()), error
+        return layer
+
     def _draw(self, seed: int) -> Tensor:
         """All G_ij stacked, float64, shape (projections * m, d + norm + projection_bias). Entries have variance
         1 / |x+|^2 for unit-variance x, so that every projection keeps the variance; the norm column holds them divided
         by norm_scale."""
         columns = self.in_features + int(self.norm) + int(self.projection_bias)
         count = projection_count(self.order, self.share_projections)
-        blocks = [PROJECTIONS[self.init](self.num_features, columns, seed, stream=i) for i in range(count)]
         scale = math.sqrt(self.in_features * (1 + int(self.norm)) + int(self.projection_bias))
-        stacked = torch.cat(blocks) / scale
+        stacked = stacked_projections(self.init, self.num_features, columns, count, seed) / scale
         if self.norm:
             stacked[:, self.in_features] /= self.norm_scale
         return stacked
@@ -181,6 +266,6 @@ class EUGenLinear(SeededMatrix):
         return (
             f"{self.in_features}, {self.out_features}, num_features={self.num_features}, order={self.order}, "
             f"feature_activation={self.feature_activation}, norm={self.norm}, "
-            f"share_projections={self.share_projections}, train_projections={self.train_projections}, init={self.init}, "
-            f"projection_bias={self.projection_bias}"
+            f"share_projections={self.share_projections}, train_projections={self.train_projections}, "
+            f"init={self.init}, projection_bias={self.projection_bias}"
         )

@@ -14,6 +14,7 @@ from torch import nn
 from eugen_fields.layers.activations import get_activation
 from eugen_fields.layers.chain import Chain, dense_form
 from eugen_fields.layers.eugen import EUGenLinear
+from eugen_fields.layers.explicit import ExplicitEUGenLinear
 from eugen_fields.layers.folded import FoldedMLP, folded_names
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
@@ -22,7 +23,7 @@ from eugen_fields.layers.tracing import called_modules, shallow_copy, successors
 
 __all__ = ["FoldedMLP", "dense_form", "fold", "folded_names"]
 
-OUR_LAYERS = (EUGenLinear, PRPLinear, LowRankLinear)
+OUR_LAYERS = (EUGenLinear, ExplicitEUGenLinear, PRPLinear, LowRankLinear)
 Run = list[tuple[str, nn.Module]]
 """Layers with their names, each of which alone reads the one before; pass-through modules lie in between."""
 
@@ -140,7 +141,7 @@ class _Folding:
 
     def _opens(self, layer: nn.Module) -> bool:
         """Whether the layer's last linear map can be folded into what follows."""
-        kinds = EUGenLinear if self.materialise else (EUGenLinear, PRPLinear)
+        kinds = (EUGenLinear, ExplicitEUGenLinear) + (() if self.materialise else (PRPLinear,))
         return _foldable(layer) and isinstance(layer, kinds) and id(layer) not in self.shared
 
 

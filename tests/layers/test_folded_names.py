@@ -5,7 +5,7 @@ import torch
 from fold_checks import KINDS, WIDTH, build, perturbed
 from torch import nn
 
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, fold, folded_names
+from eugen_fields.layers import MLP, EUGenLinear, ExplicitEUGenLinear, LowRankLinear, PRPLinear, fold, folded_names
 
 
 class Mixed(nn.Module):
@@ -32,6 +32,12 @@ NETWORKS |= {
     "several kinds": lambda: perturbed(Mixed()),
     "prp between": lambda: perturbed(
         nn.Sequential(EUGenLinear(5, 9, num_features=3, seed=1), PRPLinear(9, 8, seed=2), nn.Linear(8, 4))
+    ),
+    "explicit": lambda: perturbed(
+        nn.Sequential(ExplicitEUGenLinear(5, 9, num_features=3, order=2, seed=1), nn.Linear(9, 4))
+    ),
+    "explicit, projections of its own": lambda: perturbed(
+        ExplicitEUGenLinear(5, 4, num_features=3, separate_projections=True, bias=False, seed=1)
     ),
     "one eugen": lambda: perturbed(EUGenLinear(5, 4, num_features=3, seed=1)),
 }

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.func import functional_call
+from layer_checks import assert_derivatives, perturbed, values
 
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
 
@@ -16,33 +16,6 @@ LAYERS = {
     "low-rank": lambda i, o, **k: LowRankLinear(i, o, rank=2, **k),
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
-
-
-def values(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def perturbed(module, seed=0):
-    """The module in float64 with every parameter moved, so that none sits at a special value such as 0."""
-    generator = torch.Generator().manual_seed(seed)
-    module = module.double()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return module
-
-
-def assert_derivatives(module, x):
-    """Analytic first and second derivatives, in the input and in every parameter, equal finite differences."""
-    names = [name for name, _ in module.named_parameters()]
-    parameters = [parameter.detach().clone().requires_grad_() for parameter in module.parameters()]
-
-    def run(x, *parameters):
-        return functional_call(module, dict(zip(names, parameters)), (x,))
-
-    inputs = (x.requires_grad_(), *parameters)
-    assert torch.autograd.gradcheck(run, inputs)
-    assert torch.autograd.gradgradcheck(run, inputs)
 
 
 @every_layer
