@@ -1,5 +1,6 @@
 """A multilayer perceptron in which chosen hidden layers are dense, EUGen, PRP or low-rank."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class MLP(nn.Module):
         **layer_options: Any,
     ) -> None:
         super().__init__()
-        sizes = {"in_dim": in_dim, "num_layers": num_layers, "layer_width": layer_width, "out_dim": out_dim}
+        sizes: dict[str, Any] = {"in_dim": in_dim, "num_layers": num_layers, "layer_width": layer_width, "out_dim": out_dim}
         for name, value in sizes.items():
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be a positive integer")
@@ -86,11 +87,17 @@ class MLP(nn.Module):
         if 0 in skip_connections:
             raise ValueError("skip_connections names layer 0, which already gets the input")
 
+        self._settings = sizes | {
+            "skip_connections": tuple(skip_connections),
+            "activation": activation,
+            "out_activation": out_activation,
+        }
         self.in_dim = in_dim
         self.out_dim = layer_width if out_dim is None else out_dim
         self.layer = layer
         self.replace = replace
         self.skip_connections = tuple(skip_connections)
+        self.activation = activation
         hidden_activation = get_activation(activation)
         last_activation = hidden_activation if out_dim is None else get_activation(out_activation)
         gain = math.sqrt(2.0) if hidden_activation is get_activation("relu") else 1.0
@@ -108,6 +115,31 @@ class MLP(nn.Module):
             activations.append(get_activation(None) if kind == "eugen" and not (last and out_activation) else own)
         self.layers = nn.ModuleList(layers)
         self._activations = activations
+
+    def activation_of(self, index: int) -> Activation:
+        """The function that follows layer `index`; the identity behind layers that hold their own non-linearity."""
+        return self._activations[index]
+
+    def with_layers(
+        self, layer: str, replace: Sequence[int] | None = None, *, seed: int | None = None, **layer_options: Any
+    ) -> "MLP":
+        """A copy in which dense layers are new ones of another kind; all others keep their weights.
+
+        Args:
+            layer, replace, seed, layer_options: as for MLP.
+
+        Raises:
+            ValueError: as MLP; or a layer to replace is not dense.
+        """
+        new = MLP(**self._settings, layer=layer, replace=replace, seed=seed, **layer_options)
+        like = next(self.parameters())
+        new = new.to(like.device, like.dtype).train(self.training)
+        for index, old in enumerate(self.layers):
+            if index not in new.replace:
+                new.layers[index] = copy.deepcopy(old)
+            elif not isinstance(old, nn.Linear):
+                raise ValueError(f"layer {index} is a {type(old).__name__}; only dense layers can be replaced")
+        return new
 
     def forward(self, x: Tensor) -> Tensor:
         h = x

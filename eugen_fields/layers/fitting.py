@@ -1,0 +1,140 @@
+"""Closed-form fits of every layer kind to recorded inputs and outputs of a trained layer, from second moments alone."""
+
+import torch
+from torch import Tensor, nn
+
+from eugen_fields.layers.eugen import EUGenLinear
+from eugen_fields.layers.low_rank import LowRankLinear
+from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.regression import NormalEquations
+
+PROJECTION_CHOICES = ("neurons", "principal", "random")
+"""Where the projections of a fitted EUGen layer come from."""
+
+
+def select_columns(covariance: Tensor, cross: Tensor, count: int) -> list[int]:
+    """The columns of y that together explain targets t best, picked one by one (orthogonal least squares: Chen, Cowan
+    and Grant, 1991): each pick is the column whose addition lowers the squared error of the regression of t most.
+
+    Args:
+        covariance: of y, shape (l, l).
+        cross: covariance of y with t, shape (l, targets).
+        count: columns to pick, at most l.
+
+    Returns:
+        indices in the order in which they were picked. Fewer than `count` where the others are exact linear
+        combinations of those.
+    """
+    remaining, explained = covariance.clone(), cross.clone()
+    smallest = 1e-10 * torch.diagonal(covariance).clone()
+    picked: list[int] = []
+    for _ in range(count):
+        variance = torch.diagonal(remaining)
+        gain = explained.square().sum(dim=1) / variance.clamp(min=1e-300)
+        gain = torch.where(variance > smallest, gain, -torch.ones_like(gain))
+        gain[picked] = -1.0
+        best = int(gain.argmax())
+        if float(gain[best]) < 0.0:
+            break
+        picked.append(best)
+        share = remaining[:, best] / variance[best]
+        explained = explained - share[:, None] * explained[best]
+        remaining = remaining - share[:, None] * remaining[best]
+    return picked
+
+
+def neuron_projections(linear: nn.Linear, neurons: list[int], layer: EUGenLinear) -> Tensor:
+    """Projections G whose first rows are neurons [w; 0; b] of a trained layer, shape of layer.projection_matrices().
+
+    Rows beyond the neurons stay as they were drawn.
+    """
+    matrices = layer.projection_matrices().detach().clone()
+    rows = matrices[: len(neurons)]
+    rows.zero_()
+    rows[:, : linear.in_features] = linear.weight.detach()[neurons].to(rows)
+    if linear.bias is not None:
+        rows[:, -1] = linear.bias.detach()[neurons].to(rows)
+    return matrices
+
+
+def principal_projections(mean: Tensor, covariance: Tensor, layer: EUGenLinear) -> Tensor:
+    """Projections G along the principal directions v of the inputs: rows [v; 0; -v . mean] in turn with both signs,
+    strongest direction first; rows beyond 2 d stay as they were drawn.
+
+    Args:
+        mean, covariance: of the inputs, shapes (d,) and (d, d).
+    """
+    matrices = layer.projection_matrices().detach().clone()
+    directions = torch.linalg.eigh(covariance).eigenvectors.flip(1).T
+    signed = torch.stack([directions, -directions], dim=1).flatten(0, 1)[: len(matrices)]
+    rows = matrices[: len(signed)]
+    rows.zero_()
+    rows[:, : layer.in_features] = signed.to(rows)
+    rows[:, -1] = -(signed @ mean).to(rows)
+    return matrices
+
+
+Fit = tuple[str, Tensor, Tensor]
+"""How a fit was found, and the weight (outputs, features) and bias (outputs,) that it amounts to, float64."""
+
+
+def fit_features(layer: nn.Module, equations: NormalEquations, ridge: float) -> Fit:
+    """Sets `weight` and `bias` of a layer y = W features(x) + b to the least-squares solution."""
+    weight, bias, method = equations.solve(ridge)
+    with torch.no_grad():
+        layer.weight.copy_(weight)  # type: ignore[operator]
+        layer.bias.copy_(bias)  # type: ignore[operator]
+    return method, weight, bias
+
+
+def fit_linear(layer: nn.Module, equations: NormalEquations, ridge: float) -> Fit:
+    """Fits a PRP or low-rank layer to recorded inputs x and pre-activations z.
+
+    Low-rank: reduced-rank regression (Izenman, 1975), the best rank-r map in the metric of the inputs. PRP: alternating
+    least squares, each half exact. With C = cov(x) and D = cov(x, z): w_l = (P^T a D)_ll / (P^T a C a P)_ll for given
+    alpha = a, and (P diag(w^2) P^T * C) alpha = sum_l w_l P_l D_l for given w; then the low-rank term on what is left.
+    """
+    weight, _, method = equations.solve(ridge)
+    mean, covariance, cross = equations.centered()
+    with torch.no_grad():
+        if isinstance(layer, LowRankLinear):
+            up, down = _reduced_rank(weight, covariance, layer.rank)
+            layer.up.copy_(up)
+            layer.down.copy_(down)
+            effective = up @ down
+        elif isinstance(layer, PRPLinear):
+            effective = _fit_prp(layer, covariance, cross, ridge)
+            if layer.rank > 0:
+                up, down = _reduced_rank(weight - effective, covariance, layer.rank)
+                layer.up.copy_(up)
+                layer.down.copy_(down)
+                effective = effective + up @ down
+            method = "alternating least squares"
+        else:
+            raise ValueError(f"{type(layer).__name__} cannot be fitted; PRPLinear and LowRankLinear can")
+        bias = equations.cross[-1] / equations.gram[-1, -1] - effective @ mean
+        layer.bias.copy_(bias)  # type: ignore[operator]
+    return method, effective, bias
+
+
+def _reduced_rank(weight: Tensor, covariance: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """up (l, rank) and down (rank, d) whose product is the best rank-`rank` stand-in for weight (l, d)."""
+    outputs = weight @ covariance @ weight.T
+    up = torch.linalg.eigh((outputs + outputs.T) / 2.0).eigenvectors[:, -rank:]
+    return up, up.T @ weight
+
+
+def _fit_prp(layer: PRPLinear, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 30) -> Tensor:
+    """Alternating least squares for scale and alpha; returns the effective weight (l, d), float64."""
+    matrix = layer.projection.double()
+    alpha, scale = layer.alpha.double(), layer.scale.double()
+    for _ in range(rounds):
+        mixed = matrix * alpha
+        variance = ((mixed @ covariance) * mixed).sum(dim=1)
+        scale = (mixed * cross.T).sum(dim=1) / (variance + ridge * variance.mean()).clamp(min=1e-300)
+        normal = (matrix.T @ (scale.square()[:, None] * matrix)) * covariance
+        normal.diagonal().add_(max(ridge, 1e-12) * float(torch.diagonal(normal).mean()))
+        alpha = torch.linalg.solve(normal, (scale[:, None] * matrix * cross.T).sum(dim=0))
+    layer.alpha.copy_(alpha)
+    layer.scale.copy_(scale)
+    return scale[:, None] * matrix * alpha
