@@ -22,11 +22,12 @@ def select_columns(covariance: Tensor, cross: Tensor, count: int) -> list[int]:
         count: columns to pick, at most l.
 
     Returns:
-        indices in the order in which they were picked. Fewer than `count` where the others are exact linear
-        combinations of those.
+        indices in the order in which they were picked. Fewer than `count` where the others are constant or exact
+        linear combinations of those.
     """
     remaining, explained = covariance.clone(), cross.clone()
-    smallest = 1e-10 * torch.diagonal(covariance).clone()
+    variance = torch.diagonal(covariance)
+    smallest = 1e-10 * variance + 1e-14 * variance.mean()
     picked: list[int] = []
     for _ in range(count):
         variance = torch.diagonal(remaining)
@@ -83,58 +84,72 @@ def fit_features(layer: nn.Module, equations: NormalEquations, ridge: float) -> 
     weight, bias, method = equations.solve(ridge)
     with torch.no_grad():
         layer.weight.copy_(weight)  # type: ignore[operator]
-        layer.bias.copy_(bias)  # type: ignore[operator]
+    _set_bias(layer, bias)
     return method, weight, bias
 
 
 def fit_linear(layer: nn.Module, equations: NormalEquations, ridge: float) -> Fit:
     """Fits a PRP or low-rank layer to recorded inputs x and pre-activations z.
 
-    Low-rank: reduced-rank regression (Izenman, 1975), the best rank-r map in the metric of the inputs. PRP: alternating
-    least squares, each half exact. With C = cov(x) and D = cov(x, z): w_l = (P^T a D)_ll / (P^T a C a P)_ll for given
-    alpha = a, and (P diag(w^2) P^T * C) alpha = sum_l w_l P_l D_l for given w; then the low-rank term on what is left.
+    Low-rank: reduced-rank regression (Izenman, 1975), the best rank-r map in the metric of the inputs. PRP: see
+    `_fit_prp`.
     """
     weight, _, method = equations.solve(ridge)
-    mean, covariance, cross = equations.centered()
-    with torch.no_grad():
-        if isinstance(layer, LowRankLinear):
-            up, down = _reduced_rank(weight, covariance, layer.rank)
-            layer.up.copy_(up)
-            layer.down.copy_(down)
-            effective = up @ down
-        elif isinstance(layer, PRPLinear):
-            effective = _fit_prp(layer, covariance, cross, ridge)
-            if layer.rank > 0:
-                up, down = _reduced_rank(weight - effective, covariance, layer.rank)
-                layer.up.copy_(up)
-                layer.down.copy_(down)
-                effective = effective + up @ down
-            method = "alternating least squares"
-        else:
-            raise ValueError(f"{type(layer).__name__} cannot be fitted; PRPLinear and LowRankLinear can")
-        bias = equations.cross[-1] / equations.gram[-1, -1] - effective @ mean
-        layer.bias.copy_(bias)  # type: ignore[operator]
+    mean, target_mean, covariance, cross = equations.moments()
+    if isinstance(layer, LowRankLinear):
+        effective = _fit_low_rank(layer, weight, covariance)
+    elif isinstance(layer, PRPLinear):
+        effective, method = _fit_prp(layer, weight, covariance, cross, ridge), "alternating least squares"
+    else:
+        raise ValueError(f"{type(layer).__name__} cannot be fitted; PRPLinear and LowRankLinear can")
+    bias = target_mean - effective @ mean
+    _set_bias(layer, bias)
     return method, effective, bias
 
 
-def _reduced_rank(weight: Tensor, covariance: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """up (l, rank) and down (rank, d) whose product is the best rank-`rank` stand-in for weight (l, d)."""
+def _set_bias(layer: nn.Module, bias: Tensor) -> None:
+    if layer.bias is not None:
+        with torch.no_grad():
+            layer.bias.copy_(bias)  # type: ignore[operator]
+
+
+def _fit_low_rank(layer: LowRankLinear | PRPLinear, weight: Tensor, covariance: Tensor) -> Tensor:
+    """Sets up B and down A to the best stand-in for weight (l, d) for inputs of that covariance; returns B A."""
     outputs = weight @ covariance @ weight.T
-    up = torch.linalg.eigh((outputs + outputs.T) / 2.0).eigenvectors[:, -rank:]
-    return up, up.T @ weight
+    directions = torch.linalg.eigh((outputs + outputs.T) / 2.0).eigenvectors[:, -layer.rank :]
+    with torch.no_grad():
+        for parameter, value in ((layer.up, directions), (layer.down, directions.T @ weight)):
+            parameter.zero_()  # a rank above the number of outputs leaves some of it unused
+            parameter[: value.shape[0], : value.shape[1]].copy_(value)
+    return directions @ (directions.T @ weight)
 
 
-def _fit_prp(layer: PRPLinear, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 30) -> Tensor:
-    """Alternating least squares for scale and alpha; returns the effective weight (l, d), float64."""
+def _fit_prp(
+    layer: PRPLinear, weight: Tensor, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 30
+) -> Tensor:
+    """Alternating least squares for scale w, alpha and the low-rank term B A, each step the exact minimum over one of
+    them; returns the effective weight (l, d), float64.
+
+    With C = cov(x), D = cov(x, z) - C (B A)^T and a = alpha: w_l = (P^T a D)_ll / (P^T a C a P)_ll, then
+    (P diag(w^2) P^T * C) a = sum_l w_l P_l D_l, then B A is the reduced-rank fit to what diag(w) P^T diag(a) leaves.
+
+    Args:
+        weight: the dense least-squares solution, shape (l, d).
+    """
     matrix = layer.projection.double()
-    alpha, scale = layer.alpha.double(), layer.scale.double()
+    alpha, low_rank = layer.alpha.detach().double(), torch.zeros_like(weight)
     for _ in range(rounds):
+        left = cross.T - low_rank @ covariance
         mixed = matrix * alpha
         variance = ((mixed @ covariance) * mixed).sum(dim=1)
-        scale = (mixed * cross.T).sum(dim=1) / (variance + ridge * variance.mean()).clamp(min=1e-300)
+        scale = (mixed * left).sum(dim=1) / (variance + ridge * variance.mean()).clamp(min=1e-300)
         normal = (matrix.T @ (scale.square()[:, None] * matrix)) * covariance
         normal.diagonal().add_(max(ridge, 1e-12) * float(torch.diagonal(normal).mean()))
-        alpha = torch.linalg.solve(normal, (scale[:, None] * matrix * cross.T).sum(dim=0))
-    layer.alpha.copy_(alpha)
-    layer.scale.copy_(scale)
-    return scale[:, None] * matrix * alpha
+        alpha = torch.linalg.solve(normal, (scale[:, None] * matrix * left).sum(dim=0))
+        modulated = scale[:, None] * matrix * alpha
+        if layer.rank > 0:
+            low_rank = _fit_low_rank(layer, weight - modulated, covariance)
+    with torch.no_grad():
+        layer.alpha.copy_(alpha)
+        layer.scale.copy_(scale)
+    return modulated + low_rank
