@@ -2,20 +2,25 @@
 
 "EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771) replaces the first layer of a transformer's
 feed-forward blocks, and the activation behind it, by an EUGen layer; folding (Remark IV) then merges that layer with
-the second one.
+the second one. Given inputs, the new layers are fitted to the Linears whose places they take (layerwise.py).
 """
 
 import copy
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from eugen_fields.layers.activations import Activation, get_activation
+from eugen_fields.layers.layerwise import Chosen, LayerReport, fit_layers, with_fit_defaults
 from eugen_fields.layers.mlp import _build, _check_options
 from eugen_fields.layers.random_matrices import resolve_seed
+from eugen_fields.layers.recording import Batch, Stream, run_order
 from eugen_fields.layers.tracing import successors
 
 Where = str | Callable[[str, nn.Linear], bool]
@@ -69,11 +74,17 @@ def convert(
     where: Where,
     absorb_activation: bool = True,
     seed: int | None = None,
+    inputs: Tensor | Iterable[Batch] | None = None,
+    ridge: float = 1e-6,
+    projections: str = "neurons",
+    report: list[LayerReport] | None = None,
     **layer_options: Any,
 ) -> nn.Module:
-    """A copy of `module` with chosen nn.Linears swapped for freshly initialised layers of another kind.
+    """A copy of `module` with chosen nn.Linears swapped for layers of another kind.
 
-    Sizes, the presence of a bias, dtype, device and training mode are those of the Linears; the original is left alone.
+    The new layers are freshly initialised, for training; or, given inputs, fitted in closed form to the Linears and the
+    activations that they absorb, each on what reaches it in the converted model. Sizes, the presence of a bias, dtype,
+    device and training mode are those of the Linears; the original is left alone.
 
     Args:
         module: any module.
@@ -83,27 +94,59 @@ def convert(
         absorb_activation: EUGen layers hold their own non-linearity; the activation module behind a chosen Linear
             becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed and stays.
         seed: base seed of the new layers; None draws one from torch's global generator, as dense layers always do.
-        layer_options: options of the new layers (num_features=..., matrix=..., rank=..., ...).
+        inputs: what the module meets in use, as in `transfer`: a tensor, or something that can be iterated over several
+            times and yields tensors or pairs (tensor, weights); the module is called with one tensor at a time.
+        ridge, projections: of the fit, as in `transfer`.
+        report: a list to which the fit of every layer is appended, in the order in which they run.
+        layer_options: options of the new layers (num_features=..., matrix=..., rank=..., ...). EUGen layers that are
+            fitted have the absorbed activation as feature_activation, and projection_bias=True and norm=False where
+            the projections are not random, unless told otherwise.
 
     Raises:
-        ValueError: what `chosen_linears` refuses, an unknown kind, or an option that the kind does not have.
+        ValueError: what `chosen_linears` refuses, an unknown kind, or an option that the kind does not have; with
+            inputs, also what `transfer` refuses, and a Linear that they do not reach or reach several times.
     """
     _check_options(layer, layer_options)
+    if report is not None and inputs is None:
+        raise ValueError("report is given without inputs: only a fit has something to report; give inputs as well")
     base_seed = resolve_seed(seed)
     chosen = chosen_linears(module, where)
     converted = copy.deepcopy(module)
+    to_fit: dict[str, Chosen] = {}
     for index, (name, linear, activation) in enumerate(chosen):
+        absorbed = activation if absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY else None
         options = {"bias": linear.bias is not None, **layer_options}
+        if inputs is not None:
+            function = _as_function(module.get_submodule(absorbed)) if absorbed else "relu"
+            options = with_fit_defaults(layer, projections, function, options)
+            to_fit[name] = Chosen(name, get_activation(function if absorbed else None))
         # keeps the variance through a relu, as in MLP; EUGen layers take no gain
         gain = math.sqrt(2.0) if activation and isinstance(module.get_submodule(activation), nn.ReLU) else 1.0
         new = _build(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
         new = new.to(linear.weight.device, linear.weight.dtype).train(linear.training)
-        if not name:
-            return new
-        _set(converted, name, new)
-        if activation and absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY:
-            _set(converted, activation, nn.Identity().train(linear.training))
+        if name:
+            _set(converted, name, new)
+        else:
+            converted = new
+        if absorbed:
+            _set(converted, absorbed, nn.Identity().train(linear.training))
+    if inputs is not None:
+        batches = Stream(inputs)
+        order = run_order(module, next(iter(batches))[0], list(to_fit))
+        in_order = [to_fit[name] for name in order]
+        reports = fit_layers(module, converted, in_order, batches, ridge=ridge, projections=projections)
+        if report is not None:
+            report += reports
     return converted
+
+
+def _as_function(activation: nn.Module) -> str | Activation:
+    """An activation module as what EUGen layers take: a name where it has one, else a function."""
+    if isinstance(activation, nn.GELU) and activation.approximate != "none":
+        return partial(F.gelu, approximate=activation.approximate)
+    if isinstance(activation, nn.Softplus) and (activation.beta, activation.threshold) != (1, 20):
+        return partial(F.softplus, beta=activation.beta, threshold=activation.threshold)
+    return type(activation).__name__.lower()
 
 
 def _predicate(where: Where) -> Callable[[str, nn.Linear], bool]:

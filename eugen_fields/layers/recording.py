@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +29,11 @@ class Stream:
                 "inputs is an iterator, which can be used only once, and a fit needs several passes; give a tensor, a "
                 "list, a DataLoader, or an object whose __iter__ starts anew"
             )
-        if isinstance(inputs, Tensor):
-            if inputs.numel() == 0:
-                raise ValueError(f"inputs has shape {tuple(inputs.shape)} and so holds no samples")
-            inputs = inputs.split(batch_size)
-        elif not isinstance(inputs, Iterable):
+        if not isinstance(inputs, Iterable):
             raise ValueError(f"inputs is a {type(inputs).__name__}; it must be a tensor or an iterable of batches")
-        self._inputs: Iterable[Batch] = inputs
+        if isinstance(inputs, Tensor) and inputs.numel() == 0:
+            raise ValueError(f"inputs has shape {tuple(inputs.shape)} and so holds no samples")
+        self._inputs: Iterable[Batch] = inputs.split(batch_size) if isinstance(inputs, Tensor) else inputs
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         empty = True
@@ -53,7 +52,7 @@ class Stream:
                     yield batch[rows], None if weights is None else weights[rows]
 
 
-def _checked(batch: Batch) -> tuple[Tensor, Tensor | None]:
+def _checked(batch: Any) -> tuple[Tensor, Tensor | None]:
     inputs, weights = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (batch, None)
     if not isinstance(inputs, Tensor):
         raise ValueError(f"a batch of inputs is a {type(inputs).__name__}; it must be a tensor, or a pair with weights")
