@@ -112,6 +112,7 @@ def convert(
     base_seed = resolve_seed(seed)
     chosen = chosen_linears(module, where)
     converted = copy.deepcopy(module)
+    flows: dict[str, dict[str, str]] = {}
     to_fit: dict[str, Chosen] = {}
     for index, (name, linear, activation) in enumerate(chosen):
         absorbed = activation if absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY else None
@@ -119,7 +120,9 @@ def convert(
         if inputs is not None:
             function = _as_function(module.get_submodule(absorbed)) if absorbed else "relu"
             options = with_fit_defaults(layer, projections, function, options)
-            to_fit[name] = Chosen(name, get_activation(function if absorbed else None))
+            reader = _linear_after(module, absorbed or name, flows)
+            read = module.get_submodule(reader).weight.detach() if reader else None  # type: ignore[union-attr]
+            to_fit[name] = Chosen(name, get_activation(function if absorbed else None), read, reader)
         # keeps the variance through a relu, as in MLP; EUGen layers take no gain
         gain = math.sqrt(2.0) if activation and isinstance(module.get_submodule(activation), nn.ReLU) else 1.0
         new = _build(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
@@ -181,6 +184,20 @@ def _check_swappable(module: nn.Module, name: str, linear: nn.Linear, weight_nam
 
 def _activation_after(module: nn.Module, name: str, flows: dict[str, dict[str, str]]) -> str | None:
     """The qualified name of the activation that alone reads the Linear `name`; `flows` keeps the traces by owner."""
+    reader = _reader(module, name, flows)
+    return reader if reader and type(module.get_submodule(reader)) in ABSORBED else None
+
+
+def _linear_after(module: nn.Module, name: str, flows: dict[str, dict[str, str]]) -> str | None:
+    """The qualified name of the Linear that alone reads the sub-module `name`, dropout in between or not."""
+    reader = _reader(module, name, flows)
+    while reader and isinstance(module.get_submodule(reader), nn.Dropout | nn.Identity):
+        reader = _reader(module, reader, flows)
+    return reader if reader and isinstance(module.get_submodule(reader), nn.Linear) else None
+
+
+def _reader(module: nn.Module, name: str, flows: dict[str, dict[str, str]]) -> str | None:
+    """The qualified name of the sub-module that alone reads the sub-module `name`, if that can be traced."""
     owner = name.rpartition(".")[0] if name else None
     while owner and isinstance(module.get_submodule(owner), nn.ModuleList | nn.ModuleDict):
         owner = owner.rpartition(".")[0]
@@ -190,9 +207,7 @@ def _activation_after(module: nn.Module, name: str, flows: dict[str, dict[str, s
         flows[owner] = successors(module.get_submodule(owner))
     prefix = f"{owner}." if owner else ""
     reader = flows[owner].get(name.removeprefix(prefix))
-    if reader is None or type(module.get_submodule(prefix + reader)) not in ABSORBED:
-        return None
-    return prefix + reader
+    return None if reader is None else prefix + reader
 
 
 def _set(module: nn.Module, name: str, new: nn.Module) -> None:

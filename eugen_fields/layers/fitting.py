@@ -27,7 +27,7 @@ def select_columns(covariance: Tensor, cross: Tensor, count: int) -> list[int]:
     """
     remaining, explained = covariance.clone(), cross.clone()
     variance = torch.diagonal(covariance)
-    smallest = 1e-10 * variance + 1e-14 * variance.mean()
+    smallest = 1e-10 * variance + 1e-12 * variance.mean()  # below it lies what rounding leaves
     picked: list[int] = []
     for _ in range(count):
         variance = torch.diagonal(remaining)
@@ -125,7 +125,7 @@ def _fit_low_rank(layer: LowRankLinear | PRPLinear, weight: Tensor, covariance: 
 
 
 def _fit_prp(
-    layer: PRPLinear, weight: Tensor, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 30
+    layer: PRPLinear, weight: Tensor, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 100
 ) -> Tensor:
     """Alternating least squares for scale w, alpha and the low-rank term B A, each step the exact minimum over one of
     them; returns the effective weight (l, d), float64.
@@ -135,9 +135,11 @@ def _fit_prp(
 
     Args:
         weight: the dense least-squares solution, shape (l, d).
+        rounds: at most; no more follow one that changes the effective weight by less than 1e-7 of it.
     """
     matrix = layer.projection.double()
     alpha, low_rank = layer.alpha.detach().double(), torch.zeros_like(weight)
+    effective = torch.zeros_like(weight)
     for _ in range(rounds):
         left = cross.T - low_rank @ covariance
         mixed = matrix * alpha
@@ -149,7 +151,10 @@ def _fit_prp(
         modulated = scale[:, None] * matrix * alpha
         if layer.rank > 0:
             low_rank = _fit_low_rank(layer, weight - modulated, covariance)
+        before, effective = effective, modulated + low_rank
+        if float((effective - before).norm()) <= 1e-7 * float(effective.norm()):
+            break
     with torch.no_grad():
         layer.alpha.copy_(alpha)
         layer.scale.copy_(scale)
-    return modulated + low_rank
+    return effective

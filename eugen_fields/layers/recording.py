@@ -137,10 +137,11 @@ def run_order(module: nn.Module, batch: Tensor, names: Sequence[str]) -> list[st
         ValueError: one of them does not run, or runs more than once.
     """
     order: list[str] = []
-    handles = [
-        module.get_submodule(name).register_forward_pre_hook(lambda _, __, name=name: order.append(name))
-        for name in names
-    ]
+
+    def note(name: str):
+        return lambda _, __: order.append(name)
+
+    handles = [module.get_submodule(name).register_forward_pre_hook(note(name)) for name in names]
     try:
         with evaluation_mode(module), torch.no_grad():
             module(batch)
