@@ -97,3 +97,9 @@ eugen_nerf_tiny = MethodSpecification(
     ),
     description="A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
+
+METHODS: dict[str, FieldTrainerConfig] = {
+    specification.config.method_name: specification.config  # type: ignore[misc]
+    for specification in (eugen_nerf_tiny, eugen_nerf, prp_nerf)
+}
+"""The default configuration of every method, by name."""

@@ -71,7 +71,12 @@ class MLP(nn.Module):
         **layer_options: Any,
     ) -> None:
         super().__init__()
-        sizes: dict[str, Any] = {"in_dim": in_dim, "num_layers": num_layers, "layer_width": layer_width, "out_dim": out_dim}
+        sizes: dict[str, Any] = {
+            "in_dim": in_dim,
+            "num_layers": num_layers,
+            "layer_width": layer_width,
+            "out_dim": out_dim,
+        }
         for name, value in sizes.items():
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be a positive integer")

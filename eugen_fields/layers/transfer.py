@@ -163,9 +163,7 @@ def transfer(
     student = teacher.with_layers(layer, replace, seed=seed, **options)
     chosen = [_chosen(teacher, student, index) for index in student.replace]
     start = time.perf_counter()
-    layers = fit_layers(
-        teacher, student, chosen, batches, ridge=ridge, projections=projections, sequential=sequential
-    )
+    layers = fit_layers(teacher, student, chosen, batches, ridge=ridge, projections=projections, sequential=sequential)
     fitted = time.perf_counter()
     if finetune_steps > 0:
         trained = [parameter for index in student.replace for parameter in student.layers[index].parameters()]
@@ -322,9 +320,7 @@ def _accumulate(
     return equations
 
 
-def _solve(
-    teacher: nn.Module, student: nn.Module, name: str, equations: NormalEquations, ridge: float
-) -> LayerReport:
+def _solve(teacher: nn.Module, student: nn.Module, name: str, equations: NormalEquations, ridge: float) -> LayerReport:
     layer, linear = student.get_submodule(name), teacher.get_submodule(name)
     fit = fit_features if hasattr(layer, "features") else fit_linear
     solver, weight, bias = fit(layer, equations, ridge)
