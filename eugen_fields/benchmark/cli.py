@@ -25,7 +25,7 @@ class Train:
     """Folder of the scene."""
     method: Literal["eugen-nerf-tiny", "eugen-nerf", "prp-nerf"] = "eugen-nerf-tiny"
     """Method whose network, budget and data settings all runs share."""
-    layers: tuple[Literal["dense", "eugen", "prp", "low-rank"], ...] = ("dense", "eugen", "prp", "low-rank")
+    layers: tuple[Literal["dense", "eugen", "prp", "low-rank", "snnk"], ...] = ("dense", "eugen", "prp", "low-rank")
     """Layer kinds to compare."""
     seeds: int = 1
     """Runs of each kind, with seeds 0, 1, ..."""

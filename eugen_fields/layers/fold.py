@@ -18,6 +18,7 @@ from eugen_fields.layers.eugen import EUGenLinear, product_features
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.snnk import SNNKLinear, bounded_exp
 
 Linear = tuple[Tensor, Tensor]
 """Weight (rows, columns) and bias (rows,) of an affine map."""
@@ -25,6 +26,8 @@ Linear = tuple[Tensor, Tensor]
 
 class FoldedStage(nn.Module):
     """f' = activation(products(W f + S x + n |[x; h]| + b)): one matrix product, then features.
+
+    With `squared_norm` (SNNK) the norm term is -(n |[x; h]|)^2.
 
     `norm_weight`, `norm_bias` give |h| from f (h = f where they are None); x enters where the layer has a skip
     connection.
@@ -45,6 +48,7 @@ class FoldedStage(nn.Module):
         norm_linear: Linear | None,
         products: tuple[int, int, bool] | None,
         activation: Activation,
+        squared_norm: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", linear[0])
@@ -55,6 +59,7 @@ class FoldedStage(nn.Module):
         self.register_buffer("norm_bias", norm_linear[1] if norm_linear else None)
         self._products = products
         self._activation = activation
+        self._squared_norm = squared_norm
 
     def multiplications(self) -> int:
         """Multiplications of the matrix products for one input."""
@@ -69,7 +74,8 @@ class FoldedStage(nn.Module):
             h = f if self.norm_weight is None else F.linear(f, self.norm_weight, self.norm_bias)
             if self.skip_weight is not None:
                 h = torch.cat([x, h], dim=-1)
-            z = z + safe_norm(h) * self.norm_column
+            norm_term = safe_norm(h) * self.norm_column
+            z = z - norm_term.square() if self._squared_norm else z + norm_term
         if self._products is not None:
             z = product_features(z, *self._products)
         return self._activation(z)
@@ -113,6 +119,7 @@ class _Folder:
         norm_column: Tensor | None,
         products: tuple[int, int, bool] | None,
         activation: Activation,
+        squared_norm: bool = False,
     ) -> None:
         """Adds a stage that reads the pending value through `linear`, merged with it where that is cheaper."""
         norm_linear = None
@@ -126,7 +133,7 @@ class _Folder:
                 self.pending = None
             else:
                 self.flush(get_activation(None))
-        self.stages.append(FoldedStage(linear, skip, norm_column, norm_linear, products, activation))
+        self.stages.append(FoldedStage(linear, skip, norm_column, norm_linear, products, activation, squared_norm))
 
     def add(self, layer: nn.Module, activation: Activation, skip_dim: int) -> None:
         """Takes one layer of an MLP apart; the first `skip_dim` of its inputs are the MLP's own input."""
@@ -139,6 +146,14 @@ class _Folder:
             products = (layer.num_features, layer.order, layer.share_projections) if layer.order > 1 else None
             bias = matrix[:, -1].clone() if layer.projection_bias else body.new_zeros(body.shape[0])
             self.apply((body.clone(), bias), skip, norm_column, products, get_activation(layer.feature_activation))
+            self.pending = (layer.weight.detach().clone(), _bias(layer.bias, layer.weight))
+            if activation is not get_activation(None):
+                self.flush(activation)
+            return
+        if isinstance(layer, SNNKLinear):
+            skip, body = _split(layer.projections.detach()[:, :-1], skip_dim)
+            column = layer.squared_norm_column().detach().clone()
+            self.apply((body.clone(), body.new_zeros(body.shape[0])), skip, column, None, bounded_exp, True)
             self.pending = (layer.weight.detach().clone(), _bias(layer.bias, layer.weight))
             if activation is not get_activation(None):
                 self.flush(activation)
@@ -198,7 +213,7 @@ def _fold_mlp(mlp: MLP) -> FoldedMLP:
 
 def _fold_sequential(sequence: nn.Sequential) -> nn.Module:
     """Runs of our layers and nn.Linear with nothing in between become one FoldedMLP; the rest is folded one by one."""
-    ours = (EUGenLinear, PRPLinear, LowRankLinear, nn.Linear)
+    ours = (EUGenLinear, PRPLinear, LowRankLinear, SNNKLinear, nn.Linear)
     modules: list[nn.Module] = []
     folder = _Folder()
 
