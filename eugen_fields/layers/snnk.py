@@ -155,6 +155,7 @@ class SNNKLinear(SeededMatrix):
         num_features: int,
         interval: tuple[float, float],
         num_frequencies: int = 8,
+        input_norm: float | None = None,
         seed: int | None = None,
     ) -> "SNNKLinear":
         """An unbiased estimator of series(linear(x)), where series is the activation's cosine series on `interval`.
@@ -171,14 +172,17 @@ class SNNKLinear(SeededMatrix):
             num_features: m.
             interval: lowest and highest pre-activation expected.
             num_frequencies: harmonics of the series.
+            input_norm: typical |x|, at which the variance is least; None takes sqrt(d), entries of variance 1.
             seed: of the estimator; None draws one from torch's global generator.
 
         Raises:
-            ValueError: an empty interval; no frequency; weights so large that their features leave float32.
+            ValueError: an empty interval; no frequency; a norm of 0; weights so large that their features leave float32.
         """
         low, high = interval
         if not low < high:
             raise ValueError(f"interval is {interval}; its first number must be the smaller one")
+        if input_norm is not None and not input_norm > 0:
+            raise ValueError(f"input_norm is {input_norm}; it must be positive")
         if num_frequencies < 1:
             raise ValueError(f"num_frequencies is {num_frequencies}; it must be a positive integer")
         seed = resolve_seed(seed)
@@ -189,10 +193,11 @@ class SNNKLinear(SeededMatrix):
         offset = torch.zeros(len(weight)).double() if linear.bias is None else linear.bias.detach().cpu().double()
         coefficients = cosine_series(layer._activation, interval, num_frequencies)
         harmonics, probabilities = _draw_harmonics(coefficients, num_features, seed)
-        omega = harmonics * (math.pi / (high - low))
+        omega = harmonics.double() * (math.pi / (high - low))
         squares = weight.square().sum(dim=1)
-        # alpha^2 = omega / balance, eta^2 = omega * balance: least variance at balance = |x| / |w|; |x| ~ sqrt(d)
-        balance = math.sqrt(linear.in_features / max(float(squares.mean()), 1e-12))
+        # alpha^2 = omega / balance and eta^2 = omega * balance: the variance is least at balance = |x| / |w|
+        norm = math.sqrt(linear.in_features) if input_norm is None else input_norm
+        balance = norm / math.sqrt(max(float(squares.mean()), 1e-12))
         growth = 0.5 * balance * omega * squares[:, None]
         if float(growth.max()) > _LARGEST_WEIGHT_EXPONENT:
             raise ValueError(
