@@ -176,7 +176,7 @@ class SNNKLinear(SeededMatrix):
             seed: of the estimator; None draws one from torch's global generator.
 
         Raises:
-            ValueError: an empty interval; no frequency; a norm of 0; weights so large that their features leave float32.
+            ValueError: an empty interval; no frequency; a norm of 0; weights whose features leave float32.
         """
         low, high = interval
         if not low < high:
