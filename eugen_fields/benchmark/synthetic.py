@@ -8,6 +8,7 @@ numbers allow, and the same steps, batches and number of learning rates tried.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,20 +60,21 @@ class Synthetic:
         for name, value in (("width", self.width), ("num-features", self.num_features), ("seeds", self.seeds)):
             if value < 1:
                 raise InputError(f"--{name} is {value}; it must be 1 or more.")
-        if self.steps < 1 or not self.learning_rates or min(self.learning_rates) <= 0:
+        rates = list(self.learning_rates)
+        if self.steps < 1 or not rates or min(rates) <= 0:
             raise InputError("--steps must be 1 or more, and --learning-rates at least one number above 0.")
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
             raise InputError("--device cuda: torch finds no CUDA device here; take --device cpu.")
         document = load_results(self.json)
-        tried = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
+        tried = len(rates) if len(rates) > 1 else 0
         total = len(self.activations) * len(KINDS) * (tried + self.seeds)
         runs = []
         with tqdm(total=total, desc="Training layers", unit="run") as bar:
             for activation in self.activations:
                 for kind in KINDS:
-                    rate = self.learning_rates[0]
+                    rate = rates[0]
                     if tried:  # the tuning seed is none of those reported
-                        trials = [self._run(document, activation, kind, r, -1, bar) for r in self.learning_rates]
+                        trials = [self._run(document, activation, kind, r, -1, bar) for r in rates]
                         rate = min(trials, key=lambda run: (math.isnan(run["relative_error"]), run["relative_error"]))[
                             "learning_rate"
                         ]
@@ -184,11 +186,10 @@ def _rate_factor(progress: float) -> float:
     return min(1.0, 10.0 * progress + 0.01) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _mean_and_spread(runs: list[dict[str, Any]], name: str) -> tuple[float, float]:
-    """Mean and standard deviation over the seeds (0 for one seed)."""
+def _range(runs: list[dict[str, Any]], name: str) -> tuple[float, float, float]:
+    """Median, least and largest over the seeds: one seed that diverged shows, and does not move the median far."""
     values = [run[name] for run in runs]
-    mean = sum(values) / len(values)
-    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
+    return statistics.median(values), min(values), max(values)
 
 
 def _groups(runs: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -199,24 +200,25 @@ def _groups(runs: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, 
 
 
 def markdown_table(runs: list[dict[str, Any]]) -> str:
-    """One row per activation and layer kind: mean and standard deviation over the seeds."""
+    """One row per activation and layer kind: median (least to largest) over the seeds."""
     rows = [
         "| activation | layer | learning rate | parameters | seeds | relative error | error / spread of the outputs "
         "| best constant | s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (activation, layer), group in _groups(runs).items():
-        relative, spread = _mean_and_spread(group, "relative_error"), _mean_and_spread(group, "spread_error")
+        relative, spread = _range(group, "relative_error"), _range(group, "spread_error")
         rows.append(
             f"| {activation} | {layer} | {group[0]['learning_rate']:g} | {group[0]['parameters']:,} | {len(group)} "
-            f"| {relative[0]:.4f} ± {relative[1]:.4f} | {spread[0]:.3f} ± {spread[1]:.3f} "
-            f"| {_mean_and_spread(group, 'constant_error')[0]:.4f} | {_mean_and_spread(group, 'seconds')[0]:.1f} |"
+            f"| {relative[0]:.4f} ({relative[1]:.4f} to {relative[2]:.4f}) "
+            f"| {spread[0]:.3f} ({spread[1]:.3f} to {spread[2]:.3f}) "
+            f"| {_range(group, 'constant_error')[0]:.4f} | {_range(group, 'seconds')[0]:.1f} |"
         )
     return "\n".join(rows)
 
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Bars of the error relative to the outputs' spread, one group per activation, with the seeds' deviations."""
+    """Bars of the median error relative to the outputs' spread, one group per activation, and a dot for every seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -226,18 +228,20 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
     activations = list(dict.fromkeys(activation for activation, _ in groups))
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for index, kind in enumerate(KINDS):
-        bars = [_mean_and_spread(groups[activation, kind], "spread_error") for activation in activations]
         places = [place + (index - 1) * 0.27 for place in range(len(activations))]
-        drawn = axes.bar(places, [m for m, _ in bars], 0.25, yerr=[s for _, s in bars], capsize=3, label=kind)
-        axes.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
-    axes.axhline(1.0, color="black", linestyle="--", linewidth=1, label="best constant")
+        medians = [_range(groups[activation, kind], "spread_error")[0] for activation in activations]
+        bars = axes.bar(places, medians, 0.25, label=kind)
+        axes.bar_label(bars, fmt="%.2f", label_type="center", color="white", fontsize=9)
+        for place, activation in zip(places, activations):
+            values = [run["spread_error"] for run in groups[activation, kind]]
+            axes.scatter([place] * len(values), values, s=14, color="black", linewidths=0, zorder=3)
+    axes.axhline(1.0, color="black", linestyle="--", linewidth=1, label="best constant", zorder=2)
     axes.set_xticks(range(len(activations)), activations)
     axes.set_ylabel("test error / spread of the outputs")
-    axes.set_ylim(0.0, 1.15 * max(1.0, axes.dataLim.y1))
     run = runs[0]
     axes.set_title(
-        f"Copies of a dense layer {run['width']}x{run['width']}, {run['parameters']:,} parameters each\n"
-        f"{run['steps']:,} steps; mean and standard deviation over seeds",
+        f"Copies of a dense layer {run['width']}x{run['width']}, about {run['parameters']:,} parameters each\n"
+        f"{run['steps']:,} steps; bars: median, dots: seeds",
         fontsize=10,
     )
     axes.legend(ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
