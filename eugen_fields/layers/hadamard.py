@@ -22,7 +22,7 @@ def hadamard_transform(x: Tensor) -> Tensor:
 
     H_n = H_a kron H_b with a b = n, so two products with matrices of about sqrt(n) columns do: O(n sqrt(n))
     multiplications. Butterflies need only O(n log n), but pass over memory log n times; in torch on a CPU they measured
-    3 to 10 times slower than the two products for n = 64 to 4096.
+    5 to 12 times slower than the two products for n = 64 to 4096.
 
     Raises:
         ValueError: n is not a power of two.
