@@ -15,8 +15,8 @@ from eugen_fields.training.pipeline import FieldPipelineConfig
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
-_LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3}
-_TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2}
+_LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
+_TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2, "snnk": 1.6e-2}
 
 
 def _trainer(

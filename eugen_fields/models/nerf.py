@@ -26,15 +26,15 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 @dataclass
 class NeRFModelConfig(ModelConfig):
-    """NeRF whose hidden layers are dense, EUGen, PRP or low-rank."""
+    """NeRF whose hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
 
     _target: type = field(default_factory=lambda: NeRFModel)
-    layer: Literal["dense", "eugen", "prp", "low-rank"] = "eugen"
+    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] = "eugen"
     """Kind of the replaced hidden layers; the others are dense."""
     replace: tuple[int, ...] | None = None
     """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
     num_features: int = 64
-    """EUGen: random features per order (m)."""
+    """EUGen: random features per order (m). SNNK: random features."""
     order: Literal[1, 2, 3, 4] = 1
     """EUGen: highest order (k). Orders above 1 multiply projections: replace only a few layers with them."""
     feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
@@ -44,7 +44,7 @@ class NeRFModelConfig(ModelConfig):
     share_projections: bool = False
     """EUGen: one projection for all orders."""
     train_projections: bool = True
-    """EUGen: train the projections. False keeps them as drawn and out of the checkpoint."""
+    """EUGen, SNNK: train the projections. False keeps them as drawn and out of the checkpoint."""
     init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
     """EUGen: how the projections are drawn."""
     projection_bias: bool = False
@@ -55,7 +55,7 @@ class NeRFModelConfig(ModelConfig):
     """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
 
     architecture: Literal["nerf", "vanilla"] = "nerf"
-    """vanilla: the network of nerfstudio's vanilla-nerf, as eugen-transfer writes it; the sizes below are then fixed."""
+    """vanilla: the network of nerfstudio's vanilla-nerf, as eugen-transfer writes it; its sizes are fixed."""
     num_layers: int = 8
     """Hidden layers of the trunk."""
     layer_width: int = 256
