@@ -11,6 +11,7 @@ import tyro
 
 from eugen_fields.benchmark.results import find_run, load_results, save_results
 from eugen_fields.benchmark.synthetic import Synthetic
+from eugen_fields.benchmark.transfer import Transfer
 
 
 @dataclass
@@ -96,5 +97,5 @@ def main() -> None:
     """Entry point of eugen-bench."""
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    commands = {"train": Train, "synthetic": Synthetic}
+    commands = {"train": Train, "synthetic": Synthetic, "transfer": Transfer}
     tyro.extras.subcommand_cli_from_dict(commands, description="Measures the fields and layers of eugen_fields.").main()

@@ -16,7 +16,7 @@ import tyro
 if TYPE_CHECKING:
     from eugen_fields.layers.transfer import TransferReport
     from eugen_fields.runs import Run
-    from eugen_fields.training.distillation import TrainingRays
+    from eugen_fields.training.distillation import Field, TrainingRays
     from eugen_fields.training.trainer import FieldTrainerConfig
 
 
@@ -77,8 +77,14 @@ class TransferOptions:
         return {"rank": self.rank or self.num_features}
 
 
-def transfer_field(run: Run, rays: TrainingRays, options: TransferOptions, *, progress: bool = True):
+def transfer_field(
+    run: Run, rays: TrainingRays, options: TransferOptions, *, random_start: bool = False, progress: bool = True
+) -> tuple[Field, TransferReport]:
     """The fitted (and fine-tuned) copy of a run's field, and the report of the closed form with the seconds of both.
+
+    Args:
+        random_start: draw the new layers anew in place of the closed form, which then only chooses the layers: the
+            baseline that shows what the closed form is worth.
 
     Raises:
         InputError: an option that the field or the layer kind does not take, or too few samples.
@@ -108,15 +114,21 @@ def transfer_field(run: Run, rays: TrainingRays, options: TransferOptions, *, pr
         )
     except ValueError as error:
         raise InputError(f"{error}.") from None
+    if random_start:
+        drawn = {"norm": False, "projection_bias": True} if options.layer == "eugen" else {}
+        settings = options.layer_options() | drawn
+        trunk = field.trunk.with_layers(options.layer, trunk.replace, seed=options.seed, **settings)
+        report.fit_seconds = 0.0
     student = copy.deepcopy(field)
     student.trunk = trunk.to(device)
     if options.finetune_steps > 0:
         start = time.perf_counter()
-        trained = [parameter for index in trunk.replace for parameter in trunk.layers[index].parameters()]
+        new_layers = [student.trunk.layers[index] for index in student.trunk.replace]
+        trained = [parameter.requires_grad_(True) for layer in new_layers for parameter in layer.parameters()]
         distill_rays(
             field,
             student,
-            [parameter.requires_grad_(True) for parameter in trained],
+            trained,  # type: ignore[arg-type]
             rays,
             options.finetune_steps,
             learning_rate=options.finetune_rate,
