@@ -15,8 +15,8 @@ from eugen_fields.training.pipeline import FieldPipelineConfig
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
-_LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3}
-_TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2}
+_LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
+_TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2, "snnk": 1.6e-2}
 
 
 def _trainer(
@@ -97,3 +97,9 @@ eugen_nerf_tiny = MethodSpecification(
     ),
     description="A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
+
+METHODS: dict[str, FieldTrainerConfig] = {
+    specification.config.method_name: specification.config  # type: ignore[misc]
+    for specification in (eugen_nerf_tiny, eugen_nerf, prp_nerf)
+}
+"""The default configuration of every method, by name."""

@@ -18,7 +18,7 @@ import yaml
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import NeRFField, VanillaField
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.sampling import OccupancyGrid
 from eugen_fields.training.checkpoints import (
@@ -134,7 +134,7 @@ class Run:
     """Training step of the weights."""
     model_config: NeRFModelConfig
     """Settings of the model."""
-    field: NeRFField
+    field: NeRFField | VanillaField
     """The field with its weights, in evaluation mode."""
     grid: OccupancyGrid
     """Where training found density."""
@@ -164,8 +164,8 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
     config_path = folder / "config.yml"
     config = read_config(config_path)
     model_config = _model_config(config, config_path)
-    state, checkpoint = _read_state(folder, config, step)
-    target = _device(device)
+    state, checkpoint = read_state(folder, config, step)
+    target = resolve_device(device)
 
     field_state, grid_state = _part(state, "_model.field."), _part(state, "_model.grid.")
     aabb = field_state.get("aabb")
@@ -218,7 +218,7 @@ def _model_config(config: ClassData, path: Path) -> NeRFModelConfig:
     return config_class(**{name: value for name, value in model.items() if name in known})
 
 
-def _read_state(folder: Path, config: ClassData, step: int | None) -> tuple[dict[str, Any], Path]:
+def read_state(folder: Path, config: ClassData, step: int | None) -> tuple[dict[str, Any], Path]:
     """The checkpoint's content and path."""
     checkpoints = folder / str(config.get("relative_model_dir") or "nerfstudio_models")
     if step is None:
@@ -241,7 +241,7 @@ def _part(state: dict[str, Any], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in names.items() if name.startswith(prefix)}
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def resolve_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

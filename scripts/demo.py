@@ -23,7 +23,7 @@ class Demo:
     """Folder of the scene: Blender-synthetic layout, or one with a transforms.json."""
     method: Literal["eugen-nerf-tiny", "eugen-nerf", "prp-nerf"] = "eugen-nerf-tiny"
     """eugen-nerf-tiny is sized for a CPU; the others want a GPU."""
-    layer: Literal["dense", "eugen", "prp", "low-rank"] | None = None
+    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
     """Kind of the hidden layers. Default: the method's own."""
     steps: int | None = None
     """Training steps. Default: the method's own."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
+from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
 
 NUM_LAYERS = 6
 WIDTH = 20
@@ -19,6 +19,8 @@ KINDS = {
     "prp": {},
     "prp rank": {"rank": 2},
     "low-rank": {"rank": 3},
+    "snnk": {"num_features": 4},
+    "snnk wide": {"num_features": 24},
 }
 
 
@@ -63,7 +65,7 @@ def multiplications(module):
     """Of the matrix products of the unfolded network, for one input; scales and norm columns not counted."""
     total = 0
     for layer in module.modules():
-        if isinstance(layer, EUGenLinear):
+        if isinstance(layer, (EUGenLinear, SNNKLinear)):
             total += layer.projections.shape[0] * layer.in_features + layer.weight.numel()
         elif isinstance(layer, PRPLinear):
             total += layer.in_features * layer.out_features + layer.rank * (layer.in_features + layer.out_features)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import shlex
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +9,9 @@ from typing import Any, Literal
 
 import tyro
 
-from eugen_fields.errors import InputError
+from eugen_fields.benchmark.results import find_run, load_results, save_results
+from eugen_fields.benchmark.synthetic import Synthetic
+from eugen_fields.benchmark.transfer import Transfer
 
 
 @dataclass
@@ -25,7 +22,7 @@ class Train:
     """Folder of the scene."""
     method: Literal["eugen-nerf-tiny", "eugen-nerf", "prp-nerf"] = "eugen-nerf-tiny"
     """Method whose network, budget and data settings all runs share."""
-    layers: tuple[Literal["dense", "eugen", "prp", "low-rank"], ...] = ("dense", "eugen", "prp", "low-rank")
+    layers: tuple[Literal["dense", "eugen", "prp", "low-rank", "snnk"], ...] = ("dense", "eugen", "prp", "low-rank")
     """Layer kinds to compare."""
     seeds: int = 1
     """Runs of each kind, with seeds 0, 1, ..."""
@@ -40,16 +37,16 @@ class Train:
 
     def main(self) -> None:
         """Runs what is missing in the JSON file, one after the other, and prints the table."""
-        document = _load(self.json)
+        document = load_results(self.json)
         for layer in self.layers:
             for rate in self.learning_rates or (None,):
                 for seed in range(self.seeds):
                     key = {"layer": layer, "seed": seed, "asked_rate": rate, "steps": self.steps, "method": self.method}
-                    if any(all(run[name] == value for name, value in key.items()) for run in document["runs"]):
+                    if find_run(document, key) is not None:
                         continue
                     print(f"{layer}, seed {seed}" + (f", learning rate {rate:g}" if rate else ""), flush=True)
                     document["runs"].append(key | self._run(layer, seed, rate))
-                    _save(document, self.json)
+                    save_results(document, self.json)
         print(markdown_table(document["runs"]))
         print(f"written to {self.json}")
 
@@ -96,49 +93,9 @@ def markdown_table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def environment() -> dict[str, Any]:
-    """What a reader needs to judge the figures: versions, processor, threads, command."""
-    import torch
-
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "processor": processor,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-    }
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {"environment": environment(), "runs": []}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
-            raise ValueError('no list "runs"')
-    except (OSError, ValueError) as error:
-        raise InputError(f"--json {path} is not a results file of eugen-bench ({error}). Name another file.") from None
-    return document
-
-
-def _save(document: dict[str, Any], path: Path) -> None:
-    beside = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f"cannot write --json {path}: {error.strerror or error}.") from None
-
-
 def main() -> None:
     """Entry point of eugen-bench."""
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    tyro.extras.subcommand_cli_from_dict({"train": Train}, description="Measures the fields of eugen_fields.").main()
+    commands = {"train": Train, "synthetic": Synthetic, "transfer": Transfer}
+    tyro.extras.subcommand_cli_from_dict(commands, description="Measures the fields and layers of eugen_fields.").main()

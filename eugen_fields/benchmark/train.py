@@ -15,16 +15,11 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from tqdm import tqdm
 
-from eugen_fields import methods
 from eugen_fields.errors import InputError
+from eugen_fields.methods import METHODS
 from eugen_fields.models.metrics import psnr
 from eugen_fields.models.nerf import NeRFModel
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
-
-METHODS: dict[str, FieldTrainerConfig] = {
-    specification.config.method_name: specification.config  # type: ignore[dict-item]
-    for specification in (methods.eugen_nerf_tiny, methods.eugen_nerf, methods.prp_nerf)
-}
 
 
 def make_config(

@@ -1,5 +1,6 @@
-"""Neural fields: points in, density and colour out."""
+"""Networks from points to density and colour, built from eugen_fields.layers.MLP."""
 
 from eugen_fields.fields.nerf import NeRFField
+from eugen_fields.fields.vanilla import VanillaField
 
-__all__ = ["NeRFField"]
+__all__ = ["NeRFField", "VanillaField"]

@@ -69,11 +69,14 @@ class NeRFField(nn.Module):
             feature_dim + self.direction_encoding.out_dim, 2, color_width, 3, layer="dense", out_activation="sigmoid"
         )
 
+    def encode(self, positions: Tensor) -> Tensor:
+        """What the trunk reads: positions (N, 3) in scene units, scaled and encoded, shape (N, encoding width)."""
+        center = (self.aabb[0] + self.aabb[1]) / 2
+        return self.position_encoding((positions - center) / ((self.aabb[1] - self.aabb[0]) / 2))
+
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, feature_dim) at positions (N, 3) in scene units."""
-        center = (self.aabb[0] + self.aabb[1]) / 2
-        unit = (positions - center) / ((self.aabb[1] - self.aabb[0]) / 2)
-        raw, features = self.trunk(self.position_encoding(unit)).split([1, self.feature_dim], dim=-1)
+        raw, features = self.trunk(self.encode(positions)).split([1, self.feature_dim], dim=-1)
         return self.initial_density * trunc_exp(raw[..., 0].float()), features
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:

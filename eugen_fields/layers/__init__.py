@@ -1,4 +1,4 @@
-"""EUGen, PRP and low-rank layers, an MLP built from them, folding, transfer and conversion. Needs torch alone."""
+"""EUGen, PRP, SNNK and low-rank layers, an MLP built from them, folding, transfer and conversion. Needs torch alone."""
 
 from eugen_fields.layers.convert import ChosenLinear, chosen_linears, convert
 from eugen_fields.layers.estimator import deviation_bound, estimator_variance
@@ -9,6 +9,7 @@ from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import LAYER_KINDS, MLP, layer_options
 from eugen_fields.layers.polynomials import fit_polynomial
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.snnk import SNNKLinear
 from eugen_fields.layers.transfer import LayerReport, TransferReport, transfer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LayerReport",
     "LowRankLinear",
     "PRPLinear",
+    "SNNKLinear",
     "TransferReport",
     "chosen_linears",
     "convert",

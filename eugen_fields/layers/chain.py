@@ -16,6 +16,7 @@ from eugen_fields.layers.explicit import ExplicitEUGenLinear
 from eugen_fields.layers.folded import Affine, FoldedMLP, FoldedPRP, FoldedStage, Names
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.snnk import SNNKLinear, bounded_exp
 
 
 class Chain:
@@ -47,11 +48,11 @@ class Chain:
         """
         prefix = f"{name}." if name else ""
         if isinstance(layer, EUGenLinear):
-            drawn_from = f"{prefix}projections" if layer.train_projections else f"{prefix}seed"
-            sources = {"projections": (drawn_from,), "weight": (f"{prefix}weight",), "bias": (f"{prefix}bias",)}
-            self._add_eugen(layer, sources, activation, skip_dim)
+            self._add_eugen(layer, _entries(layer, prefix), activation, skip_dim)
         elif isinstance(layer, ExplicitEUGenLinear):
             self._add_eugen(layer.precompute(), layer.entries(prefix), activation, skip_dim)
+        elif isinstance(layer, SNNKLinear):
+            self._add_snnk(layer, prefix, activation, skip_dim)
         elif isinstance(layer, LowRankLinear):
             names = (f"{prefix}down",)
             skip, down = _split(layer.down.detach(), skip_dim)
@@ -78,7 +79,22 @@ class Chain:
             bias, bias_names = matrix[:, -1].clone(), names
         linear = Affine(body.clone(), bias, names, bias_names)
         self._apply(linear, skip, norm_column, products, get_activation(layer.feature_activation), names)
-        self.pending = _affine(layer.weight.detach().clone(), layer.bias, sources["weight"], sources["bias"])
+        self._leave_pending(layer.weight, layer.bias, sources, activation)
+
+    def _add_snnk(self, layer: SNNKLinear, prefix: str, activation: Activation, skip_dim: int) -> None:
+        sources = _entries(layer, prefix)
+        names = sources["projections"]
+        skip, body = _split(layer.projections.detach()[:, :-1], skip_dim)
+        linear = Affine(body.clone(), body.new_zeros(body.shape[0]), names, ())
+        column = layer.squared_norm_column().detach().clone()
+        self._apply(linear, skip, column, None, bounded_exp, names, squared_norm=True)
+        self._leave_pending(layer.weight, layer.bias, sources, activation)
+
+    def _leave_pending(
+        self, weight: Tensor, bias: Tensor | None, sources: dict[str, Names], activation: Activation
+    ) -> None:
+        """The weight side of a layer waits for what reads it, unless an activation comes first."""
+        self.pending = _affine(weight.detach().clone(), bias, sources["weight"], sources["bias"])
         if activation is not get_activation(None):
             self.flush(activation)
 
@@ -103,6 +119,7 @@ class Chain:
         products: tuple[int, int, bool] | None,
         activation: Activation | None,
         own_names: Names,
+        squared_norm: bool = False,
     ) -> None:
         """Adds a stage that reads the pending value through `linear`, merged with it where that is cheaper."""
         norm_linear = None
@@ -120,7 +137,15 @@ class Chain:
             scale = self.stages[-1].take_output_scale()
             linear = linear.after(scale) if scale else linear
         activation = get_activation(activation)
-        self.stages.append(FoldedStage(linear, skip, norm_column, norm_linear, products, activation, own_names))
+        self.stages.append(
+            FoldedStage(linear, skip, norm_column, norm_linear, products, activation, own_names, squared_norm)
+        )
+
+
+def _entries(layer: EUGenLinear | SNNKLinear, prefix: str) -> dict[str, Names]:
+    """The state-dict entries behind a layer's projections, weight and bias."""
+    drawn_from = f"{prefix}projections" if layer.train_projections else f"{prefix}seed"
+    return {"projections": (drawn_from,), "weight": (f"{prefix}weight",), "bias": (f"{prefix}bias",)}
 
 
 def _split(weight: Tensor, skip_dim: int) -> tuple[Tensor | None, Tensor]:

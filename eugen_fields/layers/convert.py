@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation
 from eugen_fields.layers.layerwise import Chosen, LayerReport, fit_layers, with_fit_defaults
-from eugen_fields.layers.mlp import _build, _check_options
+from eugen_fields.layers.mlp import _NON_LINEAR, _build, _check_options
 from eugen_fields.layers.random_matrices import resolve_seed
 from eugen_fields.layers.recording import Batch, Stream, run_order
 from eugen_fields.layers.tracing import successors
@@ -27,7 +27,6 @@ Where = str | Callable[[str, nn.Linear], bool]
 """A regular expression that the whole qualified name matches, or a predicate of name and layer."""
 
 ABSORBED = (nn.GELU, nn.ReLU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid)
-HOLD_THEIR_OWN_NON_LINEARITY = ("eugen",)
 _READ_BY_WEIGHT = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
@@ -91,8 +90,8 @@ def convert(
         layer: kind of the new layers, one of LAYER_KINDS.
         where: which Linears: a regular expression that must match the whole of a qualified name (so that "layer_1"
             does not choose layer_10), or a predicate (name, linear) -> bool.
-        absorb_activation: EUGen layers hold their own non-linearity; the activation module behind a chosen Linear
-            becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed and stays.
+        absorb_activation: EUGen and SNNK layers hold their own non-linearity; the activation module behind a chosen
+            Linear becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed and stays.
         seed: base seed of the new layers; None draws one from torch's global generator, as dense layers always do.
         inputs: what the module meets in use, as in `transfer`: a tensor, or something that can be iterated over several
             times and yields tensors or pairs (tensor, weights); the module is called with one tensor at a time.
@@ -115,10 +114,12 @@ def convert(
     flows: dict[str, dict[str, str]] = {}
     to_fit: dict[str, Chosen] = {}
     for index, (name, linear, activation) in enumerate(chosen):
-        absorbed = activation if absorb_activation and layer in HOLD_THEIR_OWN_NON_LINEARITY else None
+        absorbed = activation if absorb_activation and layer in _NON_LINEAR else None
+        function = _as_function(module.get_submodule(absorbed)) if absorbed else "relu"
         options = {"bias": linear.bias is not None, **layer_options}
+        if layer == "snnk":
+            options["activation"] = function
         if inputs is not None:
-            function = _as_function(module.get_submodule(absorbed)) if absorbed else "relu"
             options = with_fit_defaults(layer, projections, function, options)
             reader = _linear_after(module, absorbed or name, flows)
             read = module.get_submodule(reader).weight.detach() if reader else None  # type: ignore[union-attr]

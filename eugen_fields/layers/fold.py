@@ -19,11 +19,12 @@ from eugen_fields.layers.folded import FoldedMLP, folded_names
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.snnk import SNNKLinear
 from eugen_fields.layers.tracing import called_modules, shallow_copy, successors
 
 __all__ = ["FoldedMLP", "dense_form", "fold", "folded_names"]
 
-OUR_LAYERS = (EUGenLinear, ExplicitEUGenLinear, PRPLinear, LowRankLinear)
+OUR_LAYERS = (EUGenLinear, ExplicitEUGenLinear, SNNKLinear, PRPLinear, LowRankLinear)
 Run = list[tuple[str, nn.Module]]
 """Layers with their names, each of which alone reads the one before; pass-through modules lie in between."""
 
@@ -141,7 +142,7 @@ class _Folding:
 
     def _opens(self, layer: nn.Module) -> bool:
         """Whether the layer's last linear map can be folded into what follows."""
-        kinds = (EUGenLinear, ExplicitEUGenLinear) + (() if self.materialise else (PRPLinear,))
+        kinds = (EUGenLinear, ExplicitEUGenLinear, SNNKLinear) + (() if self.materialise else (PRPLinear,))
         return _foldable(layer) and isinstance(layer, kinds) and id(layer) not in self.shared
 
 

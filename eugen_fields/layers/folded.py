@@ -50,6 +50,8 @@ def _passes_scale(activation: Activation, scale: Tensor) -> bool:
 class FoldedStage(nn.Module):
     """f' = activation(products(W f + S x + n |[x; h]| + b)): one matrix product, then features.
 
+    With `squared_norm` (SNNK) the norm term is -(n |[x; h]|)^2.
+
     Shapes: f (..., width) is the output of the stage before, x (..., in_dim) the input of the whole chain.
     `norm_weight`, `norm_bias` give |h| from f (h = f where they are None); x enters where the layer has a skip
     connection. `sources` names, for each entry of the state dict, the original entries that it was computed from.
@@ -71,6 +73,7 @@ class FoldedStage(nn.Module):
         products: tuple[int, int, bool] | None,
         activation: Activation,
         own_names: Names = (),
+        squared_norm: bool = False,
     ) -> None:
         super().__init__()
         self.sources: dict[str, Names] = {}
@@ -82,6 +85,7 @@ class FoldedStage(nn.Module):
         self._store("norm_bias", norm_linear and norm_linear.bias, norm_linear.bias_names if norm_linear else ())
         self._products = products
         self._activation = activation
+        self._squared_norm = squared_norm
 
     def _store(self, name: str, value: Tensor | None, names: Names) -> None:
         self.register_buffer(name, value)
@@ -112,7 +116,8 @@ class FoldedStage(nn.Module):
             h = f if self.norm_weight is None else F.linear(f, self.norm_weight, self.norm_bias)
             if self.skip_weight is not None:
                 h = torch.cat([x, h], dim=-1)
-            z = z + safe_norm(h) * self.norm_column
+            norm_term = safe_norm(h) * self.norm_column
+            z = z - norm_term.square() if self._squared_norm else z + norm_term
         if self._products is not None:
             z = product_features(z, *self._products)
         return self._activation(z)
@@ -140,7 +145,7 @@ class FoldedPRP(SeededMatrix):
         self.matrix = layer.matrix
         self.skip = skip
         self._activation = activation
-        self._seeded_name = "projection"
+        self._seeded = {"projection": "_draw"}
         self.register_buffer("projection", layer.projection.clone(), persistent=False)
         self.register_buffer("seed", layer.seed.clone())
         self.sources: dict[str, Names] = {"seed": (f"{prefix}seed",)}

@@ -234,8 +234,8 @@ def _solve(teacher: nn.Module, student: nn.Module, name: str, equations: NormalE
 
 
 def _multiplications(layer: nn.Module) -> int:
-    """Of a layer's matrix products for one input: the sizes of its matrices, fixed ones included."""
-    if isinstance(layer, EUGenLinear):  # whose projections hold columns for the norm and for biases as well
-        return layer.projections.shape[0] * layer.in_features + layer.weight.numel()
-    tensors = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-    return sum(tensor.numel() for tensor in tensors if tensor.dim() == 2)
+    """Of a layer's matrix products for one input, fixed matrices included (those of PRP as if written out)."""
+    if _has_features(layer):  # whose projections hold columns for the norm and for biases as well
+        return len(layer.projections) * layer.in_features + layer.weight.numel()  # type: ignore[operator, arg-type]
+    matrices = [getattr(layer, name, None) for name in ("weight", "projection", "down", "up")]
+    return sum(matrix.numel() for matrix in matrices if matrix is not None)

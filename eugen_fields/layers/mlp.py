@@ -1,4 +1,4 @@
-"""A multilayer perceptron in which chosen hidden layers are dense, EUGen, PRP or low-rank."""
+"""A multilayer perceptron in which chosen hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
 
 import copy
 import inspect
@@ -14,14 +14,18 @@ from eugen_fields.layers.eugen import EUGenLinear
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
 from eugen_fields.layers.random_matrices import resolve_seed
+from eugen_fields.layers.snnk import SNNKLinear
 
 LAYER_KINDS: dict[str, Callable[..., nn.Module]] = {
     "dense": nn.Linear,
     "eugen": EUGenLinear,
     "prp": PRPLinear,
     "low-rank": LowRankLinear,
+    "snnk": SNNKLinear,
 }
-_SET_BY_MLP = {"self", "in_features", "out_features", "gain", "seed", "device", "dtype"}
+_NON_LINEAR = ("eugen", "snnk")
+"""Kinds that hold their own non-linearity: no activation follows them."""
+_SET_BY_MLP = {"self", "in_features", "out_features", "activation", "gain", "seed", "device", "dtype"}
 
 
 def layer_options(layer: str) -> list[str]:
@@ -34,15 +38,16 @@ def layer_options(layer: str) -> list[str]:
 class MLP(nn.Module):
     """`num_layers` layers: in_dim -> layer_width -> ... -> out_dim.
 
-    Shapes: x (..., in_dim) to y (..., out_dim). Replaced layers that are EUGen hold their own non-linearity and get no
-    activation after them; all others are followed by `activation`, and the last layer by `out_activation`.
+    Shapes: x (..., in_dim) to y (..., out_dim). Replaced layers that are EUGen or SNNK hold their own non-linearity and
+    get no activation after them (SNNK layers draw their frequencies from `activation` instead); all others are followed
+    by `activation`, and the last layer by `out_activation`.
 
     Args:
         in_dim: input width.
         num_layers: number of layers, the last one included.
         layer_width: width of the hidden layers.
         out_dim: output width; None for a trunk whose last layer is a hidden one.
-        layer: kind of the replaced layers: dense, eugen, prp or low-rank.
+        layer: kind of the replaced layers: dense, eugen, prp, low-rank or snnk.
         replace: indices of the layers to replace, 0 being the first; None replaces every layer from layer_width to
             layer_width. Layers that are not named stay dense, so (2, 3, 4) is "three of eight".
         skip_connections: indices of the layers that get the MLP's input concatenated before their own.
@@ -115,9 +120,10 @@ class MLP(nn.Module):
             width_out = self.out_dim if last else layer_width
             kind, options = (layer, layer_options) if index in replace else ("dense", {})
             layer_gain = 1.0 if last and out_dim is not None else gain
-            layers.append(_build(kind, width_in, width_out, layer_gain, base_seed + (index << 32), options))
+            own_options = {"activation": activation, **options} if kind == "snnk" else options
+            layers.append(_build(kind, width_in, width_out, layer_gain, base_seed + (index << 32), own_options))
             own = last_activation if last else hidden_activation
-            activations.append(get_activation(None) if kind == "eugen" and not (last and out_activation) else own)
+            activations.append(get_activation(None) if kind in _NON_LINEAR and not (last and out_activation) else own)
         self.layers = nn.ModuleList(layers)
         self._activations = activations
 
@@ -172,6 +178,8 @@ def _build(kind: str, width_in: int, width_out: int, gain: float, seed: int, opt
         return linear
     if kind == "eugen":
         return EUGenLinear(width_in, width_out, seed=seed, **options)
+    if kind == "snnk":
+        return SNNKLinear(width_in, width_out, seed=seed, **options)
     if kind == "prp":
         return PRPLinear(width_in, width_out, seed=seed, gain=gain, **options)
     return LowRankLinear(width_in, width_out, seed=seed, gain=gain, **options)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers.random_matrices import normal, prp_matrix, resolve_seed
+from eugen_fields.layers.hadamard import fast_product_pays, hadamard_product
+from eugen_fields.layers.random_matrices import hadamard_parts, normal, prp_matrix, resolve_seed
 from eugen_fields.layers.seeded import SeededMatrix
 
 
@@ -20,7 +21,8 @@ class PRPLinear(SeededMatrix):
     Args:
         in_features: d.
         out_features: l.
-        matrix: gaussian, ternary, orthogonal or hadamard, all with entries of variance 1 / d.
+        matrix: gaussian, ternary, orthogonal or hadamard, all with entries of variance 1 / d. Large hadamard matrices
+            (hadamard.fast_product_pays) are multiplied by a fast transform.
         rank: r of the low-rank term; B starts at zero.
         bias: add b.
         seed: integer for P and the initial scales; None draws one from torch's global generator.
@@ -31,6 +33,8 @@ class PRPLinear(SeededMatrix):
     """
 
     projection: Tensor
+    hadamard_order: Tensor
+    hadamard_signs: Tensor
 
     def __init__(
         self,
@@ -54,6 +58,10 @@ class PRPLinear(SeededMatrix):
         self.rank = rank
         seed = resolve_seed(seed)
         self._register_seeded("projection", seed)
+        self._fast = matrix == "hadamard" and fast_product_pays(out_features, in_features)
+        if self._fast:
+            self._register_seeded("hadamard_order", seed, "_draw_order")
+            self._register_seeded("hadamard_signs", seed, "_draw_signs")
         dtype = torch.get_default_dtype()
         spread = 1.0 / math.sqrt(in_features)
         self.alpha = nn.Parameter((gain * (1.0 + spread * normal(in_features, seed, stream=1 << 20))).to(dtype))
@@ -67,13 +75,25 @@ class PRPLinear(SeededMatrix):
     def _draw(self, seed: int) -> Tensor:
         return prp_matrix(self.matrix, self.in_features, self.out_features, seed)
 
+    def _draw_order(self, seed: int) -> Tensor:
+        return hadamard_parts(self.out_features, self.in_features, seed)[0]
+
+    def _draw_signs(self, seed: int) -> Tensor:
+        return hadamard_parts(self.out_features, self.in_features, seed)[1] / math.sqrt(self.in_features)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """P^T x, shape (..., out_features)."""
+        if self._fast:
+            return hadamard_product(x, self.hadamard_order, self.hadamard_signs)
+        return F.linear(x, self.projection)
+
     def effective_weight(self) -> Tensor:
         """diag(w) P^T diag(alpha) + B A, shape (out_features, in_features): the dense matrix this layer equals."""
         weight = self.scale[:, None] * self.projection * self.alpha
         return weight + self.up @ self.down if self.rank > 0 else weight
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x * self.alpha, self.projection) * self.scale
+        y = self._project(x * self.alpha) * self.scale
         if self.bias is not None:
             y = y + self.bias
         if self.rank > 0:

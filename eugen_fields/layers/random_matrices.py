@@ -11,12 +11,20 @@ additions, multiplications, divisions and square roots alone. Everything is draw
 | rademacher | 0 | 1 | 1 | independent |
 | ternary | 0 | 1 | 3 | independent; two thirds of the entries are 0 |
 | orthogonal | 0 | 1 | 3 | mutually orthogonal in blocks of `columns` rows, with Gaussian norms (GOM) |
+| hadamard | 0 | 1 | 1 | norm sqrt(columns); orthogonal in blocks of n rows where `columns` is n, a power of two |
+
+Where `columns` = c is padded to n > c, a hadamard block is c columns of an orthogonal matrix, and its rows are not
+exactly orthogonal: over the random order the product of two has mean (n - c) / (n - 1) and mean square
+c (n - c) / (n - 1), against 0 and c for independent signs. Its columns are orthogonal if all n rows are taken.
+
 """
 
 import math
 
 import torch
 from torch import Tensor
+
+from eugen_fields.layers.hadamard import hadamard_matrix, padded_width
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
@@ -120,23 +128,29 @@ def orthogonal(rows: int, columns: int, seed: int, stream: int = 0) -> Tensor:
     return orthonormal_rows(rows, columns, seed, stream) * norms
 
 
+def hadamard_parts(rows: int, columns: int, seed: int, stream: int = 0) -> tuple[Tensor, Tensor]:
+    """What decides hadamard_rows: for every row, which row of its block's H_n it is, int64, shape (rows,), and the
+    column signs of each block, float64, shape (blocks, columns)."""
+    size = padded_width(columns)
+    orders, signs = [], []
+    for index, start in enumerate(range(0, rows, size)):
+        block_stream = stream * 65_536 + 2 * index
+        draws = uniform(size, seed, block_stream)
+        orders.append(torch.argsort(draws, stable=True)[: min(size, rows - start)])
+        signs.append(rademacher(1, columns, seed, block_stream + 1))
+    return torch.cat(orders), torch.cat(signs)
+
+
 def hadamard_rows(rows: int, columns: int, seed: int, stream: int = 0) -> Tensor:
     """Entries +1 or -1 from Walsh-Hadamard blocks with random column signs, float64, shape (rows, columns).
 
     A block has n rows, n the power of two at or above `columns`, in random order; where `columns` is itself a power of
-    two the rows of a block are orthogonal.
+    two the rows of a block are orthogonal. hadamard.hadamard_product multiplies with it faster than its entries do.
     """
-    size = 1 << max(0, columns - 1).bit_length()
-    matrix = torch.ones(1, 1, dtype=torch.float64)
-    while matrix.shape[0] < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    blocks = []
-    for index, start in enumerate(range(0, rows, size)):
-        block_stream = stream * 65_536 + 2 * index
-        order = torch.argsort(uniform(size, seed, block_stream), stable=True)[: min(size, rows - start)]
-        signs = rademacher(1, columns, seed, block_stream + 1)
-        blocks.append(matrix[order][:, :columns] * signs)
-    return torch.cat(blocks)
+    order, signs = hadamard_parts(rows, columns, seed, stream)
+    size = padded_width(columns)
+    matrix = hadamard_matrix(size, torch.float64, torch.device("cpu"))[order, :columns]
+    return matrix * signs.repeat_interleave(size, dim=0)[:rows]
 
 
 PROJECTIONS = {"gaussian": gaussian, "rademacher": rademacher, "orthogonal": orthogonal}

@@ -7,27 +7,36 @@ from torch import Tensor, nn
 class SeededMatrix(nn.Module):
     """Base of layers with a fixed random matrix that is regenerated from a seed.
 
-    A subclass defines `_draw(seed)`, calls `_register_seeded(name, seed)` once, and finds the matrix as attribute
-    `name`. The seed is in the state dict (int64, shape ()); the matrix is not. Loading a state dict with another seed
-    draws the matrix of that seed.
+    A subclass defines `_draw(seed)`, calls `_register_seeded(name, seed)`, and finds the matrix as attribute `name`.
+    Further tensors of the same seed are registered with the name of the method that draws them. The seed is in the
+    state dict (int64, shape ()); what is drawn from it is not. Loading a state dict with another seed draws anew.
     """
 
     seed: Tensor
-    _seeded_name: str
+    _seeded: dict[str, str]
 
     def _draw(self, seed: int) -> Tensor:
         """The float64 matrix of `seed`, on the CPU."""
         raise NotImplementedError
 
-    def _register_seeded(self, name: str, seed: int) -> None:
-        self._seeded_name = name
-        self.register_buffer("seed", torch.tensor(seed, dtype=torch.int64))
-        matrix = self._draw(seed).float()  # first of all float32: the same matrix whatever the dtype of the layer
-        self.register_buffer(name, matrix.to(torch.get_default_dtype()), persistent=False)
+    def _register_seeded(self, name: str, seed: int, draw: str = "_draw") -> None:
+        if "seed" not in self._buffers:
+            self._seeded = {}
+            self.register_buffer("seed", torch.tensor(seed, dtype=torch.int64))
+        self._seeded[name] = draw
+        drawn = _storable(getattr(self, draw)(seed))
+        if drawn.is_floating_point():
+            drawn = drawn.to(torch.get_default_dtype())
+        self.register_buffer(name, drawn, persistent=False)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         old = int(self.seed) if "seed" in self._buffers else None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if old is not None and int(self.seed) != old:
-            matrix = getattr(self, self._seeded_name)
-            setattr(self, self._seeded_name, self._draw(int(self.seed)).float().to(matrix))
+            for name, draw in self._seeded.items():
+                setattr(self, name, _storable(getattr(self, draw)(int(self.seed))).to(getattr(self, name)))
+
+
+def _storable(drawn: Tensor) -> Tensor:
+    """Float32 first of all: the same matrix whatever the dtype of the layer. Integers stay as they are."""
+    return drawn.float() if drawn.is_floating_point() else drawn

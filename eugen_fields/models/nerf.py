@@ -15,7 +15,7 @@ from nerfstudio.utils import colormaps
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import NeRFField, VanillaField
 from eugen_fields.layers import layer_options
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
@@ -26,15 +26,15 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 @dataclass
 class NeRFModelConfig(ModelConfig):
-    """NeRF whose hidden layers are dense, EUGen, PRP or low-rank."""
+    """NeRF whose hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
 
     _target: type = field(default_factory=lambda: NeRFModel)
-    layer: Literal["dense", "eugen", "prp", "low-rank"] = "eugen"
+    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] = "eugen"
     """Kind of the replaced hidden layers; the others are dense."""
     replace: tuple[int, ...] | None = None
     """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
     num_features: int = 64
-    """EUGen: random features per order (m)."""
+    """EUGen: random features per order (m). SNNK: random features."""
     order: Literal[1, 2, 3, 4] = 1
     """EUGen: highest order (k). Orders above 1 multiply projections: replace only a few layers with them."""
     feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
@@ -44,14 +44,18 @@ class NeRFModelConfig(ModelConfig):
     share_projections: bool = False
     """EUGen: one projection for all orders."""
     train_projections: bool = True
-    """EUGen: train the projections. False keeps them as drawn and out of the checkpoint."""
+    """EUGen, SNNK: train the projections. False keeps them as drawn and out of the checkpoint."""
     init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
     """EUGen: how the projections are drawn."""
+    projection_bias: bool = False
+    """EUGen: a bias for every projection."""
     matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
     """PRP: the fixed random matrix."""
     rank: int = 0
     """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
 
+    architecture: Literal["nerf", "vanilla"] = "nerf"
+    """vanilla: the network of nerfstudio's vanilla-nerf, as eugen-transfer writes it; its sizes are fixed."""
     num_layers: int = 8
     """Hidden layers of the trunk."""
     layer_width: int = 256
@@ -118,11 +122,14 @@ class NeRFModelConfig(ModelConfig):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a positive integer")
         if self.grid_resolution < 2:
             raise ValueError(f"grid_resolution is {self.grid_resolution}; it must be at least 2")
+        if self.architecture == "vanilla":
+            shape = ("layer", "replace")
         return {name: getattr(self, name) for name in shape} | options
 
-    def build_field(self, aabb: Tensor) -> NeRFField:
+    def build_field(self, aabb: Tensor) -> NeRFField | VanillaField:
         """The untrained field on a scene box, shape (2, 3). Raises ValueError where a flag is out of range."""
-        return NeRFField(aabb, **self.field_options())
+        field_class = VanillaField if self.architecture == "vanilla" else NeRFField
+        return field_class(aabb, **self.field_options())
 
 
 class NeRFModel(Model):
@@ -139,7 +146,7 @@ class NeRFModel(Model):
             aabb, self.config.grid_resolution, self.step_size, min_opacity=self.config.grid_min_opacity
         )
         self.start_camera = StartAtTrainingPose()
-        self._render_field: NeRFField | None = None
+        self._render_field: NeRFField | VanillaField | None = None
         self.last_batch_psnr = float("nan")
         self.grid_was_reset = False
 
@@ -222,7 +229,7 @@ class NeRFModel(Model):
         }
 
     def _evaluate(
-        self, field: NeRFField, origins: Tensor, directions: Tensor, samples: PackedSamples
+        self, field: NeRFField | VanillaField, origins: Tensor, directions: Tensor, samples: PackedSamples
     ) -> tuple[Tensor, Tensor]:
         """Density (N,) and colour (N, 3) of samples on rays with origins and directions (R, 3)."""
         ray_directions = directions[samples.ray_indices]

@@ -24,7 +24,13 @@ def output_of(result) -> str:
 
 @pytest.mark.parametrize(
     ("method", "layer"),
-    [("eugen-nerf", None), ("eugen-nerf", "dense"), ("prp-nerf", None), ("eugen-nerf-tiny", "low-rank")],
+    [
+        ("eugen-nerf", None),
+        ("eugen-nerf", "dense"),
+        ("prp-nerf", None),
+        ("eugen-nerf-tiny", "low-rank"),
+        ("eugen-nerf-tiny", "snnk"),
+    ],
 )
 def test_every_method_trains_two_steps(method: str, layer: str | None, sphere_scene: Path, tmp_path: Path) -> None:
     flags = () if layer is None else ("--pipeline.model.layer", layer)

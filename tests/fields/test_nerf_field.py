@@ -11,7 +11,13 @@ from eugen_fields.layers import LAYER_KINDS, EUGenLinear
 from eugen_fields.layers.fold import FoldedMLP
 
 AABB = torch.tensor([[-1.0, -0.5, 0.25], [0.5, 1.5, 2.0]])
-KINDS = {"dense": {}, "eugen": {"num_features": 6}, "prp": {"rank": 1}, "low-rank": {"rank": 3}}
+KINDS = {
+    "dense": {},
+    "eugen": {"num_features": 6},
+    "prp": {"rank": 1},
+    "low-rank": {"rank": 3},
+    "snnk": {"num_features": 6},
+}
 every_kind = pytest.mark.parametrize("layer", KINDS)
 SMALL = {
     "num_layers": 5,

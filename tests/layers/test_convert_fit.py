@@ -50,6 +50,10 @@ def relative(converted, model, x):
         return float((converted(x) - target).norm() / (target - target.mean(dim=(0, 1))).norm())
 
 
+def relative_rows(converted, model, x):
+    return relative(lambda rows: converted(rows)[None], lambda rows: model(rows)[None], x)
+
+
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
@@ -121,6 +125,16 @@ def test_the_absorbed_activation_is_that_of_the_features(activation):
     assert isinstance(converted[0], EUGenLinear) and isinstance(converted[1], nn.Identity) and converted[0].training
     torch.testing.assert_close(converted.eval()(x), net.eval()(x), rtol=0, atol=1e-6)
     torch.testing.assert_close(fold(converted)(x), net(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_snnk_layers_take_the_absorbed_activation_as_well(fitted):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 12), nn.SiLU(), nn.Linear(12, 2))
+    x = torch.randn(400, 4)
+    converted = convert(net, layer="snnk", where="0", num_features=48, inputs=x if fitted else None, seed=0)
+    assert converted[0].activation == "silu" and isinstance(converted[1], nn.Identity)
+    assert (relative_rows(converted, net, x) < 0.1) == fitted
 
 
 def test_neurons_are_picked_for_the_linear_that_reads_them():

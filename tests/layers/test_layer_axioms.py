@@ -4,7 +4,7 @@ import pytest
 import torch
 from layer_checks import assert_derivatives, perturbed, values
 
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
+from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
 
 LAYERS = {
     "eugen": lambda i, o, **k: EUGenLinear(i, o, num_features=5, seed=1, **k),
@@ -14,6 +14,8 @@ LAYERS = {
     "prp": lambda i, o, **k: PRPLinear(i, o, **k),
     "prp rank": lambda i, o, **k: PRPLinear(i, o, rank=2, **k),
     "low-rank": lambda i, o, **k: LowRankLinear(i, o, rank=2, **k),
+    "snnk": lambda i, o, **k: SNNKLinear(i, o, num_features=5, seed=1, **k),
+    "snnk fixed": lambda i, o, **k: SNNKLinear(i, o, num_features=5, train_projections=False, seed=1, **k),
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
@@ -122,6 +124,12 @@ def test_low_rank_derivatives():
     assert_derivatives(perturbed(LowRankLinear(4, 3, rank=2)), values(2, 4))
 
 
+@pytest.mark.parametrize("train_projections", [True, False])
+def test_snnk_derivatives(train_projections):
+    layer = SNNKLinear(3, 2, num_features=3, train_projections=train_projections, seed=4)
+    assert_derivatives(perturbed(layer), values(2, 3))
+
+
 @pytest.mark.parametrize(
     "layer, options",
     [
@@ -130,6 +138,7 @@ def test_low_rank_derivatives():
         ("eugen", {"num_features": 2, "order": 2, "feature_activation": "sine"}),
         ("prp", {"rank": 1}),
         ("low-rank", {"rank": 2}),
+        ("snnk", {"num_features": 2}),
     ],
 )
 def test_mlp_derivatives_with_a_skip_connection(layer, options):
@@ -183,6 +192,22 @@ def test_eugen_refuses_wrong_options_by_name(options, message):
 def test_prp_refuses_wrong_options_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         PRPLinear(**{"in_features": 4, "out_features": 3, **options})
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"in_features": 0}, "in_features is 0"),
+        ({"out_features": -2}, "out_features is -2"),
+        ({"num_features": 0}, "num_features is 0"),
+        ({"activation": "swoosh"}, "activation is 'swoosh'"),
+        ({"activation": torch.zeros_like}, "constant"),
+        ({"seed": -5}, "seed is -5"),
+    ],
+)
+def test_snnk_refuses_wrong_options_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        SNNKLinear(**{"in_features": 4, "out_features": 3, **options})
 
 
 @pytest.mark.parametrize("rank", [0, -2])

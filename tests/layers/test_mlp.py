@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from eugen_fields.layers import LAYER_KINDS, MLP, EUGenLinear, LowRankLinear, PRPLinear, layer_options
+from eugen_fields.layers import LAYER_KINDS, MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear, layer_options
 
 KINDS = {
     "dense": (nn.Linear, {}),
     "eugen": (EUGenLinear, {"num_features": 16}),
     "prp": (PRPLinear, {}),
     "low-rank": (LowRankLinear, {"rank": 8}),
+    "snnk": (SNNKLinear, {"num_features": 16}),
 }
 every_kind = pytest.mark.parametrize("layer", KINDS)
 
@@ -69,7 +70,7 @@ def test_exactly_the_named_layers_are_replaced(layer, replace, out_dim, replaced
 def test_forward_written_out(layer):
     mlp = MLP(3, 4, 12, 2, layer=layer, skip_connections=(2, 3), activation="tanh", seed=0, **KINDS[layer][1])
     x = values(5, 3)
-    after = (lambda h: h) if layer == "eugen" else torch.tanh  # an EUGen layer holds its own non-linearity
+    after = (lambda h: h) if layer in ("eugen", "snnk") else torch.tanh  # these hold their own non-linearity
     h = torch.tanh(mlp.layers[0](x))
     h = after(mlp.layers[1](h))
     h = after(mlp.layers[2](torch.cat([x, h], dim=-1)))
@@ -128,7 +129,8 @@ def test_seed_decides_the_replaced_layers(layer):
 @pytest.mark.parametrize("layer", KINDS)
 @pytest.mark.parametrize("skip_connections", [(), (4,)])
 def test_eight_layers_keep_activations_in_a_sane_range(layer, skip_connections):
-    options = {"eugen": {"num_features": 64}, "low-rank": {"rank": 32}, "prp": {}, "dense": {}}[layer]
+    sizes = {"eugen": {"num_features": 64}, "low-rank": {"rank": 32}, "snnk": {"num_features": 64}}
+    options = sizes.get(layer, {})
     x = values(256, 32)
     squares = []
     for seed in range(4):
@@ -161,6 +163,7 @@ def test_eight_layers_keep_activations_in_a_sane_range(layer, skip_connections):
         ({"skip_connections": (0,)}, "skip_connections names layer 0"),
         ({"rank": 3}, "eugen layers have no option 'rank'"),
         ({"layer": "prp", "num_features": 3}, "prp layers have no option 'num_features'"),
+        ({"layer": "snnk", "order": 2}, "snnk layers have no option 'order'"),
         ({"layer": "dense", "order": 2}, "dense layers have no option 'order'"),
         ({"num_features": 0}, "num_features is 0"),
         ({"layer": "low-rank", "rank": 0}, "rank is 0"),
@@ -177,6 +180,7 @@ def test_layer_options_name_what_a_kind_takes():
     assert layer_options("dense") == ["bias"]
     assert set(layer_options("prp")) == {"matrix", "rank", "bias"}
     assert set(layer_options("low-rank")) == {"rank", "bias"}
+    assert set(layer_options("snnk")) == {"num_features", "train_projections", "bias"}
     assert {"num_features", "order", "init", "norm"} < set(layer_options("eugen"))
     with pytest.raises(ValueError, match="layer is 'sparse'"):
         layer_options("sparse")

@@ -46,6 +46,10 @@ def test_parameter_count_is_inputs_plus_twice_the_outputs():
     assert count() == 256 + 2 * 192
     assert count(bias=False) == 256 + 192
     assert count(rank=3) == 256 + 2 * 192 + 3 * (256 + 192)
+    wide = PRPLinear(2048, 1024, matrix="ternary")  # the paper's example: 4,096 against 2,098,176
+    assert sum(parameter.numel() for parameter in wide.parameters()) == 4096
+    stored = sum(value.numel() for value in wide.state_dict().values())
+    assert stored == 4096 + 1  # and the seed
 
 
 def test_projection_is_neither_stored_nor_trained():

@@ -234,6 +234,19 @@ def test_hadamard_entries_are_signs_and_rows_are_orthogonal_for_powers_of_two(ro
             assert torch.equal(block @ block.T, columns * torch.eye(len(block), dtype=torch.float64))
 
 
+@pytest.mark.parametrize("columns, size", [(5, 8), (9, 16), (13, 16), (16, 16)])
+def test_padded_hadamard_rows_are_orthogonal_only_on_average(columns, size):
+    count = 1500
+    pairs = (hadamard_rows(2, columns, seed) for seed in range(count))
+    products = torch.stack([first @ second for first, second in pairs])
+    scatter = columns * (size - columns) / (size - 1)
+    for power, expected in ((1, (size - columns) / (size - 1)), (2, scatter)):
+        moments = products.pow(power)
+        assert abs(float(moments.mean()) - expected) <= 5 * float(moments.std()) / math.sqrt(count)
+    whole = hadamard_rows(size, columns, seed=0)
+    assert torch.equal(whole.T @ whole, size * torch.eye(columns, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("matrix", ["gaussian", "ternary", "orthogonal", "hadamard"])
 @pytest.mark.parametrize("in_features, out_features", [(32, 16), (16, 48)])
 def test_prp_matrices_have_mean_zero_and_variance_one_over_inputs(matrix, in_features, out_features):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, fold
+from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear, fold
 
 PRP_MATRICES = ("gaussian", "ternary", "orthogonal", "hadamard")
 
@@ -23,12 +23,15 @@ def networks(seed):
         modules[f"eugen {init}"] = EUGenLinear(8, 6, num_features=5, order=2, init=init, seed=seed)
     modules["eugen fixed"] = EUGenLinear(8, 6, num_features=5, train_projections=False, seed=seed)
     modules["eugen unseeded"] = EUGenLinear(8, 6, num_features=5)
+    modules["snnk"] = SNNKLinear(8, 6, num_features=5, seed=seed)
+    modules["snnk fixed"] = SNNKLinear(8, 6, num_features=5, train_projections=False, seed=seed)
     modules["low-rank"] = LowRankLinear(8, 6, rank=2)
     options = {
         "eugen": {"train_projections": False, "num_features": 5},
         "prp": {},
         "low-rank": {"rank": 3},
         "dense": {},
+        "snnk": {"train_projections": False, "num_features": 5},
     }
     for layer, own in options.items():
         modules[f"mlp {layer}"] = MLP(8, 4, 10, 6, layer=layer, skip_connections=(2,), seed=seed, **own)

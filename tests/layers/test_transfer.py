@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from eugen_fields.layers import MLP, EUGenLinear, LayerReport, LowRankLinear, PRPLinear, TransferReport, fold, transfer
+from eugen_fields.layers import (
+    MLP,
+    EUGenLinear,
+    LayerReport,
+    LowRankLinear,
+    PRPLinear,
+    SNNKLinear,
+    TransferReport,
+    fold,
+    transfer,
+)
+from eugen_fields.layers.layerwise import _multiplications
 
 WIDTH, DEPTH = 32, 6
 REPLACED = (1, 2, 3, 4)
@@ -15,6 +26,7 @@ KINDS = {
     "eugen": (EUGenLinear, {"num_features": 12}),
     "prp": (PRPLinear, {"rank": 2}),
     "low-rank": (LowRankLinear, {"rank": 6}),
+    "snnk": (SNNKLinear, {"num_features": 12}),
 }
 every_kind = pytest.mark.parametrize("layer", KINDS)
 
@@ -27,6 +39,11 @@ def points(count, seed=1, dtype=torch.float32):
     return torch.rand(count, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype) * 2 - 1
 
 
+def dense_mlp(*sizes, **options):
+    torch.manual_seed(0)  # from which dense layers are drawn
+    return MLP(*sizes, layer="dense", **options)
+
+
 def relative(student, teacher, x):
     with torch.no_grad():
         target = teacher(x)
@@ -36,7 +53,7 @@ def relative(student, teacher, x):
 @pytest.fixture(scope="module")
 def teacher():
     """A deep network with a skip connection, trained for a second."""
-    mlp = MLP(3, DEPTH, WIDTH, 2, layer="dense", skip_connections=(3,), seed=0)
+    mlp = dense_mlp(3, DEPTH, WIDTH, 2, skip_connections=(3,))
     optimizer = torch.optim.Adam(mlp.parameters(), lr=3e-3)
     for step in range(400):
         x = points(512, seed=step)
@@ -77,8 +94,8 @@ def test_full_rank_gives_the_teacher_back(teacher, inputs, layer, options):
 
 @pytest.mark.parametrize("layer, options", [("low-rank", {"rank": 5}), ("prp", {"matrix": "ternary"})])
 def test_a_teacher_of_the_same_kind_is_found_again(layer, options):
+    teacher = dense_mlp(3, 4, 16, 2).double()
     source = MLP(3, 4, 16, 2, layer=layer, seed=0, **options).double()
-    teacher = MLP(3, 4, 16, 2, layer="dense").double()
     for index, old in enumerate(source.layers):
         dense = old.effective_weight() if isinstance(old, PRPLinear) else None
         dense = old.up @ old.down if isinstance(old, LowRankLinear) else dense
@@ -157,7 +174,7 @@ def test_any_number_of_steps_is_possible_even_where_no_gradients_are_kept(teache
 
 
 def test_fine_tuning_survives_outputs_that_do_not_vary(inputs):
-    constant = MLP(3, 3, 8, 2, layer="dense", seed=0)
+    constant = dense_mlp(3, 3, 8, 2)
     nn.init.zeros_(constant.layers[2].weight)
     student, report = transfer(constant, inputs, layer="eugen", num_features=4, finetune_steps=3)
     assert torch.equal(student(inputs), constant(inputs)) and report.relative_error < 1e-3
@@ -175,8 +192,12 @@ def test_the_student_loads_into_a_network_built_from_scratch(teacher, inputs, la
     built = MLP(3, DEPTH, WIDTH, 2, layer=layer, replace=(2, 4), skip_connections=(3,), seed=9, **options)
     built.load_state_dict(student.state_dict())
     assert torch.equal(built(inputs), student(inputs))
-    own = {"eugen": {"projections", "weight", "bias"}, "prp": {"alpha", "scale", "seed", "down", "up", "bias"}}
-    names = own.get(layer, {"down", "up", "bias"})
+    names = {
+        "eugen": {"projections", "weight", "bias"},
+        "snnk": {"projections", "weight", "bias"},
+        "prp": {"alpha", "scale", "seed", "down", "up", "bias"},
+        "low-rank": {"down", "up", "bias"},
+    }[layer]
     assert {name for name in student.state_dict() if name.startswith("layers.2.")} == {f"layers.2.{n}" for n in names}
 
 
@@ -188,7 +209,7 @@ def test_replaced_layers_are_those_asked_for(teacher, inputs):
 
 
 def test_eugen_layers_get_the_teachers_activation_and_what_is_asked_for(inputs):
-    teacher = MLP(3, 4, 16, 2, layer="dense", activation="gelu", out_activation="sigmoid", seed=0)
+    teacher = dense_mlp(3, 4, 16, 2, activation="gelu", out_activation="sigmoid")
     student, report = transfer(teacher, inputs, layer="eugen", num_features=16, ridge=0.0)
     layer = student.layers[1]
     assert isinstance(layer, EUGenLinear)
@@ -203,12 +224,12 @@ def test_eugen_layers_get_the_teachers_activation_and_what_is_asked_for(inputs):
 
 
 def test_a_last_layer_is_fitted_before_its_own_activation(inputs):
-    teacher = MLP(3, 3, 16, 2, layer="dense", out_activation="sigmoid", activation="silu", seed=0)
+    teacher = dense_mlp(3, 3, 16, 2, out_activation="sigmoid", activation="silu")
     student, report = transfer(teacher, inputs, layer="low-rank", replace=(2,), rank=2, ridge=0.0)
     torch.testing.assert_close(student(inputs), teacher(inputs), rtol=0, atol=1e-5)
     student, report = transfer(teacher, inputs, layer="eugen", replace=(2,), num_features=64)
     assert report.relative_error < 0.05
-    trunk = MLP(3, 3, 16, None, layer="dense", seed=0)
+    trunk = dense_mlp(3, 3, 16, None)
     assert error(trunk, inputs, layer="eugen", replace=(1, 2), num_features=16, ridge=0.0) < 1e-5
 
 
@@ -252,7 +273,7 @@ def test_the_teacher_is_left_alone(teacher, inputs, layer):
 
 
 def test_neurons_are_picked_for_what_the_next_layer_reads(inputs):
-    teacher = MLP(3, 3, 16, 2, layer="dense", seed=0)
+    teacher = dense_mlp(3, 3, 16, 2)
     read = [2, 7, 11]
     with torch.no_grad():
         teacher.layers[2].weight.zero_()[:, read] = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -260,7 +281,7 @@ def test_neurons_are_picked_for_what_the_next_layer_reads(inputs):
 
 
 def test_a_replaced_reader_reads_with_its_picked_neurons_only(inputs):
-    teacher = MLP(3, 4, 16, 2, layer="dense", skip_connections=(2,), seed=0)
+    teacher = dense_mlp(3, 4, 16, 2, skip_connections=(2,))
     generator = torch.Generator().manual_seed(0)
     second = [
         1,
@@ -352,14 +373,14 @@ def test_unusable_requests_are_refused(teacher, inputs):
         with pytest.raises(ValueError, match=message):
             transfer(teacher, given, **options)
     with pytest.raises(ValueError, match="there is nothing to replace"):
-        transfer(MLP(3, 2, 8, 1, layer="dense"), inputs, layer="prp")
+        transfer(dense_mlp(3, 2, 8, 1), inputs, layer="prp")
 
 
 # the report
 
 
 def test_the_report_counts_right():
-    teacher = MLP(3, 4, 16, 2, layer="dense", seed=0)
+    teacher = dense_mlp(3, 4, 16, 2)
     dense = 3 * 16 + 16 + 2 * (16 * 16 + 16) + 16 * 2 + 2
     for layer, options, parameters, products, folded in (
         ("eugen", {"num_features": 5}, 5 * 17 + 5 * 16 + 16, 5 * 16 + 5 * 16, 3 * 16 + 16 * 5 + 5 * 5 + 5 * 2),
@@ -380,6 +401,14 @@ def test_the_report_counts_right():
         assert report.multiplications_after == folded
 
 
+def test_signs_of_fast_hadamard_products_are_not_counted_as_multiplications():
+    teacher = dense_mlp(3, 3, 1024, 2)
+    student = teacher.with_layers("prp", matrix="hadamard")
+    layer = student.layers[1]
+    assert any(buffer.dim() == 2 and name != "projection" for name, buffer in layer.named_buffers())
+    assert _multiplications(layer) == 1024 * 1024
+
+
 def test_the_report_can_be_written_down(teacher, inputs):
     _, report = transfer(teacher, inputs, layer="eugen", num_features=4)
     assert isinstance(report, TransferReport)
@@ -393,7 +422,7 @@ def test_the_report_can_be_written_down(teacher, inputs):
 
 
 def test_dead_neurons_are_fitted_by_the_pseudo_inverse(inputs):
-    teacher = MLP(3, 3, 16, 2, layer="dense", seed=0)
+    teacher = dense_mlp(3, 3, 16, 2)
     with torch.no_grad():
         teacher.layers[1].bias[:4] = -100.0
     _, report = transfer(teacher, inputs, layer="eugen", num_features=16, ridge=0.0)

@@ -22,6 +22,7 @@ CASES = {
     "prp": ("prp", {"matrix": "ternary"}),
     "prp with a low-rank term": ("prp", {"rank": 2}),
     "low-rank": ("low-rank", {}),
+    "snnk with fixed projections": ("snnk", {"train_projections": False}),
 }
 _RENDER = """
 import hashlib, json, sys

@@ -1,0 +1,91 @@
+"""The network of nerfstudio's vanilla-nerf with hidden layers chosen by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from nerfstudio.field_components.encodings import NeRFEncoding
+from torch import Tensor, nn
+
+from eugen_fields.layers import MLP, fold
+
+
+class VanillaField(nn.Module):
+    """The same function of positions and directions as the fine field of nerfstudio's vanilla-nerf, layer by layer.
+
+    Source: "NeRF" (Mildenhall et al., 2020), in the sizes and encodings of nerfstudio 1.1.5: 8x256 with a skip
+    connection, softplus density, two hidden colour layers of 128. Positions are encoded in scene units.
+
+    Args:
+        aabb: the scene box, shape (2, 3). Kept for what renders the field; the network does not use it.
+        layer, replace, layer_options: as in eugen_fields.layers.MLP, for the trunk.
+    """
+
+    aabb: Tensor
+
+    def __init__(
+        self, aabb: Tensor, *, layer: str = "dense", replace: Sequence[int] | None = None, **layer_options: Any
+    ) -> None:
+        super().__init__()
+        self.register_buffer("aabb", aabb.clone().float())
+        self.position_encoding = NeRFEncoding(3, 10, 0.0, 8.0, include_input=True, implementation="torch")
+        self.direction_encoding = NeRFEncoding(3, 4, 0.0, 4.0, include_input=True, implementation="torch")
+        self.trunk = MLP(
+            self.position_encoding.get_out_dim(),
+            8,
+            256,
+            None,
+            layer=layer,
+            replace=replace,
+            skip_connections=(4,),
+            **layer_options,
+        )
+        self.density_head = nn.Linear(256, 1)
+        self.color_head = MLP(
+            256 + self.direction_encoding.get_out_dim(), 3, 128, 3, layer="dense", out_activation="sigmoid"
+        )
+
+    def encode(self, positions: Tensor) -> Tensor:
+        """What the trunk reads, shape (N, 63), at positions (N, 3) in scene units."""
+        return self.position_encoding(positions)
+
+    def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Density per scene unit (N,) and features (N, 256) at positions (N, 3) in scene units."""
+        features = self.trunk(self.encode(positions))
+        return F.softplus(self.density_head(features)[..., 0]).float(), features
+
+    def color(self, features: Tensor, directions: Tensor) -> Tensor:
+        """RGB in [0, 1], shape (N, 3), from features (N, 256) and unit directions (N, 3)."""
+        return self.color_head(torch.cat([self.direction_encoding(directions), features], dim=-1)).float()
+
+    def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
+        density, features = self.density(positions)
+        return density, self.color(features, directions)
+
+    def folded(self) -> "VanillaField":
+        """The inference form: a copy with folded MLPs (same outputs to rounding, fewer multiplications)."""
+        folded = fold(self)
+        assert isinstance(folded, VanillaField)
+        return folded
+
+
+def vanilla_state(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a dense VanillaField (without its box) from the weights of a vanilla-nerf checkpoint.
+
+    Args:
+        checkpoint: the checkpoint's "pipeline" entry.
+
+    Raises:
+        KeyError: not the weights of a vanilla-nerf of the stock size.
+    """
+    names = {f"trunk.layers.{index}": f"mlp_base.layers.{index}" for index in range(8)}
+    names["density_head"] = "field_output_density.net"
+    names |= {"color_head.layers.0": "mlp_head.layers.0", "color_head.layers.1": "mlp_head.layers.1"}
+    names["color_head.layers.2"] = "field_heads.0.net"
+    return {
+        f"{ours}.{part}": checkpoint[f"_model.field_fine.{theirs}.{part}"]
+        for ours, theirs in names.items()
+        for part in ("weight", "bias")
+    }

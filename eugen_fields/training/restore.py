@@ -1,0 +1,84 @@
+"""Builds a training configuration from a run's config.yml that was read as data: nothing named in it is called."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from eugen_fields.errors import InputError
+from eugen_fields.methods import METHODS
+from eugen_fields.runs import ClassData
+from eugen_fields.training.trainer import FieldTrainerConfig
+
+
+def restore_config(data: ClassData, method: str, path: Path) -> FieldTrainerConfig:
+    """The configuration of `method` with every plain value that `data` has for it.
+
+    Args:
+        data: of runs.read_config.
+        method: a name of methods.METHODS.
+        path: the file that data came from, for messages.
+
+    Raises:
+        InputError: the run's data parser is not known here.
+    """
+    config = copy.deepcopy(METHODS[method])
+    manager, data_manager = config.pipeline.datamanager, data["pipeline"].get("datamanager")
+    if not isinstance(data_manager, ClassData):
+        raise InputError(f"{path} names no data manager, so the cameras of the run cannot be found.")
+    parser = data_manager.get("dataparser")
+    class_path = parser.class_path if isinstance(parser, ClassData) else "no data parser"
+    manager.dataparser = _data_parser(class_path, path)  # type: ignore[attr-defined]
+    _overlay(config, data)
+    manager.data = data_manager.get("data") or data.get("data")
+    return config
+
+
+def _data_parser(class_path: str, path: Path) -> Any:
+    """A fresh configuration of one of the data parsers that nerfstudio lists, plugins included."""
+    from nerfstudio.configs.dataparser_configs import all_dataparsers
+
+    for config in all_dataparsers.values():
+        if _class_path(config) == class_path:
+            return copy.deepcopy(config)
+    raise InputError(f"{path} uses the data parser {class_path}, which nerfstudio does not list here; install it.")
+
+
+def _class_path(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _overlay(target: Any, data: ClassData) -> None:
+    """Copies plain values of `data` into the fields of a dataclass; nested objects of the same class likewise."""
+    for field in dataclasses.fields(target):
+        if field.name.startswith("_") or field.name not in data:
+            continue
+        value, current = data[field.name], getattr(target, field.name)
+        if isinstance(value, ClassData):
+            if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
+                _overlay(current, value)
+        elif isinstance(value, dict):
+            if isinstance(current, dict):
+                _overlay_dict(current, value)
+        elif not callable(current) and _is_plain(value):
+            setattr(target, field.name, value)
+
+
+def _overlay_dict(target: dict[str, Any], data: dict[str, Any]) -> None:
+    for name, value in data.items():
+        current = target.get(name)
+        if isinstance(value, ClassData):
+            if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
+                _overlay(current, value)
+        elif isinstance(value, dict) and isinstance(current, dict):
+            _overlay_dict(current, value)
+        elif _is_plain(value):
+            target[name] = value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(item) for item in value)
+    return value is None or (isinstance(value, (bool, int, float, str, Path)) and not isinstance(value, ClassData))
