@@ -4,6 +4,7 @@ Source: "EUGens: Efficient, Unified, and General Dense Layers" (Kim et al., Neur
 one layer is in layerwise.py, the fine-tuning after it in distillation.py.
 """
 
+import copy
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -90,7 +91,8 @@ def transfer(
         replace: indices of the layers to replace; None means every layer from layer_width to layer_width.
         ridge: penalty relative to the mean square of the features.
         finetune_steps: steps of Adam on the new layers afterwards, with the Huber loss between the outputs of student
-            and teacher (each output divided by its spread); 0 leaves the closed form as it is.
+            and teacher (each output divided by its spread). A few steps may do harm; the closed form is kept where the
+            error on the inputs is not lower afterwards. 0 for none.
         projections: of EUGen layers: "neurons" (neurons of the trained layer that explain what the next layer reads
             best), "principal" (principal directions of the inputs) or "random" (as drawn). Orders above 1 multiply
             projections, for which neither neurons nor directions mean anything: they need "random".
@@ -124,8 +126,12 @@ def transfer(
     start = time.perf_counter()
     chosen = [_chosen(teacher, student, index) for index in student.replace]
     layers = fit_layers(teacher, student, chosen, batches, ridge=ridge, projections=projections, sequential=sequential)
-    fitted = time.perf_counter()
+    fit_seconds = time.perf_counter() - start
+    error, samples = output_error(teacher, student, batches)
+    finetune_seconds = 0.0
     if finetune_steps > 0:
+        start = time.perf_counter()
+        closed_form = copy.deepcopy(student.state_dict())
         distill(
             teacher,
             student,
@@ -137,14 +143,18 @@ def transfer(
             seed=seed,
             progress=progress,
         )
-    done = time.perf_counter()
-    error, samples = output_error(teacher, student, batches)
+        tuned_error, _ = output_error(teacher, student, batches)
+        if tuned_error < error:
+            error = tuned_error
+        else:
+            student.load_state_dict(closed_form)
+        finetune_seconds = time.perf_counter() - start
     return student, TransferReport(
         layers=layers,
         relative_error=error,
         samples=samples,
-        fit_seconds=fitted - start,
-        finetune_seconds=done - fitted,
+        fit_seconds=fit_seconds,
+        finetune_seconds=finetune_seconds,
         parameters_before=sum(parameter.numel() for parameter in teacher.parameters()),
         parameters_after=sum(parameter.numel() for parameter in student.parameters()),
         multiplications_before=_folded_multiplications(teacher),

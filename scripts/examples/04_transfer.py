@@ -14,8 +14,8 @@ from torch import Tensor
 from eugen_fields.layers import MLP, transfer
 
 WIDTH = 64
-STEPS = 800
-FINETUNE_STEPS = 300
+STEPS = 600
+FINETUNE_STEPS = 200
 
 
 def truth(x: Tensor) -> Tensor:

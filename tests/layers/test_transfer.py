@@ -167,6 +167,14 @@ def test_fine_tuning_lowers_the_error_and_touches_new_layers_alone(teacher, inpu
     assert all(parameter.grad is None for parameter in student.parameters())
 
 
+def test_fine_tuning_that_does_harm_is_undone(teacher, inputs):
+    options = dict(layer="eugen", num_features=28)
+    closed, report = transfer(teacher, inputs, **options)
+    student, again = transfer(teacher, inputs, finetune_steps=3, learning_rate=0.1, **options)
+    assert all(torch.equal(a, b) for a, b in zip(student.parameters(), closed.parameters()))
+    assert again.relative_error == report.relative_error and again.finetune_seconds > 0.0 == report.finetune_seconds
+
+
 @pytest.mark.parametrize("steps", [1, 2, 19, 20])
 def test_any_number_of_steps_is_possible_even_where_no_gradients_are_kept(teacher, inputs, steps):
     with torch.no_grad():
