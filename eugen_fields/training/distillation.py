@@ -45,6 +45,18 @@ class TrainingRays:
         directions = bundle.directions[samples.ray_indices]
         return bundle.origins[samples.ray_indices] + samples.distances[:, None] * directions, directions, samples
 
+    def positions(self, count: int, seed: int) -> Tensor:
+        """`count` sampled positions (count, 3), or fewer where a million rays meet no more density."""
+        generator = torch.Generator().manual_seed(seed)
+        found: list[Tensor] = []
+        for _ in range(1000):
+            found.append(self.sample(1024, generator)[0])
+            if sum(map(len, found)) >= count:
+                break
+        positions = torch.cat(found)
+        keep = torch.randperm(len(positions), generator=generator)[:count]
+        return positions[keep.to(positions.device)]
+
 
 class TrunkInputs(Iterable[Tensor]):
     """What the trunk of a field reads at positions (N, 3): encoded anew, batch by batch, each time it is iterated."""

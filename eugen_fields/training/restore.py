@@ -14,7 +14,8 @@ from eugen_fields.training.trainer import FieldTrainerConfig
 
 
 def restore_config(data: ClassData, method: str, path: Path) -> FieldTrainerConfig:
-    """The configuration of `method` with every plain value that `data` has for it.
+    """The configuration of `method` with every plain value that `data` has for it; where the run is of another method,
+    with its data, its name and its place alone.
 
     Args:
         data: of runs.read_config.
@@ -31,7 +32,13 @@ def restore_config(data: ClassData, method: str, path: Path) -> FieldTrainerConf
     parser = data_manager.get("dataparser")
     class_path = parser.class_path if isinstance(parser, ClassData) else "no data parser"
     manager.dataparser = _data_parser(class_path, path)  # type: ignore[attr-defined]
-    _overlay(config, data)
+    if data.get("method_name") == method:
+        _overlay(config, data)
+    else:
+        if isinstance(parser, ClassData):
+            _overlay(manager.dataparser, parser)  # type: ignore[attr-defined]
+        for name in ("data", "output_dir", "experiment_name", "timestamp"):
+            setattr(config, name, data.get(name))
     manager.data = data_manager.get("data") or data.get("data")
     return config
 

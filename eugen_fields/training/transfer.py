@@ -46,8 +46,8 @@ class TransferOptions:
     """Fit each layer on the new network's own activations. False: on the trained one's."""
     ridge: float = 1e-6
     """Penalty of the regression, relative to the mean square of the features."""
-    num_rays: int = 20_000
-    """Rays of training cameras whose samples are the inputs of the fit."""
+    num_samples: int = 100_000
+    """Samples on rays of training cameras, where the field has density: the inputs of the fit."""
     finetune_steps: int = 0
     """Steps of gradient descent on the new layers afterwards: both fields render training rays and the difference
     falls. 0: the closed form alone."""
@@ -97,9 +97,7 @@ def transfer_field(
     from eugen_fields.training.distillation import TrunkInputs, distill_rays
 
     field, device = run.field, run.field.aabb.device
-    generator = torch.Generator().manual_seed(options.seed)
-    positions, _, _ = rays.sample(options.num_rays, generator)
-    inputs = TrunkInputs(field, positions)
+    inputs = TrunkInputs(field, rays.positions(options.num_samples, options.seed))
     settings: dict[str, Any] = options.layer_options() | {"layer": options.layer, "ridge": options.ridge}
     if options.layer == "eugen":
         settings["projections"] = options.projections
@@ -164,7 +162,7 @@ def transfer_run(options: TransferOptions, *, progress: bool = True) -> tuple[Pa
 
     if options.best and options.replace is not None:
         raise InputError("--best and --replace both say which layers to replace; give one of them.")
-    for name in ("num_rays", "num_features", "finetune_samples"):
+    for name in ("num_samples", "num_features", "finetune_samples"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
     if options.finetune_steps < 0 or options.best < 0 or options.rank < 0:
