@@ -27,7 +27,7 @@ class Transfer:
     """Folder of the trained run, with layer dense."""
     layer: Literal["eugen", "low-rank", "prp", "snnk"] = "eugen"
     """Kind of the new layers."""
-    projections: Literal["neurons", "principal", "random"] = "neurons"
+    projections: Literal["neurons", "mixed", "principal", "random"] = "neurons"
     """EUGen: where projections come from."""
     shares: tuple[int, ...] = (2, 4, 8)
     """The new layers get width / share features (low-rank: that rank)."""

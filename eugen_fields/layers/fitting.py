@@ -8,7 +8,7 @@ from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
 from eugen_fields.layers.regression import NormalEquations
 
-PROJECTION_CHOICES = ("neurons", "principal", "random")
+PROJECTION_CHOICES = ("neurons", "mixed", "principal", "random")
 """Where the projections of a fitted EUGen layer come from."""
 
 
@@ -73,6 +73,64 @@ def principal_projections(mean: Tensor, covariance: Tensor, layer: EUGenLinear) 
     rows[:, : layer.in_features] = signed.to(rows)
     rows[:, -1] = -(signed @ mean).to(rows)
     return matrices
+
+
+LINEAR_FROM = 4.0
+"""Where the feature activations that mixed projections need are linear: they rise by 1 for each unit from here on."""
+
+
+def linear_directions(mean: Tensor, covariance: Tensor, cross: Tensor, count: int) -> Tensor:
+    """Rows [v, c] of which v . x + c has variance 1 and mean LINEAR_FROM + 4: functions of x on which relu, gelu, silu
+    and softplus act (almost) as the identity. The v are the directions of the reduced-rank regression of targets on x
+    (Izenman, 1975), strongest last.
+
+    Args:
+        mean, covariance: of x, shapes (d,) and (d, d).
+        cross: covariance of x with the targets, shape (d, targets).
+        count: rows, at most; there are no more than targets.
+
+    Returns:
+        shape (rows, d + 1).
+    """
+    penalty = 1e-6 * torch.diagonal(covariance).mean() * torch.eye(len(covariance)).to(covariance)
+    weight = torch.linalg.solve(covariance + penalty, cross).T
+    outputs = weight @ covariance @ weight.T
+    directions = torch.linalg.eigh((outputs + outputs.T) / 2.0).eigenvectors[:, -count:].T @ weight
+    variance = ((directions @ covariance) * directions).sum(dim=1)
+    directions = directions[variance > 1e-12 * variance.max()]
+    directions = directions / ((directions @ covariance) * directions).sum(dim=1, keepdim=True).sqrt()
+    return torch.cat([directions, LINEAR_FROM + 4.0 - (directions @ mean)[:, None]], dim=1)
+
+
+def mixed_projections(
+    linear: nn.Linear, mean: Tensor, covariance: Tensor, cross: Tensor, layer: EUGenLinear
+) -> tuple[Tensor, Tensor]:
+    """Projections G of which some are neurons of a trained layer and some linear directions of its inputs, picked one
+    by one from both (see `select_columns`).
+
+    Args:
+        linear: the trained layer, d to l.
+        mean, covariance: of [features of all l neurons, inputs x], shapes (l + d,) and (l + d, l + d).
+        cross: covariance of the same with the targets, shape (l + d, targets).
+
+    Returns:
+        G, shape of layer.projection_matrices(), rows beyond those picked as they were drawn; and its picked rows [v, c]
+        alone, shape (picked, d + 1).
+    """
+    neurons = linear.out_features
+    rows = linear_directions(mean[neurons:], covariance[neurons:, neurons:], cross[neurons:], layer.num_features)
+    candidates = torch.zeros(neurons + len(rows), len(covariance)).to(covariance)
+    candidates[:neurons, :neurons] = torch.eye(neurons).to(covariance)
+    candidates[neurons:, neurons:] = rows[:, :-1]
+    picked = select_columns(candidates @ covariance @ candidates.T, candidates @ cross, layer.num_features)
+    bias = linear.weight.new_zeros(neurons) if linear.bias is None else linear.bias.detach()
+    own = torch.cat([linear.weight.detach(), bias[:, None]], dim=1).to(rows)
+    chosen = torch.cat([own, rows])[picked]
+    matrices = layer.projection_matrices().detach().clone()
+    matrices[: len(chosen)] = 0.0
+    matrices[: len(chosen), : linear.in_features] = chosen[:, :-1].to(matrices)
+    matrices[: len(chosen), -1] = chosen[:, -1].to(matrices)
+    return matrices, chosen
 
 
 Fit = tuple[str, Tensor, Tensor]

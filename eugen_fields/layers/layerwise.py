@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from eugen_fields.layers.activations import Activation, get_activation
 from eugen_fields.layers.eugen import EUGenLinear
 from eugen_fields.layers.fitting import (
+    LINEAR_FROM,
     PROJECTION_CHOICES,
     fit_features,
     fit_linear,
+    mixed_projections,
     neuron_projections,
     principal_projections,
     select_columns,
@@ -132,8 +134,11 @@ def _set_projections(
     teacher: nn.Module, student: nn.Module, chosen: Sequence[Chosen], batches: Stream, projections: str
 ) -> None:
     """Takes the projections of EUGen layers from the teacher's inputs or neurons, all layers in one pass."""
-    moments = (_input_moments if projections == "principal" else _neuron_moments)(teacher, student, chosen, batches)
-    picked: dict[str, list[int]] = {}
+    if projections == "principal":
+        moments = _input_moments(teacher, student, chosen, batches)
+    else:
+        moments = _neuron_moments(teacher, student, chosen, batches, with_inputs=projections == "mixed")
+    read: dict[str, Tensor] = {}
     for item in reversed(chosen):
         layer, linear = student.get_submodule(item.name), teacher.get_submodule(item.name)
         assert isinstance(layer, EUGenLinear) and isinstance(linear, nn.Linear)
@@ -142,16 +147,33 @@ def _set_projections(
             layer.set_projection_matrices(principal_projections(mean, covariance, layer))
             continue
         if item.reader is not None:
-            rows = picked.get(item.reader_name or "", slice(None))
-            cross = cross @ item.reader[rows].to(cross).T
-        picked[item.name] = select_columns(covariance, cross, min(layer.num_features, linear.out_features))
-        layer.set_projection_matrices(neuron_projections(linear, picked[item.name], layer))
+            reader = read.get(item.reader_name or "", item.reader)
+            cross = cross @ reader[:, reader.shape[1] - linear.out_features :].to(cross).T
+        if projections == "mixed":
+            _check_linear_for_large_inputs(layer)
+            matrices, rows = mixed_projections(linear, mean, covariance, cross, layer)
+            layer.set_projection_matrices(matrices)
+            read[item.name] = rows[:, :-1]
+        else:
+            picked = select_columns(covariance, cross, min(layer.num_features, linear.out_features))
+            layer.set_projection_matrices(neuron_projections(linear, picked, layer))
+            read[item.name] = linear.weight.detach()[picked]
+
+
+def _check_linear_for_large_inputs(layer: EUGenLinear) -> None:
+    points = torch.tensor([LINEAR_FROM, LINEAR_FROM + 4.0, LINEAR_FROM + 8.0])
+    rise = get_activation(layer.feature_activation)(points).diff()
+    if not bool(((rise - 4.0).abs() < 0.1).all()):
+        raise ValueError(
+            f"feature_activation {layer.feature_activation!r} is not linear for large inputs, which "
+            "projections='mixed' needs (relu, gelu, silu, softplus and identity are); take 'neurons'"
+        )
 
 
 def _input_moments(
     teacher: nn.Module, student: nn.Module, chosen: Sequence[Chosen], batches: Stream
 ) -> dict[str, NormalEquations]:
-    """Moments of the inputs of the teacher's layers."""
+    """Moments of the inputs of the teacher's layers, and of nothing else."""
     moments: dict[str, NormalEquations] = {}
     for batch, weights in batches:
         inputs, _ = record(teacher, batch, inputs=[item.name for item in chosen])
@@ -162,17 +184,21 @@ def _input_moments(
 
 
 def _neuron_moments(
-    teacher: nn.Module, student: nn.Module, chosen: Sequence[Chosen], batches: Stream
+    teacher: nn.Module, student: nn.Module, chosen: Sequence[Chosen], batches: Stream, with_inputs: bool
 ) -> dict[str, NormalEquations]:
-    """Moments of what the teacher's neurons would be as features, and of the targets."""
+    """Moments of what the teacher's neurons would be as features (with its inputs beside them), and of the targets."""
     moments: dict[str, NormalEquations] = {}
+    names = [item.name for item in chosen]
     for batch, weights in batches:
-        _, outputs = record(teacher, batch, outputs=[item.name for item in chosen])
+        inputs, outputs = record(teacher, batch, inputs=names if with_inputs else (), outputs=names)
         for item in chosen:
             z, row_weights = as_rows(outputs[item.name], weights)
             layer = student.get_submodule(item.name)
             feature_activation = get_activation(layer.feature_activation)  # type: ignore[arg-type]
-            _add(moments, student, item, feature_activation(z), item.activation(z), row_weights)
+            f = feature_activation(z)
+            if with_inputs:
+                f = torch.cat([f, as_rows(inputs[item.name], None)[0]], dim=1)
+            _add(moments, student, item, f, item.activation(z), row_weights)
     return moments
 
 

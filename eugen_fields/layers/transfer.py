@@ -94,8 +94,10 @@ def transfer(
             and teacher (each output divided by its spread). A few steps may do harm; the closed form is kept where the
             error on the inputs is not lower afterwards. 0 for none.
         projections: of EUGen layers: "neurons" (neurons of the trained layer that explain what the next layer reads
-            best), "principal" (principal directions of the inputs) or "random" (as drawn). Orders above 1 multiply
-            projections, for which neither neurons nor directions mean anything: they need "random".
+            best), "mixed" (those and linear functions of the inputs, whichever explain more: for activations that are
+            nearly linear where they are used), "principal" (principal directions of the inputs) or "random" (as
+            drawn). Orders above 1 multiply projections, for which neither neurons nor directions mean anything: they
+            need "random".
         sequential: fit each layer on the student's own activations, so that later layers make up for the errors of
             earlier ones; False fits all of them on the teacher's in one pass.
         learning_rate, batch_size: of the fine-tuning.

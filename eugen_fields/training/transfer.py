@@ -39,9 +39,9 @@ class TransferOptions:
     """Trunk layers to replace (0 is the first). Default: every hidden layer but the first."""
     best: int = 0
     """Replace this many layers: those whose fit is closest (instead of --replace)."""
-    projections: Literal["neurons", "principal", "random"] = "neurons"
-    """EUGen: projections picked from the trained layer's neurons, from the principal directions of its inputs, or
-    random."""
+    projections: Literal["neurons", "mixed", "principal", "random"] = "neurons"
+    """EUGen: projections picked among the trained layer's neurons, among those and linear functions of its inputs,
+    from the principal directions of its inputs, or random."""
     sequential: bool = True
     """Fit each layer on the new network's own activations. False: on the trained one's."""
     ridge: float = 1e-6
@@ -89,7 +89,6 @@ def transfer_field(
     Raises:
         InputError: an option that the field or the layer kind does not take, or too few samples.
     """
-    import torch
     from tqdm import tqdm
 
     from eugen_fields.errors import InputError

@@ -7,8 +7,11 @@ from torch import nn
 
 from eugen_fields.layers import EUGenLinear, LowRankLinear, PRPLinear
 from eugen_fields.layers.fitting import (
+    LINEAR_FROM,
     fit_features,
     fit_linear,
+    linear_directions,
+    mixed_projections,
     neuron_projections,
     principal_projections,
     select_columns,
@@ -107,6 +110,44 @@ def test_principal_projections_start_with_the_strongest_direction_in_both_signs(
     torch.testing.assert_close(f.mean(0), torch.zeros(6, dtype=f.dtype), atol=1e-9, rtol=0)
     largest = torch.linalg.eigvalsh(covariance).flip(0)[:3]
     torch.testing.assert_close(f[:, 0::2].var(0, correction=0), largest)
+
+
+def test_linear_directions_are_the_reduced_rank_regression_in_the_linear_range():
+    x = correlated()
+    t = noisy_targets(x)
+    mean, _, covariance, cross = equations(x, t).moments()
+    rows = linear_directions(mean, covariance, cross, 4)
+    f = torch.relu(x @ rows[:, :-1].T + rows[:, -1])
+    torch.testing.assert_close(f.mean(0), torch.full((4,), LINEAR_FROM + 4.0, dtype=f.dtype))
+    torch.testing.assert_close(f.var(0, correction=0), torch.ones(4, dtype=f.dtype))
+    layer = LowRankLinear(D, L, rank=4, seed=0).double()
+    fit_linear(layer, equations(x, t), 1e-6)
+    best = float((layer(x) - t).detach().square().sum() / len(x))
+    assert explained(f, t, [0, 1, 2, 3]) == pytest.approx(best, rel=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_mixed_projections_explain_no_less_than_neurons_or_directions_alone(bias):
+    x = correlated()
+    linear = nn.Linear(D, L, bias=bias).double()
+    neurons = torch.relu(linear(x)).detach()
+    t = 5.0 * neurons[:, :3] @ values(3, L, seed=4) + 0.1 * noisy_targets(x)
+    layer = EUGenLinear(D, L, num_features=6, norm=False, projection_bias=True, seed=0).double()
+    moments = equations(torch.cat([neurons, x], dim=1), t)
+    mean, _, covariance, cross = moments.moments()
+    matrices, picked = mixed_projections(linear, mean, covariance, cross, layer)
+    torch.testing.assert_close(matrices, picked.to(matrices))
+    layer.set_projection_matrices(matrices)
+    f = layer.features(x).detach()
+    rows = linear_directions(mean[L:], covariance[L:, L:], cross[L:], 6)
+    directions = x @ rows[:, :-1].T
+    of_neurons = select_columns(covariance[:L, :L], cross[:L], 6)
+    every = list(range(6))
+    mixed = explained(f, t, every)
+    assert mixed < 1.05 * min(explained(neurons, t, of_neurons), explained(directions, t, every))
+    own = torch.cat([linear.weight, linear.bias[:, None] if bias else torch.zeros(L, 1)], dim=1).detach()
+    kinds = [any(torch.allclose(row, neuron) for neuron in own) for row in picked]
+    assert any(kinds) and not all(kinds)
 
 
 # EUGen

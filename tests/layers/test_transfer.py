@@ -122,6 +122,25 @@ def test_neurons_beat_other_projections(teacher, inputs, num_features):
     assert errors["neurons"] < 0.9 * errors["principal"] and errors["neurons"] < 0.8 * errors["random"]
 
 
+def test_mixed_projections_copy_a_nearly_linear_network() -> None:
+    """Softplus of small pre-activations is nearly linear: linear functions of the inputs beat neurons there."""
+    mlp = dense_mlp(16, 4, 32, 8, activation="softplus")
+    with torch.no_grad():
+        for layer in mlp.layers:
+            layer.weight.mul_(0.3)
+    x = torch.rand(3000, 16, generator=torch.Generator().manual_seed(0))
+    results = {
+        projections: error(mlp, x, layer="eugen", num_features=6, projections=projections)
+        for projections in ("mixed", "neurons")
+    }
+    assert results["mixed"] < 0.7 * results["neurons"]
+
+
+def test_mixed_projections_need_an_activation_that_is_linear_for_large_inputs(inputs):
+    with pytest.raises(ValueError, match="'sine' is not linear for large inputs"):
+        transfer(dense_mlp(3, 4, 32, 3, activation="sine"), inputs, layer="eugen", num_features=3, projections="mixed")
+
+
 def test_more_features_are_better(teacher, inputs):
     errors = [error(teacher, inputs, layer="eugen", num_features=count) for count in (4, 8, 16, 24)]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.2
@@ -362,7 +381,7 @@ def test_unusable_requests_are_refused(teacher, inputs):
         (
             inputs,
             {**eugen, "projections": "best"},
-            "projections is 'best'; it must be one of neurons, principal, random",
+            "projections is 'best'; it must be one of neurons, mixed, principal, random",
         ),
         (inputs, {**eugen, "order": 2}, "order is 2; projections='neurons' needs order=1. Take projections='random'"),
         (inputs, {**eugen, "order": 2, "projections": "principal"}, "order is 2; projections='principal' needs"),
