@@ -18,7 +18,7 @@ import yaml
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField, VanillaField
+from eugen_fields.fields import RadianceField
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.sampling import OccupancyGrid
 from eugen_fields.training.checkpoints import (
@@ -134,7 +134,7 @@ class Run:
     """Training step of the weights."""
     model_config: NeRFModelConfig
     """Settings of the model."""
-    field: NeRFField | VanillaField
+    field: RadianceField
     """The field with its weights, in evaluation mode."""
     grid: OccupancyGrid
     """Where training found density."""

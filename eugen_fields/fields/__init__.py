@@ -3,4 +3,7 @@
 from eugen_fields.fields.nerf import NeRFField
 from eugen_fields.fields.vanilla import VanillaField
 
-__all__ = ["NeRFField", "VanillaField"]
+RadianceField = NeRFField | VanillaField
+"""What the models render: a field with `density`, `color`, `encode`, `folded`, a `trunk` and an `aabb`."""
+
+__all__ = ["NeRFField", "RadianceField", "VanillaField"]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import RadianceField
 from eugen_fields.sampling import OccupancyGrid, intersect_box, render_weights, sample_rays
 
 _POINTS_EVALUATED = 1 << 16
@@ -18,7 +18,7 @@ _COLOR_DEPTHS = torch.arange(-1.0, 3.5, _COLOR_SPACING).tolist()
 """Depths below the surface at which its colour is composited, in steps of training."""
 
 
-def evaluate_density(field: NeRFField, points: Tensor) -> Tensor:
+def evaluate_density(field: RadianceField, points: Tensor) -> Tensor:
     """Densities (N,) at points (N, 3), without gradient, in chunks that bound the memory."""
     with torch.no_grad():
         chunks = [field.density(chunk)[0] for chunk in points.split(_POINTS_EVALUATED)]
@@ -35,7 +35,7 @@ def random_points(grid: OccupancyGrid, cells: Tensor, count: int, generator: tor
 
 
 def surface_level(
-    field: NeRFField, grid: OccupancyGrid, step_size: float, *, num_rays: int = 4096, quantile: float = 0.1
+    field: RadianceField, grid: OccupancyGrid, step_size: float, *, num_rays: int = 4096, quantile: float = 0.1
 ) -> float | None:
     """The density at which the surface lies that a camera sees, found by following rays.
 
@@ -75,7 +75,7 @@ def surface_level(
     return float(torch.quantile(density[crossing], quantile))
 
 
-def density_span(field: NeRFField, grid: OccupancyGrid, num_points: int = 1 << 16) -> tuple[float, float]:
+def density_span(field: RadianceField, grid: OccupancyGrid, num_points: int = 1 << 16) -> tuple[float, float]:
     """Lowest and highest density met at random places in occupied cells, or anywhere where none is occupied."""
     cells = grid.occupied.nonzero()[:, 0]
     if len(cells) == 0:
@@ -93,7 +93,7 @@ def near_occupied(grid: OccupancyGrid) -> Callable[[Tensor], Tensor]:
     return wider.occupied_at
 
 
-def surface_colors(field: NeRFField, points: Tensor, normals: Tensor, step_size: float) -> Tensor:
+def surface_colors(field: RadianceField, points: Tensor, normals: Tensor, step_size: float) -> Tensor:
     """Colours of a surface as a camera right in front of it sees them.
 
     A field's surface has a thickness: its colour is composited from just outside to some steps inside, along minus the

@@ -15,7 +15,7 @@ from nerfstudio.utils import colormaps
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from eugen_fields.fields import NeRFField, VanillaField
+from eugen_fields.fields import NeRFField, RadianceField, VanillaField
 from eugen_fields.layers import layer_options
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
@@ -126,7 +126,7 @@ class NeRFModelConfig(ModelConfig):
             shape = ("layer", "replace")
         return {name: getattr(self, name) for name in shape} | options
 
-    def build_field(self, aabb: Tensor) -> NeRFField | VanillaField:
+    def build_field(self, aabb: Tensor) -> RadianceField:
         """The untrained field on a scene box, shape (2, 3). Raises ValueError where a flag is out of range."""
         field_class = VanillaField if self.architecture == "vanilla" else NeRFField
         return field_class(aabb, **self.field_options())
@@ -146,7 +146,7 @@ class NeRFModel(Model):
             aabb, self.config.grid_resolution, self.step_size, min_opacity=self.config.grid_min_opacity
         )
         self.start_camera = StartAtTrainingPose()
-        self._render_field: NeRFField | VanillaField | None = None
+        self._render_field: RadianceField | None = None
         self.last_batch_psnr = float("nan")
         self.grid_was_reset = False
 
@@ -229,7 +229,7 @@ class NeRFModel(Model):
         }
 
     def _evaluate(
-        self, field: NeRFField | VanillaField, origins: Tensor, directions: Tensor, samples: PackedSamples
+        self, field: RadianceField, origins: Tensor, directions: Tensor, samples: PackedSamples
     ) -> tuple[Tensor, Tensor]:
         """Density (N,) and colour (N, 3) of samples on rays with origins and directions (R, 3)."""
         ray_directions = directions[samples.ray_indices]

@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
-from eugen_fields.fields import NeRFField, VanillaField
+from eugen_fields.fields import RadianceField
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
-
-Field = NeRFField | VanillaField
 
 
 class TrainingRays:
@@ -61,7 +59,7 @@ class TrainingRays:
 class TrunkInputs(Iterable[Tensor]):
     """What the trunk of a field reads at positions (N, 3): encoded anew, batch by batch, each time it is iterated."""
 
-    def __init__(self, field: Field, positions: Tensor, batch_size: int = 1 << 16) -> None:
+    def __init__(self, field: RadianceField, positions: Tensor, batch_size: int = 1 << 16) -> None:
         self.field = field
         self.positions = positions
         self.batch_size = batch_size
@@ -72,8 +70,8 @@ class TrunkInputs(Iterable[Tensor]):
 
 
 def distill_rays(
-    teacher: Field,
-    student: Field,
+    teacher: RadianceField,
+    student: RadianceField,
     trained: Sequence[nn.Parameter],
     rays: TrainingRays,
     steps: int,
@@ -109,7 +107,9 @@ def distill_rays(
         num_rays = max(64, min(1 << 15, int(num_rays * min(2.0, num_samples / max(1, len(samples))))))
 
 
-def _render(field: Field, positions: Tensor, directions: Tensor, samples: PackedSamples, background: Tensor) -> Tensor:
+def _render(
+    field: RadianceField, positions: Tensor, directions: Tensor, samples: PackedSamples, background: Tensor
+) -> Tensor:
     """RGB (R, 3) of packed samples over background colours (R, 3)."""
     density, color = field(positions, directions)
     weights = render_weights(density, samples)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from eugen_fields.fields import RadianceField
     from eugen_fields.layers.transfer import TransferReport
     from eugen_fields.runs import Run
-    from eugen_fields.training.distillation import Field, TrainingRays
+    from eugen_fields.training.distillation import TrainingRays
     from eugen_fields.training.trainer import FieldTrainerConfig
 
 
@@ -79,7 +80,7 @@ class TransferOptions:
 
 def transfer_field(
     run: Run, rays: TrainingRays, options: TransferOptions, *, random_start: bool = False, progress: bool = True
-) -> tuple[Field, TransferReport]:
+) -> tuple[RadianceField, TransferReport]:
     """The fitted (and fine-tuned) copy of a run's field, and the report of the closed form with the seconds of both.
 
     Args:

@@ -22,7 +22,7 @@ def multiplications(mlp: MLP) -> int:
     for layer in mlp.layers:
         if isinstance(layer, EUGenLinear):
             total += layer.projections.shape[0] * layer.in_features
-        total += layer.weight.numel()
+        total += layer.get_parameter("weight").numel()
     return total
 
 

@@ -71,7 +71,9 @@ def show(name: str, model: nn.Module, where: str, inputs: Tensor) -> None:
 if __name__ == "__main__":
     torch.manual_seed(0)
     vit, image = torchvision.models.vit_b_16(weights=None).eval(), torch.randn(1, 3, 224, 224)
-    nn.init.normal_(vit.heads.head.weight, std=0.02)  # torchvision starts it at zero: every output would be zero
+    nn.init.normal_(
+        vit.get_parameter("heads.head.weight"), std=0.02
+    )  # torchvision starts it at zero: every output would be zero
     show("ViT-B/16, the last six of twelve blocks", vit, r".*encoder_layer_([6-9]|1[01])\.mlp\.0", image)
     show("ViT-B/16, the last eight of twelve blocks", vit, r".*encoder_layer_([4-9]|1[01])\.mlp\.0", image)
     gpt, tokens = GPT().eval(), torch.randint(50257, (1, 16))
