@@ -32,7 +32,7 @@ class Transfer:
     shares: tuple[int, ...] = (2, 4, 8)
     """The new layers get width / share features (low-rank: that rank)."""
     best: tuple[int, ...] = (0, 3)
-    """Replace this many layers, those with the closest fit. 0: every hidden layer but the first."""
+    """Replace this many layers, those that change the output least. 0: every hidden layer but the first."""
     finetune_steps: int = 500
     """Steps of fine-tuning."""
     views: int = 0
@@ -189,7 +189,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         ticks = sorted({row["features"] for row in rows if row["variant"] != "teacher"})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set_xlabel(f"features per layer (width {teacher['features']})")
-        axes.set_title("all hidden layers" if best == 0 else f"the {best} layers with the closest fit")
+        axes.set_title("all hidden layers" if best == 0 else f"the {best} layers that change the output least")
         axes.grid(alpha=0.3)
     panels_list = [panels] if len(sets) == 1 else list(panels)
     panels_list[0].set_ylabel("PSNR over the test views (dB)")

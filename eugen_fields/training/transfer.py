@@ -39,7 +39,8 @@ class TransferOptions:
     replace: tuple[int, ...] | None = None
     """Trunk layers to replace (0 is the first). Default: every hidden layer but the first."""
     best: int = 0
-    """Replace this many layers: those whose fit is closest (instead of --replace)."""
+    """Replace this many layers: those that, replaced alone, change the network's output least (instead of
+    --replace)."""
     projections: Literal["neurons", "mixed", "principal", "random"] = "neurons"
     """EUGen: projections picked among the trained layer's neurons, among those and linear functions of its inputs,
     from the principal directions of its inputs, or random."""
@@ -104,9 +105,12 @@ def transfer_field(
     try:
         replace = options.replace
         if options.best > 0:
-            _, report = transfer(field.trunk, inputs, sequential=False, seed=options.seed, **settings)
-            ranked = sorted(report.layers, key=lambda layer: layer.relative_error)[: options.best]
-            replace = tuple(sorted(int(layer.name.rpartition(".")[2]) for layer in ranked))
+            every = field.trunk.with_layers(options.layer, seed=0, **options.layer_options()).replace
+            errors = {
+                index: transfer(field.trunk, inputs, replace=(index,), seed=options.seed, **settings)[1].relative_error
+                for index in tqdm(every, desc="Trying layers", unit="layer", disable=not progress)
+            }
+            replace = tuple(sorted(sorted(errors, key=lambda index: errors[index])[: options.best]))
         trunk, report = transfer(
             field.trunk, inputs, replace=replace, sequential=options.sequential, seed=options.seed, **settings
         )
