@@ -1,11 +1,11 @@
 """The network of nerfstudio's vanilla-nerf with hidden layers chosen by name."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from nerfstudio.field_components.encodings import NeRFEncoding
 from torch import Tensor, nn
 
 from eugen_fields.layers import MLP, fold
@@ -23,16 +23,18 @@ class VanillaField(nn.Module):
     """
 
     aabb: Tensor
+    position_scales: Tensor
+    direction_scales: Tensor
 
     def __init__(
         self, aabb: Tensor, *, layer: str = "dense", replace: Sequence[int] | None = None, **layer_options: Any
     ) -> None:
         super().__init__()
         self.register_buffer("aabb", aabb.clone().float())
-        self.position_encoding = NeRFEncoding(3, 10, 0.0, 8.0, include_input=True, implementation="torch")
-        self.direction_encoding = NeRFEncoding(3, 4, 0.0, 4.0, include_input=True, implementation="torch")
+        self.register_buffer("position_scales", 2.0 * math.pi * 2.0 ** torch.linspace(0.0, 8.0, 10), persistent=False)
+        self.register_buffer("direction_scales", 2.0 * math.pi * 2.0 ** torch.linspace(0.0, 4.0, 4), persistent=False)
         self.trunk = MLP(
-            self.position_encoding.get_out_dim(),
+            3 * (2 * len(self.position_scales) + 1),
             8,
             256,
             None,
@@ -43,12 +45,12 @@ class VanillaField(nn.Module):
         )
         self.density_head = nn.Linear(256, 1)
         self.color_head = MLP(
-            256 + self.direction_encoding.get_out_dim(), 3, 128, 3, layer="dense", out_activation="sigmoid"
+            256 + 3 * (2 * len(self.direction_scales) + 1), 3, 128, 3, layer="dense", out_activation="sigmoid"
         )
 
     def encode(self, positions: Tensor) -> Tensor:
         """What the trunk reads, shape (N, 63), at positions (N, 3) in scene units."""
-        return self.position_encoding(positions)
+        return _encode(positions, self.position_scales)
 
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, 256) at positions (N, 3) in scene units."""
@@ -57,7 +59,7 @@ class VanillaField(nn.Module):
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, 256) and unit directions (N, 3)."""
-        return self.color_head(torch.cat([self.direction_encoding(directions), features], dim=-1)).float()
+        return self.color_head(torch.cat([_encode(directions, self.direction_scales), features], dim=-1)).float()
 
     def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
@@ -69,6 +71,12 @@ class VanillaField(nn.Module):
         folded = fold(self)
         assert isinstance(folded, VanillaField)
         return folded
+
+
+def _encode(x: Tensor, scales: Tensor) -> Tensor:
+    """nerfstudio's NeRFEncoding, in its order of channels; unlike that one it takes empty batches."""
+    angles = (x[..., :, None] * scales).flatten(-2)
+    return torch.cat([torch.sin(angles), torch.sin(angles + math.pi / 2.0), x], dim=-1)
 
 
 def vanilla_state(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:

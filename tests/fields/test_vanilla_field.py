@@ -58,3 +58,8 @@ def test_other_weights_are_refused() -> None:
     del weights["_model.field_fine.mlp_base.layers.5.weight"]
     with pytest.raises(KeyError, match="layers.5.weight"):
         vanilla_state(weights)
+
+
+def test_no_points_are_no_error() -> None:
+    density, color = VanillaField(AABB)(torch.zeros(0, 3), torch.zeros(0, 3))
+    assert density.shape == (0,) and color.shape == (0, 3)

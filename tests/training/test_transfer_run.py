@@ -121,7 +121,7 @@ def vanilla_run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path) -> None:
+def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Path) -> None:
     result = command(
         "eugen-transfer", vanilla_run, "--num-features", 64, "--best", 3, "--num-samples", 5000, "--grid-resolution", 16
     )
@@ -140,6 +140,11 @@ def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path) -> None:
         truth = teacher.field_output_density(teacher.mlp_base(teacher.position_encoding(positions)))[:, 0]
         density, _ = student.field.density(positions)
     assert float((density - truth).norm() / (truth - truth.mean()).norm()) < 0.5
+    assert 0.0 < psnr_of(student.folder, tmp_path / "scores.json") < 60.0
+    level = float(density.median())
+    mesh = tmp_path / "mesh.glb"
+    result = command("eugen-export", student.folder, "--resolution", 12, "--level", level, "--output", mesh)
+    assert result.returncode == 0 and mesh.stat().st_size > 500, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
