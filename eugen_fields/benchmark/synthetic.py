@@ -54,7 +54,7 @@ class Synthetic:
     """Training steps of each run, on batches of 128 fresh inputs."""
     seeds: int = 3
     """Dense layers (each with its own draws of the stand-ins and inputs), with seeds 0, 1, ..."""
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     """Learning rates tried for each kind, start and activation on a dense layer of another seed; the best is used."""
     starts: tuple[Literal["random", "fitted"], ...] = STARTS
     """What training starts from: a random layer, or the closed-form fit."""
@@ -128,21 +128,38 @@ def equal_size(kind: str, width: int, num_features: int) -> int:
 
 
 def make_layer(kind: str, width: int, num_features: int, activation: str, seed: int) -> nn.Module:
-    """A random stand-in for activation(dense): EUGen with the activation as its feature activation and a norm column
-    (implicit form), SNNK with the activation's frequencies, or a low-rank layer, linear or followed by the activation.
+    """A random stand-in for activation(dense): EUGen with the activation as its feature activation and a bias for each
+    projection (implicit form), SNNK with the activation's frequencies, or a low-rank layer, linear or followed by the
+    activation.
+
+    The layers' own starts are for inputs around 0, and with inputs in [0, 1] they begin several times too large. Here
+    output weights start at 0 (but not under an activation, which might then never move), and the biases of the
+    projections centre them on the mean input.
     """
     size = equal_size(kind, width, num_features)
-    if kind == "eugen":
-        return EUGenLinear(width, width, num_features=size, feature_activation=activation, seed=seed)
-    if kind == "snnk":
-        return SNNKLinear(width, width, num_features=size, activation=activation, seed=seed)
-    low_rank = LowRankLinear(width, width, rank=size, seed=seed)
-    return low_rank if kind == "low-rank" else nn.Sequential(low_rank, _Activation(get_activation(activation)))
+    with torch.no_grad():
+        if kind == "eugen":
+            options = {"norm": False, "projection_bias": True, "feature_activation": activation}
+            eugen = EUGenLinear(width, width, num_features=size, seed=seed, **options)
+            matrices = eugen.projection_matrices().clone()
+            matrices[:, -1] = -0.5 * matrices[:, :-1].sum(dim=1)
+            eugen.set_projection_matrices(matrices)
+            eugen.weight.zero_()
+            return eugen
+        if kind == "snnk":
+            snnk = SNNKLinear(width, width, num_features=size, activation=activation, seed=seed)
+            snnk.weight.zero_()
+            return snnk
+        low_rank = LowRankLinear(width, width, rank=size, seed=seed)
+        if kind == "low-rank":
+            low_rank.up.zero_()
+            return low_rank
+        return nn.Sequential(low_rank, _Activation(get_activation(activation)))
 
 
 def fit_layer(kind: str, dense: nn.Linear, num_features: int, activation: str, seed: int) -> nn.Module:
     """The closed-form fit to activation(dense) on 16,384 inputs. EUGen: projections picked among neurons and linear
-    functions of the inputs, with a bias each in place of the norm column (the same number of parameters)."""
+    functions of the inputs."""
     width = dense.in_features
     size = equal_size(kind, width, num_features)
     teacher = MLP(width, 1, width, None, layer="dense", activation=activation).to(dense.weight.device)

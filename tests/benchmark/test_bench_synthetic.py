@@ -36,7 +36,7 @@ def test_a_fitted_layer_has_the_size_of_a_random_one_and_copies_better(kind: str
     fitted = copy_dense_layer("gelu", "fitted", kind, 1e-6, 1, width=16, num_features=6, steps=1, device="cpu")
     drawn = copy_dense_layer("gelu", "random", kind, 1e-6, 1, width=16, num_features=6, steps=1, device="cpu")
     assert fitted["parameters"] == drawn["parameters"]
-    assert fitted["untrained_spread_error"] < 1.0 < drawn["untrained_spread_error"]
+    assert fitted["untrained_spread_error"] < 0.9 < drawn["untrained_spread_error"]
 
 
 def test_an_error_is_measured_against_the_outputs_and_against_their_spread() -> None:
