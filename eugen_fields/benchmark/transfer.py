@@ -177,8 +177,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     teacher = next(row for row in rows if row["variant"] == "teacher")
     sets = list(dict.fromkeys(row["best"] for row in rows if row["variant"] != "teacher"))
-    figure, panels = plt.subplots(1, len(sets), figsize=(4.5 * len(sets), 4), sharey=True, layout="constrained")
-    for best, axes in zip(sets, [panels] if len(sets) == 1 else panels):
+    figure, panels = plt.subplots(
+        1, len(sets), figsize=(4.5 * len(sets), 4.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for best, axes in zip(sets, panels[0]):
         for variant in VARIANTS:
             line = sorted(
                 (row["features"], row["psnr"]) for row in rows if row["best"] == best and row["variant"] == variant
@@ -191,9 +193,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_xlabel(f"features per layer (width {teacher['features']})")
         axes.set_title("all hidden layers" if best == 0 else f"the {best} layers that change the output least")
         axes.grid(alpha=0.3)
-    panels_list = [panels] if len(sets) == 1 else list(panels)
-    panels_list[0].set_ylabel("PSNR over the test views (dB)")
-    panels_list[0].legend()
+    panels[0][0].set_ylabel("PSNR over the test views (dB)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=2, loc="outside lower center", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
