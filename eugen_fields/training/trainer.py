@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,6 +125,7 @@ class FieldTrainer(Trainer):
 
     config: FieldTrainerConfig
     pipeline: FieldPipeline
+    _interrupted = False
 
     def setup_optimizers(self) -> Optimizers:
         self.config._fill_in_optimizers()
@@ -138,6 +141,8 @@ class FieldTrainer(Trainer):
                 "Give a larger number to go on."
             )
         self.config.max_num_iterations = remaining  # nerfstudio counts this from the resumed step
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        handler = signal.signal(signal.SIGINT, self._on_interrupt) if in_main_thread else None
         try:
             super().train()
         except KeyboardInterrupt:
@@ -150,6 +155,23 @@ class FieldTrainer(Trainer):
             raise SystemExit(130) from None
         finally:
             self.config.max_num_iterations = total
+            if in_main_thread:
+                signal.signal(signal.SIGINT, handler)
+
+    def _on_interrupt(self, *_: object) -> None:
+        """Ctrl-C stops training after the step in progress: an exception in the middle of one can be swallowed by the
+        code that it hits, or leave half a step in the checkpoint. A second one, or one outside the steps, stops at
+        once."""
+        if self._interrupted or self.training_state != "training":
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+    def train_iteration(self, step: int):  # type: ignore[override]
+        """One step; raises KeyboardInterrupt behind it where Ctrl-C was pressed."""
+        result = super().train_iteration(step)
+        if self._interrupted:
+            raise KeyboardInterrupt
+        return result
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
