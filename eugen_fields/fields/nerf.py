@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from nerfstudio.field_components.activations import trunc_exp
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding
-from eugen_fields.layers import MLP, fold
+from eugen_fields.fields.radiance import RadianceField
+from eugen_fields.layers import MLP
 
 
-class NeRFField(nn.Module):
+class NeRFField(RadianceField):
     """Density from a position, colour from a position and a viewing direction.
 
     Source: "NeRF" (Mildenhall et al., 2020), fig. 7: an MLP trunk with one skip connection, density and a feature
@@ -30,8 +31,6 @@ class NeRFField(nn.Module):
             start lets opacity grow where images ask for it, while a foggy start is driven to empty space.
         layer, replace, layer_options: as in eugen_fields.layers.MLP, for the trunk.
     """
-
-    aabb: Tensor
 
     def __init__(
         self,
@@ -82,14 +81,3 @@ class NeRFField(nn.Module):
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim) and unit directions (N, 3)."""
         return self.color_head(torch.cat([features, self.direction_encoding(directions)], dim=-1)).float()
-
-    def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
-        density, features = self.density(positions)
-        return density, self.color(features, directions)
-
-    def folded(self) -> "NeRFField":
-        """The inference form: a copy with folded MLPs (same outputs to rounding, fewer multiplications)."""
-        folded = fold(self)
-        assert isinstance(folded, NeRFField)
-        return folded

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers import MLP, fold
+from eugen_fields.fields.radiance import RadianceField
+from eugen_fields.layers import MLP
 
 
-class VanillaField(nn.Module):
+class VanillaField(RadianceField):
     """The same function of positions and directions as the fine field of nerfstudio's vanilla-nerf, layer by layer.
 
     Source: "NeRF" (Mildenhall et al., 2020), in the sizes and encodings of nerfstudio 1.1.5: 8x256 with a skip
@@ -22,7 +23,6 @@ class VanillaField(nn.Module):
         layer, replace, layer_options: as in eugen_fields.layers.MLP, for the trunk.
     """
 
-    aabb: Tensor
     position_scales: Tensor
     direction_scales: Tensor
 
@@ -60,17 +60,6 @@ class VanillaField(nn.Module):
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, 256) and unit directions (N, 3)."""
         return self.color_head(torch.cat([_encode(directions, self.direction_scales), features], dim=-1)).float()
-
-    def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
-        density, features = self.density(positions)
-        return density, self.color(features, directions)
-
-    def folded(self) -> "VanillaField":
-        """The inference form: a copy with folded MLPs (same outputs to rounding, fewer multiplications)."""
-        folded = fold(self)
-        assert isinstance(folded, VanillaField)
-        return folded
 
 
 def _encode(x: Tensor, scales: Tensor) -> Tensor:

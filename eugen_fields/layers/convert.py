@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation
 from eugen_fields.layers.layerwise import Chosen, LayerReport, fit_layers, with_fit_defaults
-from eugen_fields.layers.mlp import _NON_LINEAR, _build, _check_options
+from eugen_fields.layers.mlp import NON_LINEAR, build_layer, check_options
 from eugen_fields.layers.random_matrices import resolve_seed
 from eugen_fields.layers.recording import Batch, Stream, run_order
 from eugen_fields.layers.tracing import successors
@@ -105,7 +105,7 @@ def convert(
         ValueError: what `chosen_linears` refuses, an unknown kind, or an option that the kind does not have; with
             inputs, also what `transfer` refuses, and a Linear that they do not reach or reach several times.
     """
-    _check_options(layer, layer_options)
+    check_options(layer, layer_options)
     if report is not None and inputs is None:
         raise ValueError("report is given without inputs: only a fit has something to report; give inputs as well")
     base_seed = resolve_seed(seed)
@@ -114,7 +114,7 @@ def convert(
     flows: dict[str, dict[str, str]] = {}
     to_fit: dict[str, Chosen] = {}
     for index, (name, linear, activation) in enumerate(chosen):
-        absorbed = activation if absorb_activation and layer in _NON_LINEAR else None
+        absorbed = activation if absorb_activation and layer in NON_LINEAR else None
         function = _as_function(module.get_submodule(absorbed)) if absorbed else "relu"
         options = {"bias": linear.bias is not None, **layer_options}
         if layer == "snnk":
@@ -126,7 +126,7 @@ def convert(
             to_fit[name] = Chosen(name, get_activation(function if absorbed else None), read, reader)
         # keeps the variance through a relu, as in MLP; EUGen layers take no gain
         gain = math.sqrt(2.0) if activation and isinstance(module.get_submodule(activation), nn.ReLU) else 1.0
-        new = _build(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
+        new = build_layer(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
         new = new.to(linear.weight.device, linear.weight.dtype).train(linear.training)
         if name:
             _set(converted, name, new)

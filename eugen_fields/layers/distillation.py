@@ -38,7 +38,7 @@ def distill(
     # outputs that hardly vary would otherwise outweigh the others
     spread = spread.clamp(min=1e-3 * float(spread.max())) if bool((spread > 0.0).any()) else torch.ones_like(spread)
     optimizer = torch.optim.Adam(trained, lr=learning_rate, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_factor(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     minibatches = batches.minibatches(batch_size, torch.Generator().manual_seed(seed))
     with evaluation_mode(teacher), evaluation_mode(student), torch.enable_grad():
         for _ in progress(range(steps)) if progress else range(steps):
@@ -55,7 +55,8 @@ def distill(
     optimizer.zero_grad()
 
 
-def _learning_rate_factor(step: int, steps: int) -> float:
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up, then cosine decay to 0; for any number of steps from 1."""
     return min(1.0, (step + 1) / (WARM_UP * steps)) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 

@@ -23,7 +23,7 @@ LAYER_KINDS: dict[str, Callable[..., nn.Module]] = {
     "low-rank": LowRankLinear,
     "snnk": SNNKLinear,
 }
-_NON_LINEAR = ("eugen", "snnk")
+NON_LINEAR = ("eugen", "snnk")
 """Kinds that hold their own non-linearity: no activation follows them."""
 _SET_BY_MLP = {"self", "in_features", "out_features", "activation", "gain", "seed", "device", "dtype"}
 
@@ -85,7 +85,7 @@ class MLP(nn.Module):
         for name, value in sizes.items():
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be a positive integer")
-        _check_options(layer, layer_options)
+        check_options(layer, layer_options)
         hidden = range(1, num_layers - 1 if out_dim is not None else num_layers)
         replace = tuple(hidden) if replace is None else tuple(sorted(set(replace)))
         for name, indices in (("replace", replace), ("skip_connections", skip_connections)):
@@ -121,9 +121,9 @@ class MLP(nn.Module):
             kind, options = (layer, layer_options) if index in replace else ("dense", {})
             layer_gain = 1.0 if last and out_dim is not None else gain
             own_options = {"activation": activation, **options} if kind == "snnk" else options
-            layers.append(_build(kind, width_in, width_out, layer_gain, base_seed + (index << 32), own_options))
+            layers.append(build_layer(kind, width_in, width_out, layer_gain, base_seed + (index << 32), own_options))
             own = last_activation if last else hidden_activation
-            activations.append(get_activation(None) if kind in _NON_LINEAR and not (last and out_activation) else own)
+            activations.append(get_activation(None) if kind in NON_LINEAR and not (last and out_activation) else own)
         self.layers = nn.ModuleList(layers)
         self._activations = activations
 
@@ -162,14 +162,16 @@ class MLP(nn.Module):
         return h
 
 
-def _check_options(layer: str, options: dict[str, Any]) -> None:
+def check_options(layer: str, options: dict[str, Any]) -> None:
+    """Raises ValueError for an unknown kind, or an option that it does not have."""
     allowed = layer_options(layer)
     unknown = [name for name in options if name not in allowed]
     if unknown:
         raise ValueError(f"{layer} layers have no option {unknown[0]!r}; theirs are: {', '.join(allowed) or 'none'}")
 
 
-def _build(kind: str, width_in: int, width_out: int, gain: float, seed: int, options: dict[str, Any]) -> nn.Module:
+def build_layer(kind: str, width_in: int, width_out: int, gain: float, seed: int, options: dict[str, Any]) -> nn.Module:
+    """A fresh layer of a kind; `gain` is for kinds that an activation follows."""
     if kind == "dense":
         linear = nn.Linear(width_in, width_out, **options)
         nn.init.normal_(linear.weight, std=gain / math.sqrt(width_in))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
 from eugen_fields.fields import RadianceField
+from eugen_fields.layers.distillation import Progress, learning_rate_factor
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 
 
@@ -79,7 +80,7 @@ def distill_rays(
     learning_rate: float,
     num_samples: int,
     seed: int,
-    progress: Callable[[Iterable], Iterable] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Adam on `trained` parameters of the student: squared error between both fields' renders of training rays.
 
@@ -91,7 +92,7 @@ def distill_rays(
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(trained, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15)
-    decay = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1, pct_start=0.05)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     num_rays = 256
     for _ in progress(range(steps)) if progress else range(steps):
         with torch.no_grad():

@@ -33,10 +33,10 @@ def restore_config(data: ClassData, method: str, path: Path) -> FieldTrainerConf
     class_path = parser.class_path if isinstance(parser, ClassData) else "no data parser"
     manager.dataparser = _data_parser(class_path, path)  # type: ignore[attr-defined]
     if data.get("method_name") == method:
-        _overlay(config, data)
+        _overlaid(config, data)
     else:
         if isinstance(parser, ClassData):
-            _overlay(manager.dataparser, parser)  # type: ignore[attr-defined]
+            _overlaid(manager.dataparser, parser)  # type: ignore[attr-defined]
         for name in ("data", "output_dir", "experiment_name", "timestamp"):
             setattr(config, name, data.get(name))
     manager.data = data_manager.get("data") or data.get("data")
@@ -57,35 +57,23 @@ def _class_path(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _overlay(target: Any, data: ClassData) -> None:
-    """Copies plain values of `data` into the fields of a dataclass; nested objects of the same class likewise."""
-    for field in dataclasses.fields(target):
-        if field.name.startswith("_") or field.name not in data:
-            continue
-        value, current = data[field.name], getattr(target, field.name)
-        if isinstance(value, ClassData):
-            if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
-                _overlay(current, value)
-        elif isinstance(value, dict):
-            if isinstance(current, dict):
-                _overlay_dict(current, value)
-        elif not callable(current) and _is_plain(value):
-            setattr(target, field.name, value)
-
-
-def _overlay_dict(target: dict[str, Any], data: dict[str, Any]) -> None:
-    for name, value in data.items():
-        current = target.get(name)
-        if isinstance(value, ClassData):
-            if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
-                _overlay(current, value)
-        elif isinstance(value, dict) and isinstance(current, dict):
-            _overlay_dict(current, value)
-        elif _is_plain(value):
-            target[name] = value
+def _overlaid(current: Any, value: Any) -> Any:
+    """`current` with every plain value that `value` has for it; dataclasses and dictionaries are changed in place."""
+    if isinstance(value, ClassData):
+        if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
+            for field in dataclasses.fields(current):
+                if field.name in value and not field.name.startswith("_"):
+                    setattr(current, field.name, _overlaid(getattr(current, field.name), value[field.name]))
+    elif isinstance(value, dict):
+        if isinstance(current, dict):
+            for name in [name for name in value if name in current or _is_plain(value[name])]:
+                current[name] = _overlaid(current.get(name), value[name])
+    elif _is_plain(value) and not callable(current):
+        return value
+    return current
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(_is_plain(item) for item in value)
-    return value is None or (isinstance(value, (bool, int, float, str, Path)) and not isinstance(value, ClassData))
+    return value is None or isinstance(value, (bool, int, float, str, Path))
