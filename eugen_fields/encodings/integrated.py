@@ -80,10 +80,9 @@ class IntegratedEncoding(nn.Module):
         # 2^k times and whole turns less are exact: only the last product rounds, however high the octave
         half_turns = half_turns - 2.0 * torch.round(0.5 * half_turns)
         angles = (math.pi * half_turns).flatten(-2)
-        waves = torch.stack([torch.sin(angles), torch.cos(angles)], dim=-2)
-        if covariances is not None:
-            # rounding can leave a thin Gaussian a variance below 0, which a high octave would blow up
-            variances = _products(covariances.flatten(-2), self.variance_basis).clamp_min(0.0)
-            exponents = variances[..., None, :] * (0.5 * math.pi**2 * self.octaves[:, None] ** 2)
-            waves = waves * torch.exp(-exponents).flatten(-2)[..., None, :]
-        return torch.cat([means, waves.flatten(-2)], dim=-1)
+        if covariances is None:
+            return torch.cat([means, torch.sin(angles), torch.cos(angles)], dim=-1)
+        # rounding can leave a thin Gaussian a variance below 0, which a high octave would blow up
+        variances = _products(covariances.flatten(-2), self.variance_basis).clamp_min(0.0)
+        damping = torch.exp(variances[..., None, :] * (-0.5 * (math.pi * self.octaves[:, None]) ** 2)).flatten(-2)
+        return torch.cat([means, damping * torch.sin(angles), damping * torch.cos(angles)], dim=-1)
