@@ -1,5 +1,16 @@
-"""Input encodings."""
+"""Input encodings, of points and of Gaussians, and the contraction of unbounded space."""
 
+from eugen_fields.encodings.contraction import contract, contract_gaussians, inverse_contract
 from eugen_fields.encodings.frequency import FrequencyEncoding
+from eugen_fields.encodings.gaussians import conical_frustum_gaussians
+from eugen_fields.encodings.integrated import IntegratedEncoding, icosahedron_directions
 
-__all__ = ["FrequencyEncoding"]
+__all__ = [
+    "FrequencyEncoding",
+    "IntegratedEncoding",
+    "conical_frustum_gaussians",
+    "contract",
+    "contract_gaussians",
+    "icosahedron_directions",
+    "inverse_contract",
+]
