@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
+from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.training.data_manager import FieldDataManagerConfig
 from eugen_fields.training.pipeline import FieldPipelineConfig
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
@@ -21,7 +24,7 @@ _TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-ra
 
 def _trainer(
     method_name: str,
-    model: NeRFModelConfig,
+    model: RadianceModelConfig,
     learning_rates: dict[str, float],
     target_num_samples: int,
     max_num_rays: int,
@@ -37,7 +40,7 @@ def _trainer(
         pipeline=FieldPipelineConfig(
             datamanager=FieldDataManagerConfig(
                 dataparser=BlenderDataParserConfig(alpha_color=None),
-                train_num_rays_per_batch=max(16, target_num_samples // model.samples_per_diagonal),
+                train_num_rays_per_batch=max(16, target_num_samples // model.max_samples_per_ray()),
                 eval_num_rays_per_batch=1024,
                 images_on_gpu=True,
             ),
@@ -45,17 +48,20 @@ def _trainer(
             target_num_samples=target_num_samples,
             max_num_rays=max_num_rays,
         ),
-        optimizers={"fields": {"optimizer": LayerAdamConfig(), "scheduler": WarmupDecayConfig()}},
+        optimizers={
+            "fields": {"optimizer": LayerAdamConfig(), "scheduler": WarmupDecayConfig()},
+            "camera_opt": {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": WarmupDecayConfig()},
+        },
         viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14, quit_on_train_completion=False),
         **settings,
     )
 
 
-def _full_size(method_name: str, layer: Literal["eugen", "prp"], description: str) -> MethodSpecification:
-    """NeRF at the size of its paper, with one kind of hidden layer."""
+def _full_size(method_name: str, model: RadianceModelConfig, description: str) -> MethodSpecification:
+    """A network for one GPU."""
     config = _trainer(
         method_name,
-        NeRFModelConfig(layer=layer),
+        model,
         _LEARNING_RATES,
         target_num_samples=1 << 18,
         max_num_rays=1 << 14,
@@ -66,40 +72,80 @@ def _full_size(method_name: str, layer: Literal["eugen", "prp"], description: st
     return MethodSpecification(config=config, description=description)
 
 
-eugen_nerf = _full_size("eugen-nerf", "eugen", "NeRF (8x256) with EUGen hidden layers and an occupancy grid.")
-
-prp_nerf = _full_size("prp-nerf", "prp", "NeRF (8x256) with PRP hidden layers: tiny checkpoints.")
-
-eugen_nerf_tiny = MethodSpecification(
-    config=_trainer(
-        "eugen-nerf-tiny",
-        NeRFModelConfig(
-            layer="eugen",
-            num_features=32,
-            num_layers=4,
-            layer_width=128,
-            feature_dim=32,
-            color_width=64,
-            skip_connections=(),
-            samples_per_diagonal=192,
-            grid_resolution=64,
-            grid_warmup_steps=150,
-            grid_update_cells=1 << 16,
-            eval_num_rays_per_chunk=8192,
-            eval_num_samples_per_chunk=1 << 13,
-        ),
-        _TINY_LEARNING_RATES,
+def _tiny(
+    method_name: str, model: RadianceModelConfig, learning_rates: dict[str, float], description: str
+) -> MethodSpecification:
+    """A network for a laptop CPU."""
+    config = _trainer(
+        method_name,
+        model,
+        learning_rates,
         target_num_samples=1 << 13,
         max_num_rays=1 << 12,
         max_num_iterations=2_400,
         steps_per_eval_image=500,
         steps_per_save=500,
+    )
+    return MethodSpecification(config=config, description=description)
+
+
+eugen_nerf = _full_size(
+    "eugen-nerf", NeRFModelConfig(layer="eugen"), "NeRF (8x256) with EUGen hidden layers and an occupancy grid."
+)
+
+prp_nerf = _full_size(
+    "prp-nerf", NeRFModelConfig(layer="prp"), "NeRF (8x256) with PRP hidden layers: tiny checkpoints."
+)
+
+eugen_mipnerf = _full_size(
+    "eugen-mipnerf",
+    MipNeRFModelConfig(layer="eugen"),
+    "Mip-NeRF-style field (8x256) with EUGen hidden layers: anti-aliased, for captures without bounds too.",
+)
+
+prp_mipnerf = _full_size(
+    "prp-mipnerf",
+    MipNeRFModelConfig(layer="prp"),
+    "Mip-NeRF-style field (8x256) with PRP hidden layers: tiny checkpoints.",
+)
+
+eugen_nerf_tiny = _tiny(
+    "eugen-nerf-tiny",
+    NeRFModelConfig(
+        layer="eugen",
+        num_features=32,
+        num_layers=4,
+        layer_width=128,
+        feature_dim=32,
+        color_width=64,
+        skip_connections=(),
+        samples_per_diagonal=192,
+        grid_resolution=64,
+        grid_warmup_steps=150,
+        grid_update_cells=1 << 16,
+        eval_num_rays_per_chunk=8192,
+        eval_num_samples_per_chunk=1 << 13,
     ),
-    description="A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
+    _TINY_LEARNING_RATES,
+    "A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
+)
+
+eugen_mipnerf_tiny = _tiny(
+    "eugen-mipnerf-tiny",
+    MipNeRFModelConfig(
+        layer="eugen",
+        size="tiny",
+        num_features=32,
+        anneal_steps=300,
+        eval_num_rays_per_chunk=512,
+        eval_num_samples_per_chunk=1 << 13,
+    ),
+    _TINY_LEARNING_RATES,
+    "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
 
 METHODS: dict[str, FieldTrainerConfig] = {
     specification.config.method_name: specification.config  # type: ignore[misc]
-    for specification in (eugen_nerf_tiny, eugen_nerf, prp_nerf)
+    for specification in (eugen_nerf_tiny, eugen_nerf, prp_nerf, eugen_mipnerf_tiny, eugen_mipnerf, prp_mipnerf)
 }
 """The default configuration of every method, by name."""

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
+from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.sampling import OccupancyGrid
 from eugen_fields.training.checkpoints import (
     checkpoint_path,
@@ -28,7 +30,10 @@ from eugen_fields.training.checkpoints import (
     read_newest_checkpoint,
 )
 
-MODEL_CONFIGS = {"eugen_fields.models.nerf.NeRFModelConfig": NeRFModelConfig}
+MODEL_CONFIGS: dict[str, type[RadianceModelConfig]] = {
+    "eugen_fields.models.nerf.NeRFModelConfig": NeRFModelConfig,
+    "eugen_fields.models.mipnerf.MipNeRFModelConfig": MipNeRFModelConfig,
+}
 """The only classes that are built from a config.yml."""
 
 _SEARCH_DEPTH = 4
@@ -132,12 +137,12 @@ class Run:
     """The nerfstudio method that trained it."""
     step: int
     """Training step of the weights."""
-    model_config: NeRFModelConfig
+    model_config: RadianceModelConfig
     """Settings of the model."""
     field: RadianceField
     """The field with its weights, in evaluation mode."""
     grid: OccupancyGrid
-    """Where training found density."""
+    """Where there is density in the scene box."""
     aabb: Tensor
     """Scene box in the training frame, shape (2, 3), on the CPU."""
     world_from_scene: Tensor
@@ -145,8 +150,8 @@ class Run:
 
     @property
     def step_size(self) -> float:
-        """Length of a sample in training, scene units."""
-        return float((self.aabb[1] - self.aabb[0]).norm()) / self.model_config.samples_per_diagonal
+        """Length of a sample, scene units."""
+        return self.model_config.step_size(self.aabb)
 
 
 def open_run(path: str | Path, device: str | torch.device | None = None, step: int | None = None) -> Run:
@@ -181,30 +186,33 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
             f"{_other_steps(checkpoint)}Train again with a smaller learning rate."
         )
     try:
-        field = model_config.build_field(aabb)
-        step_size = float((aabb[1] - aabb[0]).norm()) / model_config.samples_per_diagonal
-        grid = OccupancyGrid(aabb, model_config.grid_resolution, step_size, min_opacity=model_config.grid_min_opacity)
+        field = model_config.build_field(aabb, num_images=len(field_state.get("appearance.weight", ())))
+        grid = model_config.build_grid(aabb)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise InputError(f"the model settings in {config_path} build no network: {error}.") from None
     try:
         field.load_state_dict(field_state)
-        grid.load_state_dict(grid_state)
+        if grid_state:
+            grid.load_state_dict(grid_state)
     except RuntimeError as error:
         first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise InputError(f"checkpoint {checkpoint} is of another network than {config_path}: {first_lines}") from None
+    field, grid = field.to(target).eval().requires_grad_(False), grid.to(target).eval()
+    if not grid_state:
+        grid.fill(lambda points: field.density(points)[0])
     return Run(
         folder=folder,
         method_name=str(config.get("method_name")),
         step=int(state["step"]),
         model_config=model_config,
-        field=field.to(target).eval().requires_grad_(False),
-        grid=grid.to(target).eval(),
+        field=field,
+        grid=grid,
         aabb=aabb,
         world_from_scene=read_world_from_scene(folder / "dataparser_transforms.json"),
     )
 
 
-def _model_config(config: ClassData, path: Path) -> NeRFModelConfig:
+def _model_config(config: ClassData, path: Path) -> RadianceModelConfig:
     """The model's settings, built only where their class is one of ours; fields it does not know are passed over."""
     model = config["pipeline"].get("model")
     class_path = model.class_path if isinstance(model, ClassData) else "no model"
@@ -215,7 +223,8 @@ def _model_config(config: ClassData, path: Path) -> NeRFModelConfig:
         )
     config_class = MODEL_CONFIGS[class_path]
     known = {field.name for field in dataclasses.fields(config_class) if not field.name.startswith("_")}
-    return config_class(**{name: value for name, value in model.items() if name in known})
+    plain = {name: value for name, value in model.items() if name in known and not isinstance(value, ClassData)}
+    return config_class(**plain)
 
 
 def read_state(folder: Path, config: ClassData, step: int | None) -> tuple[dict[str, Any], Path]:

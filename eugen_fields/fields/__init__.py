@@ -1,7 +1,8 @@
 """Networks from points to density and colour, built from eugen_fields.layers.MLP."""
 
+from eugen_fields.fields.mipnerf import GaussianDensityField, MipNeRFField
 from eugen_fields.fields.nerf import NeRFField
 from eugen_fields.fields.radiance import RadianceField
 from eugen_fields.fields.vanilla import VanillaField
 
-__all__ = ["NeRFField", "RadianceField", "VanillaField"]
+__all__ = ["GaussianDensityField", "MipNeRFField", "NeRFField", "RadianceField", "VanillaField"]

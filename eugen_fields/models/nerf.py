@@ -3,57 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from nerfstudio.model_components import renderers
-from nerfstudio.models.base_model import Model, ModelConfig
-from nerfstudio.utils import colormaps
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.fields import NeRFField, RadianceField, VanillaField
-from eugen_fields.layers import layer_options
-from eugen_fields.models.metrics import image_metrics, psnr
-from eugen_fields.models.viewer_start import StartAtTrainingPose
+from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
-
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
 @dataclass
-class NeRFModelConfig(ModelConfig):
+class NeRFModelConfig(RadianceModelConfig):
     """NeRF whose hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
 
     _target: type = field(default_factory=lambda: NeRFModel)
-    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] = "eugen"
-    """Kind of the replaced hidden layers; the others are dense."""
-    replace: tuple[int, ...] | None = None
-    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
-    num_features: int = 64
-    """EUGen: random features per order (m). SNNK: random features."""
-    order: Literal[1, 2, 3, 4] = 1
-    """EUGen: highest order (k). Orders above 1 multiply projections: replace only a few layers with them."""
-    feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
-    """EUGen: activation of the input features."""
-    norm: bool = True
-    """EUGen: append the norm of the input as a further column."""
-    share_projections: bool = False
-    """EUGen: one projection for all orders."""
-    train_projections: bool = True
-    """EUGen, SNNK: train the projections. False keeps them as drawn and out of the checkpoint."""
-    init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
-    """EUGen: how the projections are drawn."""
-    projection_bias: bool = False
-    """EUGen: a bias for every projection."""
-    matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
-    """PRP: the fixed random matrix."""
-    rank: int = 0
-    """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
-
     architecture: Literal["nerf", "vanilla"] = "nerf"
     """vanilla: the network of nerfstudio's vanilla-nerf, as eugen-transfer writes it; its sizes are fixed."""
     num_layers: int = 8
@@ -71,15 +38,8 @@ class NeRFModelConfig(ModelConfig):
     skip_connections: tuple[int, ...] = (4,)
     """Trunk layers that see the encoded position again."""
 
-    background: Literal["random", "white", "black"] = "random"
-    """Background of training images with alpha. random gives clean densities; for images without alpha take
-    white or black."""
-    eval_background: Literal["white", "black"] = "white"
-    """Background of renders and of test images with alpha."""
     samples_per_diagonal: int = 1024
     """Samples a ray would get on the diagonal of the scene box: sets the step size."""
-    near_plane: float = 0.05
-    """Nothing nearer to a camera than this is rendered (scene units)."""
     grid_resolution: int = 128
     """Cells of the occupancy grid along each axis."""
     grid_update_interval: int = 16
@@ -94,18 +54,9 @@ class NeRFModelConfig(ModelConfig):
     """Rays are followed in evaluation until less light than this is left."""
     eval_num_rays_per_chunk: int = 16384
     """Rays rendered at once in evaluation."""
-    eval_num_samples_per_chunk: int = 1 << 17
-    """Samples evaluated at once in evaluation."""
-    enable_collider: bool = False
-    """The scene box bounds rays; nerfstudio's colliders are not used."""
-    output_normals: bool = True
-    """Render normals in evaluation (the density gradient at the expected depth)."""
 
     def field_options(self) -> dict[str, Any]:
         """Keyword arguments of NeRFField for these flags. Raises ValueError where a flag is out of range."""
-        options = {name: getattr(self, name) for name in layer_options(self.layer) if hasattr(self, name)}
-        if self.layer == "low-rank" and self.rank == 0:
-            options["rank"] = self.num_features
         shape = (
             "layer",
             "replace",
@@ -124,15 +75,23 @@ class NeRFModelConfig(ModelConfig):
             raise ValueError(f"grid_resolution is {self.grid_resolution}; it must be at least 2")
         if self.architecture == "vanilla":
             shape = ("layer", "replace")
-        return {name: getattr(self, name) for name in shape} | options
+        return {name: getattr(self, name) for name in shape} | self.layer_settings()
 
-    def build_field(self, aabb: Tensor) -> RadianceField:
-        """The untrained field on a scene box, shape (2, 3). Raises ValueError where a flag is out of range."""
+    def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
         field_class = VanillaField if self.architecture == "vanilla" else NeRFField
         return field_class(aabb, **self.field_options())
 
+    def build_grid(self, aabb: Tensor) -> OccupancyGrid:
+        return OccupancyGrid(aabb, self.grid_resolution, self.step_size(aabb), min_opacity=self.grid_min_opacity)
 
-class NeRFModel(Model):
+    def step_size(self, aabb: Tensor) -> float:
+        return float((aabb[1] - aabb[0]).norm()) / self.samples_per_diagonal
+
+    def max_samples_per_ray(self) -> int:
+        return self.samples_per_diagonal
+
+
+class NeRFModel(RadianceModel):
     """One field, one occupancy grid; works on every device."""
 
     config: NeRFModelConfig
@@ -141,17 +100,9 @@ class NeRFModel(Model):
         super().populate_modules()
         aabb = self.scene_box.aabb.float().cpu()
         self.field = self.config.build_field(aabb)
-        self.step_size = float((aabb[1] - aabb[0]).norm()) / self.config.samples_per_diagonal
-        self.grid = OccupancyGrid(
-            aabb, self.config.grid_resolution, self.step_size, min_opacity=self.config.grid_min_opacity
-        )
-        self.start_camera = StartAtTrainingPose()
-        self._render_field: RadianceField | None = None
-        self.last_batch_psnr = float("nan")
+        self.step_size = self.config.step_size(aabb)
+        self.grid = self.config.build_grid(aabb)
         self.grid_was_reset = False
-
-    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"fields": list(self.field.parameters())}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -197,19 +148,6 @@ class NeRFModel(Model):
             far = torch.minimum(far, ray_bundle.fars[..., 0])
         return near, far
 
-    def eval_background(self) -> Tensor:
-        """RGB (3,) behind renders; the viewer's crop tool overrides it."""
-        override = renderers.BACKGROUND_COLOR_OVERRIDE
-        if override is not None:
-            return override.to(self.device)
-        return torch.tensor(BACKGROUNDS[self.config.eval_background], device=self.device)
-
-    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        shape = ray_bundle.origins.shape[:-1]
-        ray_bundle = ray_bundle.flatten()
-        outputs = self._train_outputs(ray_bundle) if self.training else self._eval_outputs(ray_bundle)
-        return {name: value.view(*shape, -1) if value.dim() else value for name, value in outputs.items()}
-
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self._ray_limits(ray_bundle)
@@ -217,10 +155,7 @@ class NeRFModel(Model):
         density, color = self._evaluate(self.field, origins, directions, samples)
         weights = render_weights(density, samples)
         accumulation = accumulate(weights, None, samples)
-        if self.config.background == "random":
-            background = torch.rand_like(origins)
-        else:
-            background = torch.tensor(BACKGROUNDS[self.config.background], device=self.device).expand_as(origins)
+        background = self._train_background(origins)
         return {
             "rgb": accumulate(weights, color, samples) + (1.0 - accumulation) * background,
             "accumulation": accumulation,
@@ -245,7 +180,7 @@ class NeRFModel(Model):
 
     def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Follows rays block by block and stops where no light is left."""
-        field = self._render_field or self.field
+        field = cast(RadianceField, self._folded.get("field", self.field))
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self._ray_limits(ray_bundle)
         rgb, depth = torch.zeros_like(origins), torch.zeros_like(origins[:, :1])
@@ -277,61 +212,8 @@ class NeRFModel(Model):
             outputs["normals"] = self._normals(origins + distance * directions, visible[:, 0])
         return outputs
 
-    def _normals(self, points: Tensor, visible: Tensor) -> Tensor:
-        """Normals (R, 3) mapped to [0, 1], against the density gradient; 0.5 where nothing is visible."""
-        normals = torch.zeros_like(points)
-        for chunk in visible.nonzero()[:, 0].split(self.config.eval_num_samples_per_chunk):
-            with torch.enable_grad():
-                places = points[chunk].detach().requires_grad_(True)
-                density = self.field.density(places)[0]
-                (gradient,) = torch.autograd.grad(density.sum(), places)
-            normals[chunk] = -F.normalize(gradient, dim=-1)
-        return (normals + 1.0) / 2.0
-
-    @torch.no_grad()
-    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
-        """Renders with the folded network (same image to rounding, fewer multiplications)."""
-        self._render_field = self.field.folded()
-        try:
-            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
-        finally:
-            self._render_field = None
-
-    def blend(self, image: Tensor, background: Tensor) -> Tensor:
-        """An RGBA image (..., 4) with straight alpha over a background; RGB images (..., 3) pass through."""
-        if image.shape[-1] == 3:
-            return image
-        return image[..., :3] * image[..., 3:] + (1.0 - image[..., 3:]) * background
-
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
-        metrics = {"psnr": psnr(outputs["rgb"].detach(), truth)}
-        self.last_batch_psnr = float(metrics["psnr"])
+        metrics = super().get_metrics_dict(outputs, batch)
         if "num_samples" in outputs:
-            metrics["num_samples_per_batch"] = outputs["num_samples"]
             metrics["occupied_cells"] = self.grid.occupied.float().mean()
         return metrics
-
-    def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
-        truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
-        return {"rgb_loss": F.mse_loss(outputs["rgb"], truth)}
-
-    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
-        """RGBA with straight alpha; exporters drop what has little alpha, so the background never becomes surface."""
-        alpha = outputs["accumulation"]
-        color = outputs[output_name] - (1.0 - alpha) * self.eval_background().to(alpha)
-        return torch.cat([(color / alpha.clamp(min=1e-6)).clamp(0.0, 1.0), alpha], dim=-1)
-
-    def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
-    ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        rgb = outputs["rgb"]
-        truth = self.blend(batch["image"].to(rgb.device), self.eval_background().to(rgb.device))
-        images = {
-            "img": torch.cat([truth, rgb], dim=1),
-            "accumulation": colormaps.apply_colormap(outputs["accumulation"]),
-            "depth": colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"]),
-        }
-        return image_metrics(rgb, truth), images

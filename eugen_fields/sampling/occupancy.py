@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 
 class OccupancyGrid(nn.Module):
@@ -122,3 +123,24 @@ class OccupancyGrid(nn.Module):
             self.occupied.fill_(True)
         self.bounds.copy_(self._occupied_bounds())
         return was_empty
+
+    def fill(self, density_fn: Callable[[Tensor], Tensor], rounds: int = 2, chunk_size: int = 1 << 15) -> None:
+        """Finds what is occupied in a finished field: visits every cell `rounds` times, with a progress bar.
+
+        Args:
+            density_fn: as in `update`.
+            chunk_size: points evaluated at once.
+        """
+        generator = torch.Generator(self.density.device).manual_seed(0)
+        total = rounds * self.density.numel()
+        with tqdm(total=total, desc="Finding occupied space", unit="cell", unit_scale=True) as bar:
+
+            def density(points: Tensor) -> Tensor:
+                parts = []
+                for chunk in points.split(chunk_size):
+                    parts.append(density_fn(chunk))
+                    bar.update(len(chunk))
+                return torch.cat(parts)
+
+            for _ in range(rounds):
+                self.update(density, self.density.numel(), generator)

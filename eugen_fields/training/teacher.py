@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import nn
-from tqdm import tqdm
 
 from eugen_fields.errors import InputError
 from eugen_fields.fields.vanilla import vanilla_state
 from eugen_fields.methods import METHODS
+from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.runs import Run, find_run, open_run, read_config, read_state, read_world_from_scene, resolve_device
-from eugen_fields.sampling import OccupancyGrid
 from eugen_fields.training.restore import restore_config
 from eugen_fields.training.trainer import FieldTrainerConfig
 
@@ -39,8 +37,9 @@ def open_teacher(
         config = restore_config(data, "eugen-nerf", config_path)
         return _open_vanilla(folder, data, config, device, step, grid_resolution), config
     run = open_run(folder, device, step)
-    if method not in METHODS:
-        raise InputError(f"{config_path} is of method {method}; known are {', '.join((*METHODS, VANILLA))}.")
+    if method not in METHODS or not isinstance(run.model_config, NeRFModelConfig):
+        known = [name for name, config in METHODS.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
+        raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
     dense = all(isinstance(layer, nn.Linear) for layer in run.field.trunk.layers)
     if not dense:
         raise InputError(
@@ -73,9 +72,8 @@ def _open_vanilla(
         first_line = str(error).splitlines()[0]
         raise InputError(f"checkpoint {checkpoint} is not of a vanilla-nerf of the stock size: {first_line}") from None
     field = field.to(target).eval().requires_grad_(False)
-    step_size = float((aabb[1] - aabb[0]).norm()) / model.samples_per_diagonal  # type: ignore[attr-defined]
-    grid = OccupancyGrid(aabb, grid_resolution, step_size, min_opacity=model.grid_min_opacity).to(target)  # type: ignore[attr-defined]
-    _fill_grid(grid, field, target)
+    grid = model.build_grid(aabb).to(target)  # type: ignore[attr-defined]
+    grid.fill(lambda points: field.density(points)[0])
     return Run(
         folder=folder,
         method_name=VANILLA,
@@ -86,21 +84,3 @@ def _open_vanilla(
         aabb=aabb,
         world_from_scene=read_world_from_scene(folder / "dataparser_transforms.json"),
     )
-
-
-@torch.no_grad()
-def _fill_grid(grid: OccupancyGrid, field: nn.Module, device: torch.device) -> None:
-    """Visits every cell twice, at random places inside."""
-    generator = torch.Generator(device).manual_seed(0)
-    total = 2 * grid.density.numel()
-    with tqdm(total=total, desc="Finding occupied space", unit="cell", unit_scale=True) as bar:
-
-        def density(points: torch.Tensor) -> torch.Tensor:
-            parts = []
-            for chunk in points.split(1 << 15):
-                parts.append(field.density(chunk)[0])  # type: ignore[operator]
-                bar.update(len(chunk))
-            return torch.cat(parts)
-
-        for _ in range(2):
-            grid.update(density, grid.density.numel(), generator)

@@ -15,6 +15,7 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from eugen_fields.data.checks import check_scene
+from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError
 from eugen_fields.training.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
@@ -50,6 +51,7 @@ class FieldTrainerConfig(TrainerConfig):
             InputError: naming the flag or file, what was found and what would do.
         """
         self._check_device()
+        self._choose_regime()
         self._check_numbers()
         self._fill_in_optimizers()
         if self.load_dir is not None and not self.load_dir.is_dir():
@@ -75,11 +77,18 @@ class FieldTrainerConfig(TrainerConfig):
         if self.machine.device_type != "cuda" and self.machine.num_devices > 1:
             allow_processes_without_cuda()
 
+    def _choose_regime(self) -> None:
+        """Fills in what kind of scene it is where that was left to the data parser."""
+        model = self.pipeline.model
+        if getattr(model, "regime", None) == "auto":
+            bounded = is_bounded(self.pipeline.datamanager.dataparser)  # type: ignore[attr-defined]
+            model.regime = "bounded" if bounded else "unbounded"  # type: ignore[attr-defined]
+
     def _check_numbers(self) -> None:
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
         try:
-            self.pipeline.model.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))  # type: ignore[attr-defined]
+            self.pipeline.model.check_flags()  # type: ignore[attr-defined]
         except ValueError as error:
             raise InputError(f"--pipeline.model.* flags: {error}.") from None
 

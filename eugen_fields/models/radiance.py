@@ -1,0 +1,203 @@
+"""What every radiance-field model of ours shares: flags of the layers, backgrounds, losses, metrics and renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.model_components import renderers
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils import colormaps
+from torch import Tensor, nn
+
+from eugen_fields.fields import RadianceField
+from eugen_fields.layers import fold, layer_options
+from eugen_fields.models.metrics import image_metrics, psnr
+from eugen_fields.models.viewer_start import StartAtTrainingPose
+from eugen_fields.sampling import OccupancyGrid
+
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+
+
+@dataclass
+class RadianceModelConfig(ModelConfig):
+    """Flags of the replaced layers and of the backgrounds."""
+
+    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] = "eugen"
+    """Kind of the replaced hidden layers; the others are dense."""
+    replace: tuple[int, ...] | None = None
+    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
+    num_features: int = 64
+    """EUGen: random features per order (m). SNNK: random features."""
+    order: Literal[1, 2, 3, 4] = 1
+    """EUGen: highest order (k). Orders above 1 multiply projections: replace only a few layers with them."""
+    feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
+    """EUGen: activation of the input features."""
+    norm: bool = True
+    """EUGen: append the norm of the input as a further column."""
+    share_projections: bool = False
+    """EUGen: one projection for all orders."""
+    train_projections: bool = True
+    """EUGen, SNNK: train the projections. False keeps them as drawn and out of the checkpoint."""
+    init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
+    """EUGen: how the projections are drawn."""
+    projection_bias: bool = False
+    """EUGen: a bias for every projection."""
+    matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
+    """PRP: the fixed random matrix."""
+    rank: int = 0
+    """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
+
+    background: Literal["random", "white", "black"] = "random"
+    """Background of training images with alpha. random gives clean densities; for images without alpha take
+    white or black."""
+    eval_background: Literal["white", "black"] = "white"
+    """Background of renders and of test images with alpha."""
+    near_plane: float = 0.05
+    """Nothing nearer to a camera than this is rendered (scene units)."""
+    enable_collider: bool = False
+    """The scene box bounds rays; nerfstudio's colliders are not used."""
+    output_normals: bool = True
+    """Render normals in evaluation (the density gradient at the expected depth)."""
+    eval_num_samples_per_chunk: int = 1 << 17
+    """Samples evaluated at once in evaluation."""
+
+    def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
+        """The options of MLP that these flags set for a kind of layer; None: that of `layer`."""
+        layer = layer or self.layer
+        options = {name: getattr(self, name) for name in layer_options(layer) if hasattr(self, name)}
+        if layer == "low-rank" and self.rank == 0:
+            options["rank"] = self.num_features
+        return options
+
+    def check_flags(self) -> None:
+        """Builds the networks once. Raises ValueError where a flag is out of range."""
+        self.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+
+    def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
+        """The untrained field on a scene box, shape (2, 3), for this many training images. Raises ValueError where a
+        flag is out of range."""
+        raise NotImplementedError
+
+    def build_grid(self, aabb: Tensor) -> OccupancyGrid:
+        """A grid for where the field on a scene box, shape (2, 3), has density; everything is occupied yet."""
+        raise NotImplementedError
+
+    def step_size(self, aabb: Tensor) -> float:
+        """Length of a sample in scene units, for following rays through the scene box, shape (2, 3), evenly."""
+        raise NotImplementedError
+
+    def max_samples_per_ray(self) -> int:
+        """Samples that a ray costs where nothing is known to be empty."""
+        raise NotImplementedError
+
+
+class RadianceModel(Model):
+    """A field that is rendered against images. Subclasses build `field` and render rays."""
+
+    config: RadianceModelConfig
+    field: RadianceField
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        self.start_camera = StartAtTrainingPose()
+        self.last_batch_psnr = float("nan")
+        self._folded: dict[str, nn.Module] = {}
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"fields": list(self.field.parameters())}
+
+    def eval_background(self) -> Tensor:
+        """RGB (3,) behind renders; the viewer's crop tool overrides it."""
+        override = renderers.BACKGROUND_COLOR_OVERRIDE
+        if override is not None:
+            return override.to(self.device)
+        return torch.tensor(BACKGROUNDS[self.config.eval_background], device=self.device)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
+        shape = ray_bundle.origins.shape[:-1]
+        ray_bundle = ray_bundle.flatten()
+        outputs = self._train_outputs(ray_bundle) if self.training else self._eval_outputs(ray_bundle)
+        return {name: value.view(*shape, -1) if value.dim() else value for name, value in outputs.items()}
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Renders with folded networks (same image to rounding, fewer multiplications)."""
+        self._folded = {name: fold(network) for name, network in self.networks().items()}
+        try:
+            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
+        finally:
+            self._folded = {}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What rendering evaluates, by the name of its attribute."""
+        return {"field": self.field}
+
+    def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Outputs (R, channels) of rays (R,) in training; scalars are statistics or losses."""
+        raise NotImplementedError
+
+    def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """rgb, accumulation, depth (along unit rays) and normals of rays (R,), each (R, channels)."""
+        raise NotImplementedError
+
+    def _train_background(self, origins: Tensor) -> Tensor:
+        """RGB (R, 3) behind training rays with origins (R, 3)."""
+        if self.config.background == "random":
+            return torch.rand_like(origins)
+        return torch.tensor(BACKGROUNDS[self.config.background], device=self.device).expand_as(origins)
+
+    def _normals(self, points: Tensor, visible: Tensor) -> Tensor:
+        """Normals (R, 3) mapped to [0, 1], against the density gradient; 0.5 where nothing is visible."""
+        normals = torch.zeros_like(points)
+        for chunk in visible.nonzero()[:, 0].split(self.config.eval_num_samples_per_chunk):
+            with torch.enable_grad():
+                places = points[chunk].detach().requires_grad_(True)
+                density = self.field.density(places)[0]
+                (gradient,) = torch.autograd.grad(density.sum(), places)
+            normals[chunk] = -F.normalize(gradient, dim=-1)
+        return (normals + 1.0) / 2.0
+
+    def blend(self, image: Tensor, background: Tensor) -> Tensor:
+        """An RGBA image (..., 4) with straight alpha over a background; RGB images (..., 3) pass through."""
+        if image.shape[-1] == 3:
+            return image
+        return image[..., :3] * image[..., 3:] + (1.0 - image[..., 3:]) * background
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
+        metrics = {"psnr": psnr(outputs["rgb"].detach(), truth)}
+        self.last_batch_psnr = float(metrics["psnr"])
+        if "num_samples" in outputs:
+            metrics["num_samples_per_batch"] = outputs["num_samples"]
+        return metrics
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
+        error = (outputs["rgb"] - truth).square()
+        if "pixel_weight" in batch:  # images of several scales: each pixel counts by its area
+            error = error * batch["pixel_weight"].to(error)[:, None]
+        return {"rgb_loss": error.mean()}
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """RGBA with straight alpha; exporters drop what has little alpha, so the background never becomes surface."""
+        alpha = outputs["accumulation"]
+        color = outputs[output_name] - (1.0 - alpha) * self.eval_background().to(alpha)
+        return torch.cat([(color / alpha.clamp(min=1e-6)).clamp(0.0, 1.0), alpha], dim=-1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        rgb = outputs["rgb"]
+        truth = self.blend(batch["image"].to(rgb.device), self.eval_background().to(rgb.device))
+        images = {
+            "img": torch.cat([truth, rgb], dim=1),
+            "accumulation": colormaps.apply_colormap(outputs["accumulation"]),
+            "depth": colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"]),
+        }
+        return image_metrics(rgb, truth), images
