@@ -15,6 +15,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from PIL import Image
 from tqdm import tqdm
 
+from eugen_fields.data.multiscale import check_scales
 from eugen_fields.errors import InputError
 
 _PROGRESS_FROM = 200
@@ -133,7 +134,11 @@ def check_images(outputs: DataparserOutputs) -> None:
 
 
 def check_scene(
-    parser: DataParserConfig, data: Path | None, splits: tuple[str, ...] = ("train", "val", "test"), images: bool = True
+    parser: DataParserConfig,
+    data: Path | None,
+    splits: tuple[str, ...] = ("train", "val", "test"),
+    images: bool = True,
+    num_scales: int = 1,
 ) -> None:
     """Checks what a data parser is going to read.
 
@@ -142,6 +147,7 @@ def check_scene(
         data: folder or file given with --data; None: the parser's own.
         splits: which parts of the scene are needed.
         images: also open every image.
+        num_scales: sizes at which every image will be used.
 
     Raises:
         InputError: naming the file, what was found and what would do.
@@ -169,6 +175,7 @@ def check_scene(
             for pose, path in zip(outputs.cameras.camera_to_worlds, outputs.image_filenames):
                 check_pose(torch.as_tensor(pose).tolist(), str(path))
             check_images(outputs)
+            check_scales(outputs.cameras, num_scales, outputs.image_filenames)
     except (Exception, AssertionError) as error:
         name = type(parser).__name__.removesuffix("DataParserConfig")
         raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None
