@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -74,6 +75,31 @@ def write_capture_scene(folder: Path, size: int = 24, count: int = 12) -> Path:
     focal = 0.5 * size / math.tan(0.5 * angle)
     camera = {"fl_x": focal, "fl_y": focal, "cx": size / 2, "cy": size / 2, "w": size, "h": size}
     (folder / "transforms.json").write_text(json.dumps(camera | {"camera_model": "OPENCV", "frames": frames}))
+    return folder
+
+
+def write_colmap_scene(folder: Path, size: int = 24, count: int = 9) -> Path:
+    """The same sphere on white as photos with a COLMAP text model: one OPENCV camera, two points."""
+    model = folder / "colmap" / "sparse" / "0"
+    model.mkdir(parents=True)
+    (folder / "images").mkdir()
+    angle = 0.7
+    focal = 0.5 * size / math.tan(0.5 * angle)
+    lines = []
+    for index in range(count):
+        pose = look_at_origin(2 * math.pi * index / count, 0.2 + 0.3 * (index % 3), 4.0)
+        rgba = Image.fromarray(sphere_image(pose, size, angle))
+        photo = Image.new("RGB", rgba.size, "white")
+        photo.paste(rgba, mask=rgba.getchannel("A"))
+        photo.save(folder / "images" / f"photo_{index}.png")
+        camera_from_world = np.linalg.inv(pose @ np.diag([1.0, -1.0, -1.0, 1.0]))  # OpenCV: y down, z forward
+        x, y, z, w = Rotation.from_matrix(camera_from_world[:3, :3]).as_quat()
+        numbers = " ".join(map(repr, map(float, (w, x, y, z, *camera_from_world[:3, 3]))))
+        lines += [f"{index + 1} {numbers} 1 photo_{index}.png", ""]
+    camera = f"1 OPENCV {size} {size} {focal} {focal} {size / 2} {size / 2} 0.01 -0.002 0.0005 -0.0003"
+    (model / "cameras.txt").write_text(f"# Camera list\n{camera}\n")
+    (model / "images.txt").write_text("# Image list\n" + "\n".join(lines) + "\n")
+    (model / "points3D.txt").write_text("1 0.0 0.0 0.8 200 60 50 0.5\n2 0.8 0.0 0.0 120 60 120 0.5\n")
     return folder
 
 

@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 from tqdm import tqdm
 
+from eugen_fields.data.captures import check_intrinsics
+from eugen_fields.data.colmap import check_colmap
+from eugen_fields.data.multiscale import check_scales
 from eugen_fields.errors import InputError
 
 _PROGRESS_FROM = 200
@@ -85,47 +89,86 @@ def _check_blender(data: Path, splits: tuple[str, ...]) -> None:
             )
 
 
-def _check_nerfstudio(data: Path) -> None:
+def _check_nerfstudio(parser: NerfstudioDataParserConfig, data: Path, images: bool) -> None:
     path = data if data.suffix == ".json" else data / "transforms.json"
     if not path.exists():
         hint = "ns-process-data makes one from photos."
         if (data / "transforms_train.json").exists():
             hint = "There is a transforms_train.json: put `blender-data` at the end of the command."
+        elif (data / "colmap").is_dir() or (data / "sparse").is_dir():
+            hint = "There is a COLMAP folder: put `colmap` at the end of the command."
         raise InputError(f"{data} has no transforms.json. {hint}")
-    read_transforms(path)
+    content = read_transforms(path)
+    check_intrinsics(path, content)
+    if images and parser.downscale_factor is None:  # the parser itself opens the first image
+        _check_opens(path.parent / content["frames"][0]["file_path"])
 
 
-def _check_opens(path: Path) -> tuple[int, int]:
-    """The size (width, height) of an image that decodes to its end."""
+def _check_opens(path: Path) -> tuple[tuple[int, int], int]:
+    """The size (width, height) and the number of channels of an image that decodes to its end."""
     if not path.exists():
-        raise InputError(f"image {path} does not exist, but a transforms file names it.")
+        raise InputError(f"image {path} does not exist, but the scene's cameras name it.")
     try:
         with Image.open(path) as image:
             image.load()
-            return image.size
+            return image.size, len(image.getbands())
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
 
 
+def check_cameras(outputs: DataparserOutputs) -> None:
+    """Every camera is rigid and has finite intrinsics and distortion, focal lengths and sizes above 0.
+
+    Raises:
+        InputError: naming the image of the first that is not, and what it has.
+    """
+    cameras = outputs.cameras
+    numbers = {"fx": cameras.fx, "fy": cameras.fy, "cx": cameras.cx, "cy": cameras.cy}
+    if cameras.distortion_params is not None:
+        numbers["distortion"] = cameras.distortion_params
+    for index, path in enumerate(outputs.image_filenames):
+        check_pose(torch.as_tensor(cameras.camera_to_worlds[index]).tolist(), str(path))
+        for name, values in numbers.items():
+            if not values[index].isfinite().all():
+                raise InputError(f"the camera of {path} has {name} {values[index].tolist()}; calibrate it again.")
+        for name in ("fx", "fy", "width", "height"):
+            value = float(getattr(cameras, name)[index])
+            if value <= 0:
+                raise InputError(f"the camera of {path} has {name} {value:g}; it must be positive (pixels).")
+
+
 def check_images(outputs: DataparserOutputs) -> None:
-    """Every image is there, decodes to its end, and has the size that its camera says.
+    """Every image and every mask is there, decodes to its end, and has the size that its camera says.
 
     Raises:
         InputError: naming the first file that does not.
     """
-    widths = outputs.cameras.width.flatten().tolist()
-    heights = outputs.cameras.height.flatten().tolist()
+    sizes = zip(outputs.cameras.width.flatten().tolist(), outputs.cameras.height.flatten().tolist())
+    masks = outputs.mask_filenames or [None] * len(outputs.image_filenames)
 
-    def check(item: tuple[Path, int, int]) -> None:
-        path, width, height = item
-        size = _check_opens(Path(path))
-        if size != (width, height):
+    def check(item: tuple[Path, Path | None, tuple[int, int]]) -> None:
+        path, mask_path, wanted = item
+        size, _ = _check_opens(Path(path))
+        if size != wanted:
             raise InputError(
-                f"image {path} has {size[0]}x{size[1]} pixels, its camera says {width}x{height}. "
+                f"image {path} has {size[0]}x{size[1]} pixels, its camera says {wanted[0]}x{wanted[1]}. "
                 "All images of a camera must have one size."
             )
+        if mask_path is None:
+            return
+        size, channels = _check_opens(Path(mask_path))
+        if size != wanted:
+            raise InputError(
+                f"mask {mask_path} has {size[0]}x{size[1]} pixels, its image {path} has {wanted[0]}x{wanted[1]}. "
+                "A mask has the size of its image."
+            )
+        if channels != 1:
+            raise InputError(
+                f"mask {mask_path} has {channels} channels; save it as a greyscale image, black where a pixel must "
+                "not be used."
+            )
 
-    items = list(zip(outputs.image_filenames, widths, heights))
+    items = list(zip(outputs.image_filenames, masks, sizes))
     with ThreadPoolExecutor() as pool:
         checks = pool.map(check, items)
         for _ in tqdm(checks, total=len(items), desc="Checking images", disable=len(items) < _PROGRESS_FROM):
@@ -133,7 +176,11 @@ def check_images(outputs: DataparserOutputs) -> None:
 
 
 def check_scene(
-    parser: DataParserConfig, data: Path | None, splits: tuple[str, ...] = ("train", "val", "test"), images: bool = True
+    parser: DataParserConfig,
+    data: Path | None,
+    splits: tuple[str, ...] = ("train", "val", "test"),
+    images: bool = True,
+    num_scales: int = 1,
 ) -> None:
     """Checks what a data parser is going to read.
 
@@ -142,6 +189,7 @@ def check_scene(
         data: folder or file given with --data; None: the parser's own.
         splits: which parts of the scene are needed.
         images: also open every image.
+        num_scales: sizes at which every image will be used.
 
     Raises:
         InputError: naming the file, what was found and what would do.
@@ -157,7 +205,9 @@ def check_scene(
             first = read_transforms(data / f"transforms_{split}.json")["frames"][0]["file_path"]
             _check_opens(data / (first + ".png"))
     if isinstance(parser, NerfstudioDataParserConfig):
-        _check_nerfstudio(data)
+        _check_nerfstudio(parser, data, images)
+    if isinstance(parser, ColmapDataParserConfig):
+        check_colmap(parser, data, images)
     original = parser.data  # type: ignore[attr-defined]
     try:
         parser.data = data  # type: ignore[attr-defined]
@@ -165,10 +215,11 @@ def check_scene(
         for split in splits if images else ():
             outputs = built.get_dataparser_outputs(split=split)
             if len(outputs.image_filenames) == 0:
-                raise InputError(f"{data}: no images for the {split} split.")
-            for pose, path in zip(outputs.cameras.camera_to_worlds, outputs.image_filenames):
-                check_pose(torch.as_tensor(pose).tolist(), str(path))
+                hint = " Add `--eval-mode all` to evaluate on training images." if hasattr(parser, "eval_mode") else ""
+                raise InputError(f"{data}: no images for the {split} split.{hint}")
+            check_cameras(outputs)
             check_images(outputs)
+            check_scales(outputs.cameras, num_scales, outputs.image_filenames)
     except (Exception, AssertionError) as error:
         name = type(parser).__name__.removesuffix("DataParserConfig")
         raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None

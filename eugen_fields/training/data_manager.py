@@ -1,15 +1,23 @@
-"""nerfstudio's data manager, with the checks of the scene in front of it."""
+"""nerfstudio's data manager, with the checks of the scene in front of it, several scales, and fair draws of pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
+import torch
+from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
-from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 
 from eugen_fields.data.checks import check_scene
+from eugen_fields.data.multiscale import MultiScaleDataset
+from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels
+from eugen_fields.errors import InputError
 
 
 @dataclass
@@ -17,9 +25,11 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
     """Images in memory, pixels drawn at random."""
 
     _target: type = field(default_factory=lambda: FieldDataManager)
+    num_scales: int = 1
+    """Sizes at which every image is used, for training and evaluation: 1 is full size alone, 4 adds 1/2, 1/4, 1/8."""
 
 
-class FieldDataManager(VanillaDataManager[InputDataset]):
+class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
     """A VanillaDataManager (nerfstudio's exporters ask for one) that checks the scene when a finished run is opened.
     Training has checked it already."""
 
@@ -34,5 +44,50 @@ class FieldDataManager(VanillaDataManager[InputDataset]):
         **kwargs: Any,
     ) -> None:
         if test_mode != "val":
-            check_scene(config.dataparser, config.data, splits=("train", "test"), images=test_mode == "test")
+            splits, images = ("train", "test"), test_mode == "test"
+            check_scene(config.dataparser, config.data, splits, images, config.num_scales)
         super().__init__(config, device, test_mode, **kwargs)
+
+    def create_train_dataset(self) -> MultiScaleDataset:
+        return self._dataset(self.train_dataparser_outputs)
+
+    def create_eval_dataset(self) -> MultiScaleDataset:
+        return self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))
+
+    def _dataset(self, outputs: DataparserOutputs) -> MultiScaleDataset:
+        return MultiScaleDataset(outputs, self.config.camera_res_scale_factor, self.config.num_scales)
+
+    def setup_train(self) -> None:
+        self._pack(self.train_dataset)
+        super().setup_train()
+
+    def setup_eval(self) -> None:
+        self._pack(self.eval_dataset)
+        super().setup_eval()
+
+    def _pack(self, dataset: MultiScaleDataset) -> None:
+        """Has images packed where AreaPixelSampler draws from them."""
+        if self._draws_single_pixels(dataset):
+            self.config.collate_fn = partial(pack_pixels, ignore_mask=self.config.pixel_sampler.ignore_mask)
+        elif self.config.num_scales > 1:
+            raise InputError(
+                f"--pipeline.datamanager.num-scales {self.config.num_scales} needs --pipeline.datamanager.patch-size 1 "
+                "and cameras that are not equirectangular."
+            )
+
+    def _draws_single_pixels(self, dataset: MultiScaleDataset) -> bool:
+        """Whether pixels are drawn one by one and uniformly: neither in patches nor by their area on the sphere."""
+        spherical = dataset.cameras.camera_type == CameraType.EQUIRECTANGULAR.value
+        return self.config.patch_size == 1 and not bool(spherical.all())
+
+    def _get_pixel_sampler(self, dataset: MultiScaleDataset, num_rays_per_batch: int) -> PixelSampler:
+        if self._draws_single_pixels(dataset):
+            return AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
+        return super()._get_pixel_sampler(dataset, num_rays_per_batch)
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
+        """Rays and their pixels. "pixel_weight" (rays,), the factor of each ray's loss, is 1 everywhere, since
+        AreaPixelSampler draws pixels in proportion to the weight that Mip-NeRF gives to their losses."""
+        rays, batch = super().next_train(step)
+        batch["pixel_weight"] = torch.ones(len(rays), device=rays.origins.device)
+        return rays, batch

@@ -57,8 +57,8 @@ class FieldTrainerConfig(TrainerConfig):
         if self.load_dir is not None and not self.load_dir.is_dir():
             raise InputError(f"--load-dir {self.load_dir} is not a folder; give a run's nerfstudio_models folder.")
         data = self.data if self.data is not None else self.pipeline.datamanager.data
-        parser = self.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
-        check_scene(parser, data, splits=("train", "val"))
+        manager = self.pipeline.datamanager
+        check_scene(manager.dataparser, data, ("train", "val"), num_scales=manager.num_scales)  # type: ignore[attr-defined]
         self._check_output()
         if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
             check_port(self.viewer.websocket_host, self.viewer.websocket_port)
