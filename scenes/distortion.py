@@ -49,11 +49,14 @@ class Lens:
         along_y = radial + slope * y * y + 6 * self.p1 * y + 2 * self.p2 * x
         return np.stack([np.stack([along_x, mixed], axis=-1), np.stack([mixed, along_y], axis=-1)], axis=-2)
 
-    def undistort(self, points: np.ndarray, steps: int = 20) -> np.ndarray:
+    def undistort(self, points: np.ndarray) -> np.ndarray:
         """The inverse of `distort`, by Newton's method from the distorted points."""
         found = np.array(points, dtype=float)
-        for _ in range(steps):
-            found -= np.linalg.solve(self.jacobian(found), (self.distort(found) - points)[..., None])[..., 0]
+        for _ in range(20):
+            step = np.linalg.solve(self.jacobian(found), (self.distort(found) - points)[..., None])[..., 0]
+            found -= step
+            if np.abs(step).max(initial=0) < 1e-13:
+                break
         return found
 
 
