@@ -36,7 +36,11 @@ class Settings:
     the origin on a ground that reaches to the horizon. Cameras of every split roam round it, 2.2 to 5 away, with the
     lens distortion that the file gives (OPENCV: k1, k2, p1, p2).
 
-    A run that was stopped goes on where it was when it is started again with the same options.
+    With --scales there are smaller views (area means) too, in folders train_2, train_4 and so on, and a transforms.json
+    (nerfstudio) that lists all of them with their intrinsics and splits.
+
+    A run that was stopped goes on where it was when it is started again with the same options. A scene that is done
+    can be given more --scales that way.
     """
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL")] = None
@@ -50,8 +54,7 @@ class Settings:
     size: int = 400
     """Width of the images, pixels. They are as high as wide, or with --unbounded three quarters of that."""
     scales: int = 1
-    """Number of resolutions: 4 adds every view at 1/2, 1/4 and 1/8 of its size (area means, in folders train_2 and so
-    on), and a transforms.json (nerfstudio) that lists all with their intrinsics. May be raised once a scene is done."""
+    """Number of resolutions: 4 adds every view at 1/2, 1/4 and 1/8 of its size, and a transforms.json of all."""
     train: int = 100
     """Number of training views."""
     val: int = 4
@@ -59,12 +62,11 @@ class Settings:
     test: int = 20
     """Number of test views."""
     samples: int = 96
-    """Paths a pixel for training and validation views; fewer leave more grain. Multiples of 16 with --unbounded."""
+    """Paths a pixel for training and validation views; fewer leave more grain. Multiples of 16 if --unbounded."""
     test_samples: int = 512
     """Paths a pixel for test views."""
     hdri: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Panorama (.exr or .hdr) to light the model with. Without one: a made-up sky with two soft lamps, or with
-    --unbounded a landscape with a sun."""
+    """Panorama (.exr or .hdr) to light the model with. Without one: two soft lamps, or a landscape if --unbounded."""
     seed: int = 0
     """Seed of the cameras and of the grain."""
     catalogues: Annotated[Path, arg(metavar="DIR")] = FURNITURE
