@@ -1,24 +1,70 @@
-"""The Blender-synthetic layout on disk: `transforms_{train,val,test}.json` beside folders of RGBA PNGs.
+"""Two layouts on disk: the Blender-synthetic one, `transforms_{train,val,test}.json` beside folders of RGBA PNGs, and
+nerfstudio's, one `transforms.json` with the intrinsics of its cameras beside folders of PNGs or JPEGs.
 
 Every file is written beside its final name and then renamed, so a file that exists is whole.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from console import SceneError, reporting
+from distortion import Camera, Lens
 from PIL import Image
 
 SPLITS = ("train", "val", "test")
 CAMERA_ANGLE_X = 0.6911112070083618
 """Horizontal field of view, radians: the value of the NeRF synthetic scenes."""
+NERFSTUDIO = "transforms.json"
+"""The file of nerfstudio's layout."""
 
 
 def transforms_path(scene: Path, split: str) -> Path:
     return scene / f"transforms_{split}.json"
+
+
+def frame_name(split: str, number: int, factor: int = 1) -> str:
+    """What a view is called without its suffix; those shrunk by a factor lie in a folder of their own."""
+    return f"{split}/r_{number}" if factor == 1 else f"{split}_{factor}/r_{number}"
+
+
+def blender_transforms(split: str, poses: np.ndarray) -> dict:
+    """The content of one Blender-synthetic transforms file; `poses` are (views, 4, 4) camera-to-world."""
+    frames = [
+        {"file_path": f"./{frame_name(split, number)}", "rotation": 0.0, "transform_matrix": pose.tolist()}
+        for number, pose in enumerate(poses)
+    ]
+    return {"camera_angle_x": CAMERA_ANGLE_X, "frames": frames}
+
+
+def nerfstudio_transforms(poses: dict[str, np.ndarray], camera: Camera, suffix: str, factors: Sequence[int]) -> dict:
+    """The content of nerfstudio's transforms.json for views at 1 / factor of the camera's resolution, for each factor.
+
+    `poses` are (views, 4, 4) camera-to-world by split. The parser wants a list of file names for every split:
+    validation and test stand in for each other where one has no views, and training for both.
+    """
+    distorted = camera.lens != Lens()
+    content: dict = {"camera_model": "OPENCV" if distorted else "PINHOLE"}
+    if len(factors) == 1:
+        content |= camera.intrinsics
+    content |= asdict(camera.lens) if distorted else {}
+    names: dict[str, list[str]] = {split: [] for split in SPLITS}
+    content["frames"] = frames = []
+    for split, views in poses.items():
+        for number, pose in enumerate(views):
+            for factor in factors:
+                names[split].append(frame_name(split, number, factor) + suffix)
+                frame = {"file_path": names[split][-1], "transform_matrix": pose.tolist()}
+                if len(factors) > 1:
+                    sizes = {key: camera.intrinsics[key] // factor for key in ("w", "h")}
+                    frame |= {key: value / factor for key, value in camera.intrinsics.items()} | sizes
+                frames.append(frame)
+    names["test"] = names["test"] or names["val"] or names["train"]
+    names["val"] = names["val"] or names["test"]
+    return content | {f"{split}_filenames": names[split] for split in SPLITS}
 
 
 def read_transforms(scene: Path, split: str) -> dict:
@@ -52,6 +98,12 @@ def read_rgba(path: Path) -> np.ndarray:
 def write_rgba(path: Path, image: np.ndarray) -> None:
     """Write (height, width, 4) uint8, straight alpha, as a PNG packed as tightly as Pillow can."""
     _write(path, lambda partial: Image.fromarray(image).save(partial, format="PNG", optimize=True))
+
+
+def write_rgb(path: Path, image: np.ndarray) -> None:
+    """Write (height, width, 3 or 4) uint8 as a JPEG of quality 95 with whole-resolution colour, without the alpha."""
+    opaque = Image.fromarray(np.ascontiguousarray(image[..., :3]))
+    _write(path, lambda partial: opaque.save(partial, format="JPEG", quality=95, subsampling=0, optimize=True))
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -1,4 +1,4 @@
-"""Path tracing of one catalogue model with Mitsuba 3 (the extra `scenes`), which is imported only when used."""
+"""Path tracing with Mitsuba 3 (the extra `scenes`), imported only when used: a catalogue model, alone or outdoors."""
 
 import os
 import sys
@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from catalogue import Model
 from console import SceneError
+from distortion import FINENESS, Camera, Lens
+from ground import ground
+from surroundings import landscape
 from wavefront import Material, Part, material_libraries, parse_materials, parse_object
 
 BOUND = 1.2
@@ -67,12 +70,17 @@ def read_model(model: Model) -> tuple[dict[str, Part], dict[str, Material]]:
     return parts, materials
 
 
-def build_scene(mitsuba, model: Model, hdri: Path | None):
-    """The Mitsuba scene: the model under an environment light (`hdri`, or the gradient of `studio_light`)."""
+def build_scene(mitsuba, model: Model, hdri: Path | None, unbounded: bool = False):
+    """The Mitsuba scene and how high the middle of its model is.
+
+    It is the model under an environment light (`hdri`, or the gradient of `studio_light`) that is not seen. With
+    `unbounded` the model is lifted onto a ground at z = 0 and the light, without `hdri` a landscape, is seen.
+    """
     parts, materials = read_model(model)
+    lift = -min(part.positions[:, 2].min() for part in parts.values()) if unbounded else 0.0
     light: dict = {"type": "envmap", "to_world": mitsuba.ScalarTransform4f().rotate([1, 0, 0], 90)}  # its y is our z
     if hdri is None:
-        light["bitmap"] = mitsuba.Bitmap(studio_light())
+        light["bitmap"] = mitsuba.Bitmap(landscape() if unbounded else studio_light())
     else:
         try:
             light["bitmap"] = mitsuba.Bitmap(str(hdri))
@@ -80,12 +88,18 @@ def build_scene(mitsuba, model: Model, hdri: Path | None):
             raise SceneError(f"--hdri {hdri}: {str(error).splitlines()[0]}; give an .exr or .hdr panorama") from error
     scene = {
         "type": "scene",
-        "integrator": {"type": "path", "max_depth": _MAX_DEPTH, "hide_emitters": True},
+        "integrator": {"type": "path", "max_depth": _MAX_DEPTH, "hide_emitters": not unbounded},
         "light": light,
     }
+    if unbounded:
+        for part in parts.values():
+            part.positions = part.positions + [0, 0, lift]
+        disc, picture = ground()
+        reflectance = {"type": "bitmap", "bitmap": mitsuba.Bitmap(picture)}
+        scene["ground"] = _mesh(mitsuba, disc, {"type": "diffuse", "reflectance": reflectance})
     for number, (name, part) in enumerate(parts.items()):
         scene[f"part_{number}"] = _mesh(mitsuba, part, _surface(mitsuba, model, materials.get(name, Material())))
-    return mitsuba.load_dict(scene)
+    return mitsuba.load_dict(scene), lift
 
 
 def studio_light(height: int = 128) -> np.ndarray:
@@ -116,10 +130,28 @@ def _direction(azimuth, elevation) -> np.ndarray:
     return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], axis=-1)
 
 
+def photograph(mitsuba, scene, camera: Camera, pose: np.ndarray, samples: int, seed: tuple[int, ...]) -> np.ndarray:
+    """One view as (height, width, 4) uint8: sRGB with straight alpha; about `samples` paths a pixel."""
+    if camera.lens == Lens():
+        return to_srgb_straight(
+            render(mitsuba, scene, pose, camera.angle_x, camera.width, camera.height, samples, seed)
+        )
+    width, height, angle_x = camera.wide
+    fine_samples = -(-samples // FINENESS**2)
+    return to_srgb_straight(camera.apply(render(mitsuba, scene, pose, angle_x, width, height, fine_samples, seed)))
+
+
 def render(
-    mitsuba, scene, pose: np.ndarray, angle_x: float, size: int, samples: int, seed: tuple[int, ...]
+    mitsuba,
+    scene,
+    pose: np.ndarray,
+    angle_x: float,
+    width: int,
+    height: int,
+    samples: int,
+    seed: tuple[int, ...],
 ) -> np.ndarray:
-    """One view as (size, size, 4) uint8: sRGB with straight alpha.
+    """One view of a pinhole camera as (height, width, 4): linear colour premultiplied by alpha.
 
     `pose` is (4, 4) camera-to-world in OpenGL axes, `angle_x` the field of view in radians, `samples` paths a pixel.
     """
@@ -136,20 +168,20 @@ def render(
             "sampler": {"type": "independent"},
             "film": {
                 "type": "hdrfilm",
-                "width": size,
-                "height": size,
+                "width": width,
+                "height": height,
                 "pixel_format": "rgba",
                 "rfilter": {"type": "box"},  # a pixel is the mean over its own square
             },
         }
     )
-    most = max(1, _SAMPLES_PER_PASS // size**2)
-    total = np.zeros((size, size, 4))
+    most = max(1, _SAMPLES_PER_PASS // (width * height))
+    total = np.zeros((height, width, 4))
     for number, start in enumerate(range(0, samples, most)):
         count = min(most, samples - start)
         pass_seed = int(np.random.SeedSequence([*seed, number]).generate_state(1)[0])
         total += count * np.array(mitsuba.render(scene, sensor=sensor, spp=count, seed=pass_seed))
-    return to_srgb_straight(total / samples)
+    return total / samples
 
 
 def to_srgb_straight(linear: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Render a furniture model into a scene in the Blender-synthetic layout: `python scenes/render.py hotDog -o DIR`."""
+"""Render a furniture model into a scene, alone or outdoors: `python scenes/render.py hotDog -o DIR`."""
 
 import json
 from dataclasses import dataclass
@@ -12,18 +12,35 @@ import numpy as np
 import tyro
 from catalogue import FURNITURE, Model, choose_model, find_models
 from console import SceneError, reporting, run
-from pathtracer import build_scene, load_mitsuba, render
+from distortion import Camera, Lens
+from downscale import area_mean
+from pathtracer import build_scene, load_mitsuba, photograph
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+OUTDOOR_LENS = Lens(k1=-0.12, k2=0.03, p1=0.001, p2=-0.0015)
+"""Barrel distortion that bends the straight joints of the paving visibly, as of a cheap wide-angle camera."""
+OUTDOOR_FOCAL = 0.8
+"""Focal length over image width: about 64 degrees across."""
 
 
 @dataclass
 class Settings:
-    """Path-trace a furniture model of Sweet Home 3D into transforms_{train,val,test}.json and RGBA PNGs.
+    """Path-trace a furniture model of Sweet Home 3D into a scene: posed pictures of it, alone or outdoors.
 
-    The model lies inside a sphere of radius 1.2 about the origin, z up. Training and validation cameras are drawn
-    evenly over the upper hemisphere, test cameras go round a circle at 30 degrees; all are 4.03 from the origin and
-    look at it. A run that was stopped goes on where it was when it is started again with the same options.
+    Alone, it becomes transforms_{train,val,test}.json and RGBA PNGs, the Blender-synthetic layout. The model lies
+    inside a sphere of radius 1.2 about the origin, z up. Training and validation cameras are drawn evenly over the
+    upper hemisphere, test cameras go round a circle at 30 degrees; all are 4.03 from the origin and look at it.
+
+    With --unbounded it becomes nerfstudio's transforms.json and JPEGs without alpha. The model, as large, stands over
+    the origin on a ground that reaches to the horizon. Cameras of every split roam round it, 2.2 to 5 away, with the
+    lens distortion that the file gives (OPENCV: k1, k2, p1, p2).
+
+    With --scales there are smaller views (area means) too, in folders train_2, train_4 and so on, and a transforms.json
+    (nerfstudio) that lists all of them with their intrinsics and splits.
+
+    A run that was stopped goes on where it was when it is started again with the same options. A scene that is done
+    can be given more --scales that way.
     """
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL")] = None
@@ -32,8 +49,12 @@ class Settings:
     """Folder to write the scene to."""
     show_list: Annotated[bool, arg(name="list")] = False
     """Print the models that are there, with their catalogues and licences, and stop."""
+    unbounded: bool = False
+    """Stand the model on paving and meadow (50 around) in sight of the HDRI, or without one of a made-up landscape."""
     size: int = 400
-    """Width and height of the images, pixels."""
+    """Width of the images, pixels. They are as high as wide, or with --unbounded three quarters of that."""
+    scales: int = 1
+    """Number of resolutions: 4 adds every view at 1/2, 1/4 and 1/8 of its size, and a transforms.json of all."""
     train: int = 100
     """Number of training views."""
     val: int = 4
@@ -41,20 +62,34 @@ class Settings:
     test: int = 20
     """Number of test views."""
     samples: int = 96
-    """Paths a pixel for training and validation views; fewer leave more grain."""
+    """Paths a pixel for training and validation views; fewer leave more grain. Multiples of 16 if --unbounded."""
     test_samples: int = 512
     """Paths a pixel for test views."""
     hdri: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Panorama (.exr or .hdr) to light the model with. Without one: a made-up sky with two soft lamps."""
+    """Panorama (.exr or .hdr) to light the model with. Without one: two soft lamps, or a landscape if --unbounded."""
     seed: int = 0
     """Seed of the cameras and of the grain."""
     catalogues: Annotated[Path, arg(metavar="DIR")] = FURNITURE
     """Folder of .sh3f furniture catalogues, as the Debian package sweethome3d-furniture installs it."""
 
 
-def poses(settings: Settings) -> dict[str, np.ndarray]:
-    """(views, 4, 4) camera-to-world per split."""
-    train, val = (np.random.default_rng([settings.seed, number]) for number in (0, 1))
+def camera(settings: Settings) -> Camera:
+    """The camera that takes every view."""
+    if settings.unbounded:
+        return Camera(settings.size, settings.size * 3 // 4, OUTDOOR_FOCAL * settings.size, OUTDOOR_LENS)
+    return Camera(settings.size, settings.size, settings.size / 2 / np.tan(layout.CAMERA_ANGLE_X / 2))
+
+
+def poses(settings: Settings, lift: float = 0.0) -> dict[str, np.ndarray]:
+    """(views, 4, 4) camera-to-world per split; an unbounded scene has the middle of its model at (0, 0, lift)."""
+    train, val, test = (np.random.default_rng([settings.seed, number]) for number in range(3))
+    if settings.unbounded:
+        middle = np.array([0.0, 0.0, lift])
+        return {
+            "train": cameras.roaming(settings.train, train, middle),
+            "val": cameras.roaming(settings.val, val, middle),
+            "test": cameras.roaming(settings.test, test, middle),
+        }
     return {
         "train": cameras.hemisphere(settings.train, train),
         "val": cameras.hemisphere(settings.val, val),
@@ -62,21 +97,22 @@ def poses(settings: Settings) -> dict[str, np.ndarray]:
     }
 
 
-def transforms(split: str, views: np.ndarray) -> dict:
-    """The content of one transforms file."""
-    frames = [
-        {"file_path": f"./{split}/r_{number}", "rotation": 0.0, "transform_matrix": pose.tolist()}
-        for number, pose in enumerate(views)
-    ]
-    return {"camera_angle_x": layout.CAMERA_ANGLE_X, "frames": frames}
-
-
 def check_numbers(settings: Settings) -> None:
     """Refuse settings that no scene could be made of."""
-    least = {"size": 1, "train": 1, "val": 0, "test": 0, "samples": 1, "test_samples": 1, "seed": 0}
+    least = {"size": 1, "scales": 1, "train": 1, "val": 0, "test": 0, "samples": 1, "test_samples": 1, "seed": 0}
     for name, bound in least.items():
         if getattr(settings, name) < bound:
             raise SceneError(f"--{name.replace('_', '-')} {getattr(settings, name)}: must be {bound} or more")
+    if settings.unbounded and settings.size % 4:
+        raise SceneError(f"--size {settings.size}: with --unbounded the height is 3/4 of it; give a multiple of 4")
+    width, height = camera(settings).width, camera(settings).height
+    power_of_two = (width | height) & -(width | height)  # the largest that divides both
+    most = power_of_two.bit_length()
+    if settings.scales > most:
+        raise SceneError(
+            f"--scales {settings.scales}: {width}x{height} can be halved into whole pixels {most - 1} times;"
+            f" give --scales {most} at most, or another --size"
+        )
     if settings.hdri is not None and not settings.hdri.is_file():
         raise SceneError(f"--hdri {settings.hdri} is not a file; give an .exr or .hdr panorama")
 
@@ -86,19 +122,21 @@ def claim(output: Path, settings: Settings, model: Model) -> None:
     note: dict[str, object] = {"model": model.qualified_name, "creator": model.creator, "license": model.license}
     note |= {key: getattr(settings, key) for key in ("size", "train", "val", "test", "samples", "test_samples", "seed")}
     note["hdri"] = settings.hdri and settings.hdri.name
+    note["unbounded"] = settings.unbounded
     path = output / "render.json"
     with reporting("cannot use --output", output):
         output.mkdir(parents=True, exist_ok=True)
         before = path.read_text() if path.exists() else None
     if before is None:
-        if any(layout.transforms_path(output, split).exists() for split in layout.SPLITS):
+        names = (layout.NERFSTUDIO, *(layout.transforms_path(output, split).name for split in layout.SPLITS))
+        if any((output / name).exists() for name in names):
             raise SceneError(f"{output} already holds a scene that this command did not make; give another --output")
         layout.write_json(path, note)
         return
     try:
-        known = json.loads(before)
+        known = {"unbounded": False, **json.loads(before)}  # older notes do not say
         changed = [key for key in note if known.get(key) != note[key]]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise SceneError(f"{path} is damaged ({error}); delete {output} or give another --output") from error
     if changed:
         differences = ", ".join(f"{key} was {known.get(key)!r}, now {note[key]!r}" for key in changed)
@@ -106,33 +144,35 @@ def claim(output: Path, settings: Settings, model: Model) -> None:
 
 
 def render_scene(settings: Settings, output: Path, model: Model) -> None:
-    """Render what is missing of every split; a split's transforms are written once its images are all there."""
+    """Render what is missing of every split; transforms are written once the images they name are all there."""
     mitsuba = load_mitsuba()
-    scene = build_scene(mitsuba, model, settings.hdri)
+    scene, lift = build_scene(mitsuba, model, settings.hdri, settings.unbounded)
     claim(output, settings, model)
-    splits = {split: transforms(split, views) for split, views in poses(settings).items()}
-    frames = [frame for content in splits.values() for frame in content["frames"]]
-    done = sum(layout.image_path(output, frame).exists() for frame in frames)
-    with tqdm(total=len(frames), initial=done, unit="view", desc=model.name) as progress:
-        for split, content in splits.items():
-            for number, frame in enumerate(content["frames"]):
-                path = layout.image_path(output, frame)
-                if path.exists():
-                    continue
-                image = render(
-                    mitsuba,
-                    scene,
-                    pose=np.array(frame["transform_matrix"]),
-                    angle_x=content["camera_angle_x"],
-                    size=settings.size,
-                    samples=settings.test_samples if split == "test" else settings.samples,
-                    seed=(settings.seed, layout.SPLITS.index(split), number),
-                )
-                layout.write_rgba(path, image)
-                progress.update()
-            if content["frames"]:
-                layout.write_json(layout.transforms_path(output, split), content)
-    print(f"{output}: {len(frames)} views of {model.title} by {model.creator}. Licence of the model: {model.license}")
+    views, through = poses(settings, lift), camera(settings)
+    suffix, write = (".jpg", layout.write_rgb) if settings.unbounded else (".png", layout.write_rgba)
+    factors = [2**scale for scale in range(settings.scales)]
+
+    def path(split: str, number: int, factor: int = 1) -> Path:
+        return output / (layout.frame_name(split, number, factor) + suffix)
+
+    names = [(split, number) for split in views for number in range(len(views[split]))]
+    done = sum(path(*name).exists() for name in names)
+    with tqdm(total=len(names), initial=done, unit="view", desc=model.name) as progress:
+        for split in views:
+            for number, pose in enumerate(views[split]):
+                if not path(split, number).exists():
+                    samples = settings.test_samples if split == "test" else settings.samples
+                    seed = (settings.seed, layout.SPLITS.index(split), number)
+                    write(path(split, number), photograph(mitsuba, scene, through, pose, samples, seed))
+                    progress.update()
+                for factor in factors:
+                    if not path(split, number, factor).exists():
+                        write(path(split, number, factor), area_mean(layout.read_rgba(path(split, number)), factor))
+            if len(views[split]) and not settings.unbounded:
+                layout.write_json(layout.transforms_path(output, split), layout.blender_transforms(split, views[split]))
+    if settings.unbounded or settings.scales > 1:
+        layout.write_json(output / layout.NERFSTUDIO, layout.nerfstudio_transforms(views, through, suffix, factors))
+    print(f"{output}: {len(names)} views of {model.title} by {model.creator}. Licence of the model: {model.license}")
 
 
 def main(settings: Settings) -> None:
