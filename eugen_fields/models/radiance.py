@@ -179,10 +179,7 @@ class RadianceModel(Model):
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
-        error = (outputs["rgb"] - truth).square()
-        if "pixel_weight" in batch:  # images of several scales: each pixel counts by its area
-            error = error * batch["pixel_weight"].to(error)[:, None]
-        return {"rgb_loss": error.mean()}
+        return {"rgb_loss": F.mse_loss(outputs["rgb"], truth)}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """RGBA with straight alpha; exporters drop what has little alpha, so the background never becomes surface."""

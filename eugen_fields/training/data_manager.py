@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from nerfstudio.cameras.cameras import CameraType
-from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler
@@ -84,10 +82,3 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         if self._draws_single_pixels(dataset):
             return AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
         return super()._get_pixel_sampler(dataset, num_rays_per_batch)
-
-    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
-        """Rays and their pixels. "pixel_weight" (rays,), the factor of each ray's loss, is 1 everywhere, since
-        AreaPixelSampler draws pixels in proportion to the weight that Mip-NeRF gives to their losses."""
-        rays, batch = super().next_train(step)
-        batch["pixel_weight"] = torch.ones(len(rays), device=rays.origins.device)
-        return rays, batch
