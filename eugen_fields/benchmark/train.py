@@ -18,7 +18,7 @@ from tqdm import tqdm
 from eugen_fields.errors import InputError
 from eugen_fields.methods import METHODS
 from eugen_fields.models.metrics import psnr
-from eugen_fields.models.nerf import NeRFModel
+from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
 
@@ -31,6 +31,7 @@ def make_config(
     steps: int | None = None,
     seed: int = 42,
     viewer: bool = False,
+    num_scales: int = 1,
     model_options: dict[str, Any] | None = None,
 ) -> FieldTrainerConfig:
     """The configuration of one training run that writes below `output`.
@@ -42,6 +43,7 @@ def make_config(
         layer, steps: None keeps the method's own.
         seed: of every random number in the run.
         viewer: serve nerfstudio's viewer while training.
+        num_scales: train and score on images at full size, 1/2, 1/4, ...: so many sizes.
         model_options: further fields of the method's model config.
 
     Raises:
@@ -60,6 +62,7 @@ def make_config(
     config.data = config.pipeline.datamanager.data = Path(scene)
     if (Path(scene) / "transforms.json").exists():
         config.pipeline.datamanager.dataparser = NerfstudioDataParserConfig()  # type: ignore[attr-defined]
+    config.pipeline.datamanager.num_scales = num_scales  # type: ignore[attr-defined]
     config.output_dir = Path(output)
     config.timestamp = f"{config.pipeline.model.layer}-seed{seed}"  # type: ignore[attr-defined]
     config.machine.seed = seed
@@ -94,16 +97,16 @@ def train_run(config: FieldTrainerConfig, *, progress: bool = True) -> tuple[Fie
     return trainer, seconds
 
 
-def nerf_model(trainer: FieldTrainer) -> NeRFModel:
+def radiance_model(trainer: FieldTrainer) -> RadianceModel:
     """The model of a run in one process."""
-    return cast(NeRFModel, trainer.pipeline.model)
+    return cast(RadianceModel, trainer.pipeline.model)
 
 
 class _RunningPSNR:
     """A callback that moves the bar and shows the PSNR of about the last hundred batches."""
 
     def __init__(self, trainer: FieldTrainer, bar: tqdm) -> None:
-        self.model = nerf_model(trainer)
+        self.model = radiance_model(trainer)
         self.bar = bar
         self.mse: float | None = None
 
@@ -121,10 +124,11 @@ def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]
 
     Returns:
         psnr, ssim: means over the test views; views: the same for each; empty_psnr: mean PSNR that a render of the
-        background alone would have, the mark of a collapsed run.
+        background alone would have, the mark of a collapsed run. Where images have several scales, psnr_by_scale and
+        ssim_by_scale: the means at full size, 1/2, ....
     """
     trainer.pipeline.eval()
-    model = nerf_model(trainer)
+    model = radiance_model(trainer)
     views = []
     loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
     for camera, batch in tqdm(loader, desc="Rendering test views", unit="view", disable=not progress):
@@ -132,19 +136,34 @@ def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]
         background = model.eval_background()
         truth = model.blend(batch["image"].to(background.device), background)
         empty = psnr(background.expand_as(truth), truth)
-        views.append({name: float(value) for name, value in metrics.items()} | {"empty_psnr": float(empty)})
-    means = {name: float(np.mean([view[name] for view in views])) for name in views[0]}
-    return means | {"views": views}
+        scores = {name: float(value) for name, value in metrics.items()} | {"empty_psnr": float(empty)}
+        views.append(scores | {"scale": int(batch["scale"])})
+    scores = {name: _mean(views, name) for name in views[0] if name != "scale"}
+    scales = sorted({view["scale"] for view in views})
+    if len(scales) > 1:
+        of_scale = [[view for view in views if view["scale"] == scale] for scale in scales]
+        scores |= {f"{name}_by_scale": [_mean(group, name) for group in of_scale] for name in ("psnr", "ssim")}
+    return scores | {"views": views}
+
+
+def _mean(views: list[dict[str, Any]], name: str) -> float:
+    return float(np.mean([view[name] for view in views]))
+
+
+def multiplications(trainer: FieldTrainer) -> int:
+    """Multiplications of the folded network for one sample: trunk and colour head, without proposals and encodings."""
+    folded = radiance_model(trainer).field.folded()
+    return folded.trunk.multiplications() + folded.color_head.multiplications()  # type: ignore[operator]
 
 
 def parameter_count(trainer: FieldTrainer) -> int:
-    """Trainable parameters of the field."""
+    """Trainable parameters of the networks."""
     return sum(parameter.numel() for parameter in trainer.pipeline.model.get_param_groups()["fields"])
 
 
 def layer_bytes(trainer: FieldTrainer) -> int:
     """Bytes that the replaced layers take in a checkpoint (fixed random matrices are not stored)."""
-    trunk = nerf_model(trainer).field.trunk
+    trunk = radiance_model(trainer).field.trunk
     states = (trunk.layers[index].state_dict() for index in trunk.replace)
     return sum(value.numel() * value.element_size() for state in states for value in state.values())
 

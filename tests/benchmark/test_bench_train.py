@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import command
 
-from eugen_fields.benchmark.cli import Train, markdown_table
+from eugen_fields.benchmark.comparison import Train, markdown_table, parse_options
 from eugen_fields.benchmark.train import make_config
 from eugen_fields.errors import InputError
 
@@ -47,6 +47,33 @@ def test_results_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_pat
     assert results.read_text() == before
     table = markdown_table(runs)
     assert table.count("\n") == 3 and "| prp |" in table
+
+
+def test_options_reach_the_model_and_scales_are_scored_apart(sphere_scene: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    bench = Train(
+        scene=sphere_scene, method="eugen-mipnerf-tiny", layers=("dense",), steps=4, num_scales=2, json=results,
+        options=("num_layers=3", "layer_width=16", "proposal_samples=8,"), output=tmp_path / "runs",
+    )  # fmt: skip
+    bench.main()
+    (run,) = json.loads(results.read_text())["runs"]
+    # trunk: encoding 63 -> 16 -> 16 -> 16 -> 33; colour head: 32 features and 27 of the direction -> 64 -> 3
+    assert run["multiplications"] == 63 * 16 + 2 * 16 * 16 + 16 * 33 + (32 + 27) * 64 + 64 * 3
+    assert len(run["psnr_by_scale"]) == len(run["ssim_by_scale"]) == 2
+    assert run["psnr"] == pytest.approx(sum(run["psnr_by_scale"]) / 2)
+    assert ", ".join(f"{value:.2f}" for value in run["psnr_by_scale"]) in markdown_table([run])
+
+
+@pytest.mark.parametrize("option", ["num_layers", "=8", "num layers=8"])
+def test_malformed_options_are_refused(option: str) -> None:
+    with pytest.raises(InputError, match="give name=value"):
+        parse_options((option,))
+
+
+def test_options_are_numbers_tuples_and_words() -> None:
+    parsed = parse_options(("num_layers=8", "replace=5,6,7", "near_plane=0.1", "norm=False", "basis=diagonal"))
+    expected = {"num_layers": 8, "replace": (5, 6, 7), "near_plane": 0.1, "norm": False, "basis": "diagonal"}
+    assert parsed == expected
 
 
 def test_a_foreign_results_file_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from eugen_fields.benchmark.train import make_config, nerf_model
+from eugen_fields.benchmark.train import make_config, radiance_model
 
 
 def test_training_goes_on_from_an_empty_grid(sphere_scene: Path, tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_training_goes_on_from_an_empty_grid(sphere_scene: Path, tmp_path: Path)
     torch.manual_seed(0)
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
-    model, sampler = nerf_model(trainer), trainer.pipeline.datamanager.train_pixel_sampler
+    model, sampler = radiance_model(trainer), trainer.pipeline.datamanager.train_pixel_sampler
     start = sampler.num_rays_per_batch
     density_bias = model.field.trunk.layers[-1].bias
     with torch.no_grad():
