@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.multiscale import MultiScaleDataset
@@ -47,7 +49,12 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         super().__init__(config, device, test_mode, **kwargs)
 
     def create_train_dataset(self) -> MultiScaleDataset:
-        return self._dataset(self.train_dataparser_outputs)
+        dataset = self._dataset(self.train_dataparser_outputs)
+        device = torch.device(self.device)
+        if self.config.images_on_gpu and device.type == "cuda" and not images_fit(dataset, device):
+            self.config.images_on_gpu = False
+            CONSOLE.print("The images stay on the CPU: they would fill more than half of the GPU's free memory.")
+        return dataset
 
     def create_eval_dataset(self) -> MultiScaleDataset:
         return self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))
@@ -82,3 +89,9 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         if self._draws_single_pixels(dataset):
             return AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
         return super()._get_pixel_sampler(dataset, num_rays_per_batch)
+
+
+def images_fit(dataset: MultiScaleDataset, device: torch.device) -> bool:
+    """Whether a dataset's images, four floats a pixel, take less than half of the free memory of a CUDA device."""
+    pixels = int((dataset.cameras.width * dataset.cameras.height).sum())
+    return 16 * pixels < torch.cuda.mem_get_info(device)[0] / 2
