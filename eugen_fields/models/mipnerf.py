@@ -15,7 +15,6 @@ from eugen_fields.encodings import conical_frustum_gaussians
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.sampling import (
-    OccupancyGrid,
     alpha_weights,
     annealed,
     distortion_loss,
@@ -79,8 +78,6 @@ experiment, three of eight layers replaced; which three is not said there, here 
 
 _PROPOSAL_PADDING = 0.1
 """Share of the samples that is spread evenly whatever the proposal says: it must be able to find what it missed."""
-_GRID_RESOLUTION, _STEPS_PER_DIAGONAL = 64, 512
-"""Of evenly spaced looks into the scene box, which only exports take."""
 _NO_CAMERA_AREA = 0.5
 """No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
 
@@ -194,13 +191,6 @@ class MipNeRFModelConfig(RadianceModelConfig):
             **options,
         )
 
-    def build_grid(self, aabb: Tensor) -> OccupancyGrid:
-        """For what looks for surfaces in a finished run; training and rendering need none."""
-        return OccupancyGrid(aabb, _GRID_RESOLUTION, self.step_size(aabb))
-
-    def step_size(self, aabb: Tensor) -> float:
-        return float((aabb[1] - aabb[0]).norm()) / _STEPS_PER_DIAGONAL
-
     def max_samples_per_ray(self) -> int:
         return sum(self.setting("proposal_samples")) + self.setting("num_samples")
 
@@ -222,6 +212,7 @@ class MipNeRFModel(RadianceModel):
         self.field = self.config.build_field(aabb, self.num_train_data)
         self.proposal = self.config.build_proposal(aabb)
         self.camera_optimizer = self.config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
+        self.grid = self.config.build_grid(aabb) if self.field.bounded else None
         self.anneal_progress = 1.0
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -235,37 +226,53 @@ class MipNeRFModel(RadianceModel):
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
+        before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [
-            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.anneal, update_every_num_iters=1)
+            TrainingCallback(before, self.anneal, update_every_num_iters=1),
+            *super().get_training_callbacks(training_callback_attributes),
         ]
 
     def anneal(self, step: int) -> None:
         """Sets how far samples follow the proposals at a step."""
         self.anneal_progress = min(1.0, step / max(1, self.config.anneal_steps))
 
-    def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
-        """Near and far (R, 1), and whether there is anything between them (R, 1)."""
-        origins = ray_bundle.origins
-        if self.field.bounded:
-            near, far = intersect_box(origins, ray_bundle.directions, self.field.aabb)
-            near, far = near[:, None].clamp(min=self.config.near_plane), far[:, None]
-        else:
-            near = torch.full_like(origins[:, :1], self.config.near_plane)
+    def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
+        """Near and far (R,): between them lies all that can be seen, in bounded scenes what the grid has occupied;
+        near >= far where there is nothing."""
+        origins, directions = ray_bundle.origins, ray_bundle.directions
+        if self.grid is None:
+            near = torch.full_like(origins[:, 0], self.config.near_plane)
             far = torch.full_like(near, self.config.far_plane)
+        else:
+            near, far = intersect_box(origins, directions, self.grid.bounds)
+            near = near.clamp(min=self.config.near_plane)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
-            near, far = torch.maximum(near, ray_bundle.nears), torch.minimum(far, ray_bundle.fars)
-        return near, torch.maximum(far, near * (1.0 + 1e-4)), near < far
+            near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
+        if self.grid is not None:
+            near, far = self.grid.span(origins, directions, near, far)
+        return near, far
+
+    def _farthest(self, ray_bundle: RayBundle) -> Tensor:
+        """Where rays end that meet nothing, shape (R, 1)."""
+        if self.grid is None:
+            return torch.full_like(ray_bundle.origins[:, :1], self.config.far_plane)
+        return intersect_box(ray_bundle.origins, ray_bundle.directions, self.field.aabb)[1][:, None].clamp(min=0.0)
 
     def _distances(self, edges: Tensor, near: Tensor, far: Tensor) -> Tensor:
         """Distances (R, S + 1) along rays of normalised ones."""
         return to_distances(edges, near, far, "linear" if self.field.bounded else "disparity")
 
     def _march(self, ray_bundle: RayBundle) -> _Intervals:
-        """Rounds of proposals, then the field, along rays (R,)."""
+        """Rounds of proposals, then the field, along those of the rays (R,) that meet something."""
+        near, far = self._ray_limits(ray_bundle)
+        rays = (near < far).nonzero()[:, 0]
+        meets_nothing = len(rays) == 0
+        if meets_nothing:  # one ray stands for all, without weight: losses need something to differentiate
+            rays, far = rays.new_zeros(1), near * (1.0 + 1e-4)
+        ray_bundle, near, far = ray_bundle[rays], near[rays, None], far[rays, None]
         area = ray_bundle.pixel_area
         # radius of the disc that has the variance of the pixel (Mip-NeRF, section 3.1)
         radius = torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()
-        near, far, hit = self._ray_limits(ray_bundle)
         edges, weights = torch.cat([torch.zeros_like(near), torch.ones_like(near)], dim=-1), torch.ones_like(near)
         proposal, field = self._folded.get("proposal", self.proposal), self._folded.get("field", self.field)
         rounds = [(proposal, count) for count in self.config.setting("proposal_samples")]
@@ -279,9 +286,9 @@ class MipNeRFModel(RadianceModel):
                 ray_bundle.origins, ray_bundle.directions, distances[:, :-1], distances[:, 1:], radius
             )
             density, features = self._evaluate(network, means, covariances)
-            weights = alpha_weights(density, distances) * hit
+            weights = alpha_weights(density, distances) * (0.0 if meets_nothing else 1.0)
             history.append((edges, weights))
-        return _Intervals(distances, means, covariances, weights, features, history)
+        return _Intervals(rays, ray_bundle, distances, means, covariances, weights, features, history)
 
     def _evaluate(self, network: nn.Module, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
         """Densities (R, S) and features (R, S, feature width) of Gaussians with means (R, S, 3)."""
@@ -291,9 +298,9 @@ class MipNeRFModel(RadianceModel):
         shape = means.shape[:2]
         return torch.cat(density).view(shape), torch.cat(features).view(*shape, -1)
 
-    def _composite(self, intervals: _Intervals, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
+    def _composite(self, intervals: _Intervals) -> tuple[Tensor, Tensor]:
         """RGB (R, 3) over nothing, and accumulation (R, 1)."""
-        field = self._folded.get("field", self.field)
+        field, ray_bundle = self._folded.get("field", self.field), intervals.ray_bundle
         num_samples = intervals.weights.shape[1]
         directions = ray_bundle.directions[:, None].expand(-1, num_samples, -1).flatten(0, 1)
         images = None
@@ -306,31 +313,28 @@ class MipNeRFModel(RadianceModel):
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         self.camera_optimizer.apply_to_raybundle(ray_bundle)
         intervals = self._march(ray_bundle)
-        rgb, accumulation = self._composite(intervals, ray_bundle)
+        rgb, accumulation = (_all_rays(ray_bundle, intervals, values) for values in self._composite(intervals))
         background = self._train_background(ray_bundle.origins)
-        brightest = intervals.weights.detach().max(dim=1)
-        rays = torch.arange(len(rgb), device=rgb.device)
-        self.field.watch_footprint(
-            intervals.means[rays, brightest.indices], intervals.covariances[rays, brightest.indices], brightest.values
-        )
+        self.field.watch_footprint(*intervals.heaviest())
         *proposals, (edges, weights) = intervals.history
-        interlevel = torch.stack([interlevel_loss(edges, weights, *proposal).mean() for proposal in proposals])
+        interlevel = torch.stack([interlevel_loss(edges, weights, *proposal).sum() for proposal in proposals])
         return {
             "rgb": rgb + (1.0 - accumulation) * background,
             "accumulation": accumulation,
             "background": background,
-            "num_samples": torch.tensor(len(rgb) * self.config.max_samples_per_ray()),
-            "interlevel_loss": interlevel.sum(),
-            "distortion_loss": distortion_loss(edges, weights).mean(),
+            "num_samples": torch.tensor(len(intervals.rays) * self.config.max_samples_per_ray()),
+            "interlevel_loss": interlevel.sum() / len(rgb),
+            "distortion_loss": distortion_loss(edges, weights).sum() / len(rgb),
         }
 
     def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         intervals = self._march(ray_bundle)
-        rgb, accumulation = self._composite(intervals, ray_bundle)
-        # the median: in unbounded scenes a little weight far away would drag the mean there
-        half = torch.full_like(accumulation, 0.5)
-        depth = inverse_distribution(intervals.distances, intervals.weights, half)
-        depth = torch.where(accumulation > 1e-4, depth, intervals.distances[:, -1:])
+        rgb, accumulation = (_all_rays(ray_bundle, intervals, values) for values in self._composite(intervals))
+        # the median distance: in unbounded scenes a little weight far away would drag the mean there
+        half = torch.full_like(intervals.distances[:, :1], 0.5)
+        median = inverse_distribution(intervals.distances, intervals.weights, half)
+        visible = accumulation > 1e-4
+        depth = torch.where(visible, _all_rays(ray_bundle, intervals, median), self._farthest(ray_bundle))
         outputs = {
             "rgb": (rgb + (1.0 - accumulation) * self.eval_background()).clamp(0.0, 1.0),
             "accumulation": accumulation.clamp(0.0, 1.0),
@@ -338,7 +342,7 @@ class MipNeRFModel(RadianceModel):
         }
         if self.config.output_normals:
             points = ray_bundle.origins + depth * ray_bundle.directions
-            outputs["normals"] = self._normals(points, accumulation[:, 0] > 1e-4)
+            outputs["normals"] = self._normals(points, visible[:, 0])
         return outputs
 
     def get_loss_dict(
@@ -354,8 +358,12 @@ class MipNeRFModel(RadianceModel):
 
 @dataclass
 class _Intervals:
-    """The last round of samples along R rays, S of them on each."""
+    """The last round of samples along the R rays of a bundle that meet something, S of them on each."""
 
+    rays: Tensor
+    """Their places in the bundle, shape (R,)."""
+    ray_bundle: RayBundle
+    """They themselves."""
     distances: Tensor
     """Edges along the rays, shape (R, S + 1)."""
     means: Tensor
@@ -368,3 +376,15 @@ class _Intervals:
     """What the colour head reads, shape (R, S, feature width)."""
     history: list[tuple[Tensor, Tensor]]
     """Normalised edges and weights of every round, this one last."""
+
+    def heaviest(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means (R, 3), covariances (R, 3, 3) and weights (R,) of each ray's Gaussian that shows most."""
+        weights, samples = self.weights.detach().max(dim=1)
+        rays = torch.arange(len(samples), device=samples.device)
+        return self.means[rays, samples], self.covariances[rays, samples], weights
+
+
+def _all_rays(ray_bundle: RayBundle, intervals: _Intervals, values: Tensor) -> Tensor:
+    """Values (R, channels) of the rays that meet something, with zeros for all others of the bundle."""
+    everywhere = values.new_zeros(len(ray_bundle), values.shape[1])
+    return everywhere.index_put((intervals.rays,), values)

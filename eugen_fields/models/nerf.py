@@ -7,8 +7,6 @@ from typing import Any, Literal, cast
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from eugen_fields.fields import NeRFField, RadianceField, VanillaField
@@ -38,18 +36,6 @@ class NeRFModelConfig(RadianceModelConfig):
     skip_connections: tuple[int, ...] = (4,)
     """Trunk layers that see the encoded position again."""
 
-    samples_per_diagonal: int = 1024
-    """Samples a ray would get on the diagonal of the scene box: sets the step size."""
-    grid_resolution: int = 128
-    """Cells of the occupancy grid along each axis."""
-    grid_update_interval: int = 16
-    """Steps between updates of the occupancy grid."""
-    grid_warmup_steps: int = 256
-    """Steps before anything is taken to be empty."""
-    grid_update_cells: int = 1 << 19
-    """Cells visited in one update."""
-    grid_min_opacity: float = 0.01
-    """A cell is empty below this opacity of one step."""
     stop_transmittance: float = 1e-3
     """Rays are followed in evaluation until less light than this is left."""
     eval_num_rays_per_chunk: int = 16384
@@ -68,11 +54,9 @@ class NeRFModelConfig(RadianceModelConfig):
             "direction_frequencies",
             "skip_connections",
         )
-        for name in ("num_layers", "layer_width", "feature_dim", "color_width", "samples_per_diagonal"):
+        for name in ("num_layers", "layer_width", "feature_dim", "color_width"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a positive integer")
-        if self.grid_resolution < 2:
-            raise ValueError(f"grid_resolution is {self.grid_resolution}; it must be at least 2")
         if self.architecture == "vanilla":
             shape = ("layer", "replace")
         return {name: getattr(self, name) for name in shape} | self.layer_settings()
@@ -80,12 +64,6 @@ class NeRFModelConfig(RadianceModelConfig):
     def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
         field_class = VanillaField if self.architecture == "vanilla" else NeRFField
         return field_class(aabb, **self.field_options())
-
-    def build_grid(self, aabb: Tensor) -> OccupancyGrid:
-        return OccupancyGrid(aabb, self.grid_resolution, self.step_size(aabb), min_opacity=self.grid_min_opacity)
-
-    def step_size(self, aabb: Tensor) -> float:
-        return float((aabb[1] - aabb[0]).norm()) / self.samples_per_diagonal
 
     def max_samples_per_ray(self) -> int:
         return self.samples_per_diagonal
@@ -95,6 +73,7 @@ class NeRFModel(RadianceModel):
     """One field, one occupancy grid; works on every device."""
 
     config: NeRFModelConfig
+    grid: OccupancyGrid
 
     def populate_modules(self) -> None:
         super().populate_modules()
@@ -102,42 +81,6 @@ class NeRFModel(RadianceModel):
         self.field = self.config.build_field(aabb)
         self.step_size = self.config.step_size(aabb)
         self.grid = self.config.build_grid(aabb)
-        self.grid_was_reset = False
-
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        return [
-            TrainingCallback(
-                where_to_run=[TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
-                update_every_num_iters=self.config.grid_update_interval,
-                func=self.update_grid,
-            )
-        ]
-
-    @torch.no_grad()
-    def update_grid(self, step: int) -> None:
-        """Refreshes the occupancy grid; the same on every process of a distributed run."""
-        if step < self.config.grid_warmup_steps:
-            return
-        first = step < self.config.grid_warmup_steps + self.config.grid_update_interval
-        max_cells = self.grid.density.numel() if first else self.config.grid_update_cells
-        generator = torch.Generator(self.device).manual_seed(step)
-        was_empty = self.grid.update(self._density, max_cells, generator)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            for buffer in (self.grid.density, self.grid.bounds):
-                torch.distributed.broadcast(buffer, src=0)
-            occupied = self.grid.occupied.to(torch.uint8)
-            torch.distributed.broadcast(occupied, src=0)
-            self.grid.occupied.copy_(occupied.bool())
-        if was_empty:
-            self.grid_was_reset = True
-            CONSOLE.print(f"step {step}: the occupancy grid was empty; all of the scene box is sampled again.")
-
-    def _density(self, positions: Tensor) -> Tensor:
-        """Densities (N,) at positions (N, 3), in chunks, without gradient."""
-        chunks = positions.split(self.config.eval_num_samples_per_chunk)
-        return torch.cat([self.field.density(chunk)[0] for chunk in chunks])
 
     def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """Near and far (R,): the box around occupied cells, within nears and fars that the bundle brings along."""
@@ -211,9 +154,3 @@ class NeRFModel(RadianceModel):
         if self.config.output_normals:
             outputs["normals"] = self._normals(origins + distance * directions, visible[:, 0])
         return outputs
-
-    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        metrics = super().get_metrics_dict(outputs, batch)
-        if "num_samples" in outputs:
-            metrics["occupied_cells"] = self.grid.occupied.float().mean()
-        return metrics

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components import renderers
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import RadianceField
@@ -62,6 +64,18 @@ class RadianceModelConfig(ModelConfig):
     """The scene box bounds rays; nerfstudio's colliders are not used."""
     output_normals: bool = True
     """Render normals in evaluation (the density gradient at the expected depth)."""
+    samples_per_diagonal: int = 1024
+    """Samples a ray would get on the diagonal of the scene box: sets the step size."""
+    grid_resolution: int = 128
+    """Cells of the occupancy grid along each axis."""
+    grid_update_interval: int = 16
+    """Steps between updates of the occupancy grid."""
+    grid_warmup_steps: int = 256
+    """Steps before anything is taken to be empty."""
+    grid_update_cells: int = 1 << 19
+    """Cells visited in one update."""
+    grid_min_opacity: float = 0.01
+    """A cell is empty below this opacity of one step."""
     eval_num_samples_per_chunk: int = 1 << 17
     """Samples evaluated at once in evaluation."""
 
@@ -75,6 +89,10 @@ class RadianceModelConfig(ModelConfig):
 
     def check_flags(self) -> None:
         """Builds the networks once. Raises ValueError where a flag is out of range."""
+        if self.samples_per_diagonal <= 0:
+            raise ValueError(f"samples_per_diagonal is {self.samples_per_diagonal}; it must be a positive integer")
+        if self.grid_resolution < 2:
+            raise ValueError(f"grid_resolution is {self.grid_resolution}; it must be at least 2")
         self.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
@@ -84,11 +102,11 @@ class RadianceModelConfig(ModelConfig):
 
     def build_grid(self, aabb: Tensor) -> OccupancyGrid:
         """A grid for where the field on a scene box, shape (2, 3), has density; everything is occupied yet."""
-        raise NotImplementedError
+        return OccupancyGrid(aabb, self.grid_resolution, self.step_size(aabb), min_opacity=self.grid_min_opacity)
 
     def step_size(self, aabb: Tensor) -> float:
         """Length of a sample in scene units, for following rays through the scene box, shape (2, 3), evenly."""
-        raise NotImplementedError
+        return float((aabb[1] - aabb[0]).norm()) / self.samples_per_diagonal
 
     def max_samples_per_ray(self) -> int:
         """Samples that a ray costs where nothing is known to be empty."""
@@ -96,19 +114,60 @@ class RadianceModelConfig(ModelConfig):
 
 
 class RadianceModel(Model):
-    """A field that is rendered against images. Subclasses build `field` and render rays."""
+    """A field that is rendered against images. Subclasses build `field` and, where the scene box holds everything,
+    `grid`, and render rays."""
 
     config: RadianceModelConfig
     field: RadianceField
+    grid: OccupancyGrid | None
 
     def populate_modules(self) -> None:
         super().populate_modules()
         self.start_camera = StartAtTrainingPose()
         self.last_batch_psnr = float("nan")
+        self.grid_was_reset = False
         self._folded: dict[str, nn.Module] = {}
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        if self.grid is None:
+            return []
+        return [
+            TrainingCallback(
+                where_to_run=[TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
+                update_every_num_iters=self.config.grid_update_interval,
+                func=self.update_grid,
+            )
+        ]
+
+    @torch.no_grad()
+    def update_grid(self, step: int) -> None:
+        """Refreshes the occupancy grid; the same on every process of a distributed run."""
+        assert self.grid is not None
+        if step < self.config.grid_warmup_steps:
+            return
+        first = step < self.config.grid_warmup_steps + self.config.grid_update_interval
+        max_cells = self.grid.density.numel() if first else self.config.grid_update_cells
+        generator = torch.Generator(self.device).manual_seed(step)
+        was_empty = self.grid.update(self._density, max_cells, generator)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for buffer in (self.grid.density, self.grid.bounds):
+                torch.distributed.broadcast(buffer, src=0)
+            occupied = self.grid.occupied.to(torch.uint8)
+            torch.distributed.broadcast(occupied, src=0)
+            self.grid.occupied.copy_(occupied.bool())
+        if was_empty:
+            self.grid_was_reset = True
+            CONSOLE.print(f"step {step}: the occupancy grid was empty; all of the scene box is sampled again.")
+
+    def _density(self, positions: Tensor) -> Tensor:
+        """Densities (N,) at positions (N, 3), in chunks, without gradient."""
+        chunks = positions.split(self.config.eval_num_samples_per_chunk)
+        return torch.cat([self.field.density(chunk)[0] for chunk in chunks])
 
     def eval_background(self) -> Tensor:
         """RGB (3,) behind renders; the viewer's crop tool overrides it."""
@@ -173,6 +232,8 @@ class RadianceModel(Model):
         self.last_batch_psnr = float(metrics["psnr"])
         if "num_samples" in outputs:
             metrics["num_samples_per_batch"] = outputs["num_samples"]
+            if self.grid is not None:
+                metrics["occupied_cells"] = self.grid.occupied.float().mean()
         return metrics
 
     def get_loss_dict(
