@@ -313,7 +313,7 @@ class MipNeRFModel(RadianceModel):
         return (intervals.weights[..., None] * color).sum(dim=1), intervals.weights.sum(dim=1, keepdim=True)
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # half-precision rays would miss their pixels
+        with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
         intervals = self._march(ray_bundle)
         rgb, accumulation = self._composite(intervals, ray_bundle)
