@@ -411,11 +411,14 @@ def test_sizes_have_the_layers_they_promise(sized):
     assert tuple(replaced) == layers == field.trunk.replace
     assert len(field.trunk.layers) == {"paper": 9, "default": 9, "tiny": 5}[name]
     proposals = [isinstance(layer, EUGenLinear) for layer in proposal.trunk.layers]
-    assert proposals == {
-        "paper": [False] * 5,
-        "default": [False, True, True, True, False],
-        "tiny": [False, True, False],
-    }[name]
+    assert (
+        proposals
+        == {
+            "paper": [False] * 5,
+            "default": [False, True, True, True, False],
+            "tiny": [False, True, False],
+        }[name]
+    )
 
 
 def test_sizes_have_the_parameters_they_promise(sized):
