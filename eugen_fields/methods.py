@@ -40,7 +40,6 @@ def _trainer(
         pipeline=FieldPipelineConfig(
             datamanager=FieldDataManagerConfig(
                 dataparser=BlenderDataParserConfig(alpha_color=None),
-                train_num_rays_per_batch=max(16, target_num_samples // model.max_samples_per_ray()),
                 eval_num_rays_per_batch=1024,
                 images_on_gpu=True,
             ),

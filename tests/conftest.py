@@ -39,3 +39,38 @@ def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) ->
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return output / "sphere" / "eugen-nerf-tiny" / "run"
+
+
+def _small_mip_run(scene: Path, output: Path, **options):
+    """The trainer of a short eugen-mipnerf-tiny run of a smaller network."""
+    from eugen_fields.benchmark.train import make_config, train_run
+
+    small = {
+        "proposal_samples": (24,), "num_samples": 16, "layer_width": 64, "num_features": 16, "num_layers": 3,
+        "feature_dim": 16, "color_width": 32, "position_frequencies": 6, "anneal_steps": 50,
+    }  # fmt: skip
+    config = make_config("eugen-mipnerf-tiny", scene, output, steps=300, model_options=small | options)
+    config.pipeline.target_num_samples = 4096
+    config.optimizers["fields"]["scheduler"].warmup_steps = 20  # type: ignore[attr-defined]
+    trainer, _ = train_run(config, progress=False)
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def bounded_mip_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The trainer, at its end, of a short Mip-NeRF-style run on the sphere; its folder is config.get_base_dir()."""
+    return _small_mip_run(sphere_scene, tmp_path_factory.mktemp("mip"))
+
+
+@pytest.fixture(scope="session")
+def unbounded_mip_run(capture_scene: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The same on photos of the sphere, with appearance codes and corrected cameras."""
+    from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+
+    return _small_mip_run(
+        capture_scene,
+        tmp_path_factory.mktemp("mip_capture"),
+        background="white",
+        appearance_dim=4,
+        camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"),
+    )

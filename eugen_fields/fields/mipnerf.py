@@ -101,12 +101,13 @@ class GaussianDensityField(nn.Module):
     @torch.no_grad()
     def watch_footprint(self, positions: Tensor, covariances: Tensor, weights: Tensor, rate: float = 0.01) -> None:
         """Moves `footprint`, the standard deviation along one axis in the frame of the encoding, towards that of
-        Gaussians that training renders with these weights (N,)."""
+        Gaussians that training renders with these weights (N,). Batches that show nothing leave it alone."""
         _, covariances = self.normalise(positions, covariances)
-        variance = covariances.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
-        measured = ((variance * weights).sum() / weights.sum().clamp(min=1e-10)).sqrt()
-        first = (self.footprint == 0).to(measured)
-        self.footprint.lerp_(measured, first + (1.0 - first) * rate)
+        variance = covariances.diagonal(dim1=-2, dim2=-1).mean(dim=-1).clamp(min=0.0)
+        total = weights.sum()
+        measured = ((variance * weights).sum() / total).sqrt()
+        moved = torch.where(self.footprint == 0, measured, self.footprint.lerp(measured, rate))
+        self.footprint.copy_(torch.where((total > 1e-6) & measured.isfinite(), moved, self.footprint))
 
 
 class MipNeRFField(GaussianDensityField, RadianceField):

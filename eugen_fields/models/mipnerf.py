@@ -135,6 +135,8 @@ class MipNeRFModelConfig(RadianceModelConfig):
 
     def setting(self, name: str) -> Any:
         """A flag, or what the size has for it."""
+        if self.size not in SIZES:
+            raise ValueError(f"size is {self.size!r}; it must be one of {', '.join(SIZES)}")
         value = getattr(self, name)
         return SIZES[self.size][name] if value is None else value
 
@@ -143,19 +145,24 @@ class MipNeRFModelConfig(RadianceModelConfig):
         self.build_proposal(torch.tensor([[-1.0] * 3, [1.0] * 3]))
 
     def _check(self) -> None:
-        counts = ("num_layers", "layer_width", "feature_dim", "color_width", "num_samples")
+        counts = ("num_layers", "layer_width", "feature_dim", "color_width")
         counts += ("proposal_num_layers", "proposal_width", "position_frequencies")
         for name in counts:
             if self.setting(name) <= 0:
                 raise ValueError(f"{name} is {self.setting(name)}; it must be a positive integer")
-        if not self.setting("proposal_samples") or min(self.setting("proposal_samples")) <= 0:
-            raise ValueError(f"proposal_samples is {self.proposal_samples}; give one positive integer or more")
-        if self.appearance_dim < 0:
-            raise ValueError(f"appearance_dim is {self.appearance_dim}; it must be 0 or more")
-        if not 0.0 < self.near_plane < self.far_plane:
+        if self.setting("num_samples") < 2:
+            raise ValueError(f"num_samples is {self.num_samples}; it must be at least 2")
+        if not self.setting("proposal_samples") or min(self.setting("proposal_samples")) < 2:
+            raise ValueError(f"proposal_samples is {self.proposal_samples}; give one integer or more, each at least 2")
+        for name in ("appearance_dim", "anneal_steps", "interlevel_weight", "distortion_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if not 0.0 < self.near_plane < self.far_plane < float("inf"):
             raise ValueError(f"near_plane is {self.near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
         if self.regime == "auto":
             raise ValueError("regime is still auto; it must be bounded or unbounded once the data parser is known")
+        if self.regime not in ("bounded", "unbounded"):
+            raise ValueError(f"regime is {self.regime!r}; it must be bounded, unbounded or auto")
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> MipNeRFField:
         self._check()
@@ -241,16 +248,12 @@ class MipNeRFModel(RadianceModel):
         near >= far where there is nothing."""
         origins, directions = ray_bundle.origins, ray_bundle.directions
         if self.grid is None:
-            near = torch.full_like(origins[:, 0], self.config.near_plane)
+            near = torch.zeros_like(origins[:, 0])
             far = torch.full_like(near, self.config.far_plane)
         else:
             near, far = intersect_box(origins, directions, self.grid.bounds)
-            near = near.clamp(min=self.config.near_plane)
-        if ray_bundle.nears is not None and ray_bundle.fars is not None:
-            near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
-        if self.grid is not None:
-            near, far = self.grid.span(origins, directions, near, far)
-        return near, far
+        near, far = self._cut_limits(ray_bundle, near, far)
+        return (near, far) if self.grid is None else self.grid.span(origins, directions, near, far)
 
     def _farthest(self, ray_bundle: RayBundle) -> Tensor:
         """Where rays end that meet nothing, shape (R, 1)."""
@@ -311,7 +314,8 @@ class MipNeRFModel(RadianceModel):
         return (intervals.weights[..., None] * color).sum(dim=1), intervals.weights.sum(dim=1, keepdim=True)
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        self.camera_optimizer.apply_to_raybundle(ray_bundle)
+        with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
+            self.camera_optimizer.apply_to_raybundle(ray_bundle)
         intervals = self._march(ray_bundle)
         rgb, accumulation = (_all_rays(ray_bundle, intervals, values) for values in self._composite(intervals))
         background = self._train_background(ray_bundle.origins)

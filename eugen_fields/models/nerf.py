@@ -85,11 +85,7 @@ class NeRFModel(RadianceModel):
     def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """Near and far (R,): the box around occupied cells, within nears and fars that the bundle brings along."""
         near, far = intersect_box(ray_bundle.origins, ray_bundle.directions, self.grid.bounds)
-        near = near.clamp(min=self.config.near_plane)
-        if ray_bundle.nears is not None and ray_bundle.fars is not None:
-            near = torch.maximum(near, ray_bundle.nears[..., 0])
-            far = torch.minimum(far, ray_bundle.fars[..., 0])
-        return near, far
+        return self._cut_limits(ray_bundle, near, far)
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         origins, directions = ray_bundle.origins, ray_bundle.directions

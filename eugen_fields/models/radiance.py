@@ -203,6 +203,18 @@ class RadianceModel(Model):
         """rgb, accumulation, depth (along unit rays) and normals of rays (R,), each (R, channels)."""
         raise NotImplementedError
 
+    def _cut_limits(self, ray_bundle: RayBundle, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+        """Near and far (R,) cut by the near plane, and by nears and fars that the bundle brings along.
+
+        A bundle may start at a surface instead of a camera (nerfstudio's texture exporter): the near plane takes no
+        more than a tenth of its rays.
+        """
+        if ray_bundle.nears is None or ray_bundle.fars is None:
+            return near.clamp(min=self.config.near_plane), far
+        nears, fars = ray_bundle.nears[..., 0], ray_bundle.fars[..., 0]
+        near_plane = (0.1 * fars).clamp(max=self.config.near_plane)
+        return torch.maximum(torch.maximum(near, near_plane), nears), torch.minimum(far, fars)
+
     def _train_background(self, origins: Tensor) -> Tensor:
         """RGB (R, 3) behind training rays with origins (R, 3)."""
         if self.config.background == "random":

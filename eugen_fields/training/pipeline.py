@@ -12,7 +12,7 @@ from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.nn.parallel import DistributedDataParallel
 
-from eugen_fields.training.data_manager import FieldDataManager
+from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
 
 
 @dataclass
@@ -41,6 +41,10 @@ class FieldPipeline(VanillaPipeline):
         local_rank: int = 0,
         grad_scaler: Any = None,
     ) -> None:
+        # the first batch knows no empty space: its rays are those that the target allows where all is occupied
+        per_ray = config.model.max_samples_per_ray()  # type: ignore[attr-defined]
+        manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
+        manager.train_num_rays_per_batch = max(16, config.target_num_samples // per_ray)
         # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
         super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
         self.world_size = world_size

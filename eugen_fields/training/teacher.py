@@ -10,7 +10,16 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields.vanilla import vanilla_state
 from eugen_fields.methods import METHODS
 from eugen_fields.models.nerf import NeRFModelConfig
-from eugen_fields.runs import Run, find_run, open_run, read_config, read_state, read_world_from_scene, resolve_device
+from eugen_fields.runs import (
+    MODEL_CONFIGS,
+    Run,
+    find_run,
+    open_run,
+    read_config,
+    read_state,
+    read_world_from_scene,
+    resolve_device,
+)
 from eugen_fields.training.restore import restore_config
 from eugen_fields.training.trainer import FieldTrainerConfig
 
@@ -36,10 +45,11 @@ def open_teacher(
     if method == VANILLA:
         config = restore_config(data, "eugen-nerf", config_path)
         return _open_vanilla(folder, data, config, device, step, grid_resolution), config
-    run = open_run(folder, device, step)
-    if method not in METHODS or not isinstance(run.model_config, NeRFModelConfig):
+    model_class = MODEL_CONFIGS.get(getattr(data["pipeline"].get("model"), "class_path", ""))
+    if method not in METHODS or model_class is not NeRFModelConfig:
         known = [name for name, config in METHODS.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
         raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
+    run = open_run(folder, device, step)
     dense = all(isinstance(layer, nn.Linear) for layer in run.field.trunk.layers)
     if not dense:
         raise InputError(

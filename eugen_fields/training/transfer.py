@@ -215,20 +215,17 @@ def _write_run(
     for name in ("num_features", "norm", "projection_bias", "matrix", "rank"):
         if hasattr(first, name):
             setattr(model_config, name, getattr(first, name))
-    for group in config.optimizers.values():
-        group["optimizer"].lr = 0.0  # the rate of the new layer kind
+    config.optimizers["fields"]["optimizer"].lr = 0.0  # the rate of the new layer kind
     config._fill_in_optimizers()
 
     model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
     model.field.load_state_dict(student.cpu().state_dict())
     model.grid.load_state_dict(run.grid.cpu().state_dict())
-    optimizers = {
-        name: group["optimizer"].setup(params=model.get_param_groups()[name])
-        for name, group in config.optimizers.items()
-    }
+    groups = {name: (config.optimizers[name], params) for name, params in model.get_param_groups().items()}
+    optimizers = {name: group["optimizer"].setup(params=params) for name, (group, params) in groups.items()}
     schedulers = {
         name: group["scheduler"].setup().get_scheduler(optimizers[name], group["optimizer"].lr)
-        for name, group in config.optimizers.items()
+        for name, (group, _) in groups.items()
         if group.get("scheduler") is not None
     }
     state = {
