@@ -1,4 +1,4 @@
-"""A checkpoint trained, reloaded in a new process, renders bit-identical images, for every layer kind."""
+"""A checkpoint trained, reloaded in a new process, renders bit-identical images, for every layer kind and model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,27 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import PROJECT
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 
 from eugen_fields.benchmark.train import make_config, train_run
 
 NAMES = ("rgb", "depth", "accumulation", "normals")
+NERF, MIP = "eugen-nerf-tiny", "eugen-mipnerf-tiny"
+SMALL = {
+    NERF: {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4},
+    MIP: {"layer_width": 32, "num_features": 8, "proposal_samples": (16,), "num_samples": 8, "anneal_steps": 4},
+}
 CASES = {
-    "dense": ("dense", {}),
-    "eugen": ("eugen", {}),
-    "eugen, fixed projections, order 2": ("eugen", {"train_projections": False, "order": 2, "replace": (2,)}),
-    "prp": ("prp", {"matrix": "ternary"}),
-    "prp with a low-rank term": ("prp", {"rank": 2}),
-    "low-rank": ("low-rank", {}),
-    "snnk with fixed projections": ("snnk", {"train_projections": False}),
+    "dense": (NERF, "dense", {}),
+    "eugen": (NERF, "eugen", {}),
+    "eugen, fixed projections, order 2": (NERF, "eugen", {"train_projections": False, "order": 2, "replace": (2,)}),
+    "prp": (NERF, "prp", {"matrix": "ternary"}),
+    "prp with a low-rank term": (NERF, "prp", {"rank": 2}),
+    "low-rank": (NERF, "low-rank", {}),
+    "snnk with fixed projections": (NERF, "snnk", {"train_projections": False}),
+    "mip, eugen with fixed projections": (MIP, "eugen", {"train_projections": False}),
+    "mip, prp, unbounded, codes": (MIP, "prp", {"regime": "unbounded", "appearance_dim": 2, "matrix": "hadamard"}),
+    "mip, corrected cameras": (MIP, "dense", {"camera_optimizer": CameraOptimizerConfig(mode="SO3xR3")}),
 }
 _RENDER = """
 import hashlib, json, sys
@@ -43,12 +52,11 @@ Path(sys.argv[1]).write_text(json.dumps(found))
 def renders(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], list[str]]]:
     """For each case, hashes of a test view as rendered where it was trained, and in a new process."""
     folder = tmp_path_factory.mktemp("reload")
-    small = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4}
     here, configs = {}, {}
-    for index, (name, (layer, options)) in enumerate(CASES.items()):
+    for index, (name, (method, layer, options)) in enumerate(CASES.items()):
         output = folder / str(index)
-        options = options | small
-        config = make_config("eugen-nerf-tiny", sphere_scene, output, layer=layer, steps=12, model_options=options)
+        options = options | SMALL[method]
+        config = make_config(method, sphere_scene, output, layer=layer, steps=12, model_options=options)
         config.pipeline.target_num_samples = 4096
         trainer, _ = train_run(config, progress=False)
         trainer.pipeline.eval()

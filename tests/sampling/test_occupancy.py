@@ -160,6 +160,57 @@ def test_occupied_along_equals_occupied_at():
     assert float((along == at).float().mean()) > 0.999
 
 
+# --- what a finished field fills it with
+
+
+def test_fill_finds_exactly_the_dense_cells_and_their_bounds():
+    grid = make_grid()
+    grid.fill(half)
+    cube = grid.occupied.view(8, 8, 8)
+    assert bool(cube[:4].all()) and not bool(cube[4:].any())
+    expected = AABB.clone()
+    expected[1, 0] = AABB[:, 0].mean()
+    torch.testing.assert_close(grid.bounds, expected)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("chunk_size", [1, 100, 512, 10_000])
+def test_fill_visits_every_cell_in_every_round_by_chunks(rounds, chunk_size):
+    grid = make_grid(4)
+    chunks = []
+    grid.fill(lambda points: chunks.append(points) or ball(points), rounds, chunk_size)
+    assert max(map(len, chunks)) == min(chunk_size, 64)
+    points = torch.cat(chunks)
+    assert len(points) == rounds * 64
+    cells = [cell_of(point, grid)[0] for point in points]
+    assert all(cells.count(cell) == rounds for cell in set(cells)) and len(set(cells)) == 64
+    assert len({tuple(point.tolist()) for point in points}) == len(points), "each round looks at other places"
+
+
+def test_more_rounds_find_more_of_what_is_thin():
+    thin = lambda points: 50.0 * ((points[:, 1] - 0.5).abs() < 0.03).float()
+    found = []
+    for rounds in (1, 8):
+        grid = make_grid()
+        grid.fill(thin, rounds)
+        found.append(int(grid.occupied.sum()))
+    assert 0 < found[0] < found[1]
+
+
+def test_fill_is_the_same_every_time_and_leaves_torch_alone():
+    grids, state = [make_grid(), make_grid()], torch.get_rng_state()
+    for grid in grids:
+        grid.fill(ball)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(grids[0].density, grids[1].density) and not bool(grids[0].occupied.all())
+
+
+def test_fill_of_an_empty_field_leaves_all_occupied():
+    grid = make_grid()
+    grid.fill(lambda points: torch.zeros(len(points)))
+    assert bool(grid.occupied.all()) and torch.equal(grid.bounds, AABB)
+
+
 # --- what is remembered
 
 

@@ -14,7 +14,7 @@ from eugen_fields.training.trainer import FieldTrainer
 
 
 class ProbedTrainer(FieldTrainer):
-    """Writes rank<N>.pt at the end: weights, grid, and one batch's gradients, this process's own and averaged."""
+    """Writes rank<N>.pt at the end: weights and buffers, and one batch's gradients, this process's own and averaged."""
 
     def train(self) -> None:
         super().train()
@@ -26,8 +26,8 @@ class ProbedTrainer(FieldTrainer):
             torch.manual_seed(7 + self.local_rank)  # the same jitter and background in both passes
             model.zero_grad(set_to_none=False)
             outputs = network(rays)
-            model.get_loss_dict(outputs, batch)["rgb_loss"].backward()
-            return {name: p.grad.clone() for name, p in model.field.named_parameters()}
+            sum(model.get_loss_dict(outputs, batch).values()).backward()
+            return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
         own = gradients(model)
         averaged = gradients(self.pipeline._model)
@@ -35,9 +35,7 @@ class ProbedTrainer(FieldTrainer):
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(
             {
-                "weights": dict(model.field.state_dict()),
-                "occupied": model.grid.occupied,
-                "density": model.grid.density,
+                "weights": dict(model.state_dict()),
                 "origins": rays.origins,
                 "own": own,
                 "averaged": averaged,

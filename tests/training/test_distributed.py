@@ -5,33 +5,48 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from helpers import PROJECT, TRAIN_FLAGS, command
 
 _PROBE = PROJECT / "tests" / "training" / "distributed_probe.py"
 
 
-def test_two_processes_average_gradients_and_agree_on_the_grid(sphere_scene: Path, tmp_path: Path) -> None:
-    """Each process writes, after training, its weights, grid, and the gradients before and after averaging."""
+NERF = (
+    "eugen-nerf-tiny", "--pipeline.model.grid-resolution", "16", "--pipeline.model.grid-warmup-steps", "4",
+    "--pipeline.model.grid-update-interval", "4",
+)  # fmt: skip
+MIP = (
+    "eugen-mipnerf-tiny", "--pipeline.model.camera-optimizer.mode", "SO3xR3", "--pipeline.model.appearance-dim", "2",
+    "--pipeline.model.anneal-steps", "10",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flags", [pytest.param(NERF, id="nerf"), pytest.param(MIP, id="mipnerf", marks=pytest.mark.slow)]
+)
+def test_two_processes_average_gradients_and_agree(flags: tuple[str, ...], sphere_scene: Path, tmp_path: Path) -> None:
+    """Each process writes, after training, its weights and buffers, and the gradients before and after averaging."""
     import subprocess
 
     result = subprocess.run(
         [
-            sys.executable, str(_PROBE), str(tmp_path / "probe"), "eugen-nerf-tiny", "--data", str(sphere_scene),
+            sys.executable, str(_PROBE), str(tmp_path / "probe"), *flags, "--data", str(sphere_scene),
             "--output-dir", str(tmp_path), "--timestamp", "run", "--machine.num-devices", "2",
-            "--max-num-iterations", "24", "--pipeline.target-num-samples", "4096",
-            "--pipeline.model.grid-resolution", "16", "--pipeline.model.grid-warmup-steps", "4",
-            "--pipeline.model.grid-update-interval", "4", *TRAIN_FLAGS,
+            "--max-num-iterations", "24", "--pipeline.target-num-samples", "4096", *TRAIN_FLAGS,
         ],
         capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     first, second = (torch.load(tmp_path / "probe" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert set(first["weights"]) == set(second["weights"])
+    footprints = [probed["weights"].pop("field.footprint", None) for probed in (first, second)]
+    if flags is MIP:  # each process measures its own rays, from the value of the first on
+        torch.testing.assert_close(footprints[0], footprints[1], rtol=0.05, atol=0)
     for name, weight in first["weights"].items():
         assert torch.equal(weight, second["weights"][name]), f"{name} differs between the processes"
-    assert torch.equal(first["occupied"], second["occupied"])
-    assert torch.equal(first["density"], second["density"])
+    grid = any(name.startswith("grid.") for name in first["weights"])
+    assert grid is (flags is NERF)
     assert not torch.equal(first["origins"], second["origins"]), "the processes must draw different rays"
     for name, gradient in first["averaged"].items():
         mean = (first["own"][name] + second["own"][name]) / 2
