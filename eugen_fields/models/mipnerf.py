@@ -256,10 +256,13 @@ class MipNeRFModel(RadianceModel):
         return (near, far) if self.grid is None else self.grid.span(origins, directions, near, far)
 
     def _farthest(self, ray_bundle: RayBundle) -> Tensor:
-        """Where rays end that meet nothing, shape (R, 1)."""
+        """Where rays end that meet nothing, shape (R, 1): behind the scene box, or as far as its centre where they
+        miss that too."""
         if self.grid is None:
             return torch.full_like(ray_bundle.origins[:, :1], self.config.far_plane)
-        return intersect_box(ray_bundle.origins, ray_bundle.directions, self.field.aabb)[1][:, None].clamp(min=0.0)
+        near, far = intersect_box(ray_bundle.origins, ray_bundle.directions, self.field.aabb)
+        away = (ray_bundle.origins - self.field.aabb.mean(dim=0)).norm(dim=-1)
+        return torch.where((near < far) & (far > 0.0), far, away)[:, None]
 
     def _distances(self, edges: Tensor, near: Tensor, far: Tensor) -> Tensor:
         """Distances (R, S + 1) along rays of normalised ones."""
