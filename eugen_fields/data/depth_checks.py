@@ -52,8 +52,7 @@ def check_agreement(source: Path, stream: DepthStream, pose_scale: float = 1.0) 
     """What one frame sees lies where others see it, and would not do so much better with other units or axes.
 
     Points of some frames are projected into later ones. The share that has there the depth that the image says is
-    compared with that for translations 1000 or 5 times larger and smaller (millimetres, TUM's unit of depth), and for
-    cameras of the other axes.
+    compared with that for translations 1000 times larger and smaller, and for cameras of the other axes.
 
     Args:
         source: of the stream, for messages.
@@ -65,7 +64,7 @@ def check_agreement(source: Path, stream: DepthStream, pose_scale: float = 1.0) 
     """
     if len(stream) < 2:
         return
-    shares = {(factor, False): _agreement(stream, factor) for factor in (1.0, 0.001, 1000.0, 0.2, 5.0)}
+    shares = {(factor, False): _agreement(stream, factor) for factor in (1.0, 0.001, 1000.0)}
     shares[1.0, True] = _agreement(stream, flipped=True)
     (factor, flipped), best = max(shares.items(), key=lambda item: item[1])
     given = shares[1.0, False]
@@ -81,8 +80,8 @@ def check_agreement(source: Path, stream: DepthStream, pose_scale: float = 1.0) 
     unit = stream.depth_unit_scale_factor
     raise InputError(
         found + f"if the cameras' translations were {factor:g} times what they are: poses and depths are in different "
-        f"units. Put `depth-stream --pose-scale {pose_scale * factor:g}` at the end of the command if depths of about {median:.3g} "
-        f"m are right, else `--depth-unit-scale-factor {unit / factor:g}`."
+        f"units. Put `depth-stream --pose-scale {pose_scale * factor:g}` at the end of the command if depths of about "
+        f"{median:.3g} m are right, else `--depth-unit-scale-factor {unit / factor:g}`."
     )
 
 
