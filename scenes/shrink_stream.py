@@ -111,9 +111,8 @@ def _shrink_ground_truth(settings: Settings) -> None:
         chosen = np.sort(np.random.default_rng(0).choice(len(points), count, replace=False))
         layout.write_arrays(settings.target / DISTANCES, points=points[chosen], distance=distance[chosen])
     if (settings.source / MESH).exists():
-        vertices, triangles = shrink_mesh(
-            *read_arrays(settings.source / MESH, "vertices", "triangles"), settings.triangles
-        )
+        vertices, triangles = read_arrays(settings.source / MESH, "vertices", "triangles")
+        vertices, triangles = shrink_mesh(vertices, triangles, settings.triangles)
         layout.write_arrays(settings.target / MESH, vertices=vertices, triangles=triangles)
 
 
