@@ -35,6 +35,8 @@ class Model:
     """Path of its OBJ file inside the archive."""
     rotation: np.ndarray
     """(3, 3) the catalogue's own rotation, applied before anything else; y is up."""
+    size: tuple[float, float, float]
+    """Width, depth and height of the real thing, metres; NaN where the catalogue does not say."""
 
     @property
     def qualified_name(self) -> str:
@@ -118,6 +120,10 @@ def _read_catalogue(archive: Path) -> list[Model]:
         entry, _, number = key.partition("#")
         if entry != "model" or not member.lower().endswith(".obj"):
             continue
+
+        def size(side: str, number: str = number) -> float:
+            return float(properties.get(f"{side}#{number}", "nan")) / 100
+
         rotation = [float(value) for value in properties.get(f"modelRotation#{number}", "1 0 0 0 1 0 0 0 1").split()]
         models.append(
             Model(
@@ -128,6 +134,7 @@ def _read_catalogue(archive: Path) -> list[Model]:
                 archive=archive,
                 member=member.lstrip("/"),
                 rotation=np.array(rotation).reshape(3, 3),
+                size=(size("width"), size("depth"), size("height")),
             )
         )
     return models

@@ -106,6 +106,21 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
     _write(path, lambda partial: opaque.save(partial, format="JPEG", quality=95, subsampling=0, optimize=True))
 
 
+def write_depth(path: Path, depth: np.ndarray) -> None:
+    """Write (height, width) uint16 as a PNG packed as tightly as Pillow can."""
+    _write(path, lambda partial: Image.fromarray(depth).save(partial, format="PNG", optimize=True))
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays by name as a compressed .npz."""
+
+    def save(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    _write(path, save)
+
+
 def write_json(path: Path, content: dict) -> None:
     _write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
 

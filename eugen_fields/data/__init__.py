@@ -1,1 +1,1 @@
-"""Input: checks that run before training."""
+"""Input: checks that run before training, and posed depth streams."""

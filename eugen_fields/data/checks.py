@@ -25,8 +25,8 @@ _PROGRESS_FROM = 200
 """Number of images from which reading them shows a progress bar."""
 
 
-def read_transforms(path: Path) -> dict[str, Any]:
-    """A transforms file: valid JSON with at least one frame, each with a path and a rigid 4x4 pose.
+def read_frames(path: Path) -> dict[str, Any]:
+    """A transforms file: valid JSON with at least one frame.
 
     Raises:
         InputError: naming the file and what is wrong in it.
@@ -41,6 +41,16 @@ def read_transforms(path: Path) -> dict[str, Any]:
         raise InputError(f'{path} has no list "frames"; a transforms file needs one entry per image there.')
     if not content["frames"]:
         raise InputError(f'{path} has an empty list "frames"; at least one posed image is needed.')
+    return content
+
+
+def read_transforms(path: Path) -> dict[str, Any]:
+    """A transforms file whose frames each have a path and a rigid 4x4 pose.
+
+    Raises:
+        InputError: naming the file and what is wrong in it.
+    """
+    content = read_frames(path)
     for index, frame in enumerate(content["frames"]):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
             raise InputError(f'{path}, frame {index}: no "file_path"; each frame names its image there.')
@@ -218,7 +228,8 @@ def check_scene(
                 hint = " Add `--eval-mode all` to evaluate on training images." if hasattr(parser, "eval_mode") else ""
                 raise InputError(f"{data}: no images for the {split} split.{hint}")
             check_cameras(outputs)
-            check_images(outputs)
+            if outputs.metadata.get("has_color", True):
+                check_images(outputs)
             check_scales(outputs.cameras, num_scales, outputs.image_filenames)
     except (Exception, AssertionError) as error:
         name = type(parser).__name__.removesuffix("DataParserConfig")

@@ -1,0 +1,337 @@
+"""Three layouts of posed depth recordings on disk, read into one list of frames.
+
+- transforms.json with a depth_file_path in its frames, as nerfstudio has it: OpenGL camera axes (x right, y up, looking
+  along -z), the middle of the first pixel at (0.5, 0.5).
+- ReplicaCAD sequences of iSDF (Ortiz et al. 2022) and Replica ones of the same form: traj.txt beside results/. OpenCV
+  camera axes (x right, y down, looking along +z), the middle of the first pixel at (0, 0).
+- TUM RGB-D sequences (Sturm et al. 2012): rgb.txt, depth.txt and groundtruth.txt. OpenCV axes and pixels as well.
+
+Frames come out with OpenGL axes and pixels as nerfstudio counts them. The world is that of the files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eugen_fields.data.captures import check_intrinsics
+from eugen_fields.data.checks import read_frames
+from eugen_fields.data.depth_images import SUFFIXES
+from eugen_fields.errors import InputError
+
+TUM_INTRINSICS = {"freiburg3": (535.4, 539.2, 320.1, 247.6), "": (525.0, 525.0, 319.5, 239.5)}
+"""fx, fy, cx, cy of the TUM sequences (640x480) by what their folder's name contains: of the third camera, whose images
+are undistorted, its own; of the others the ROS defaults, which the benchmark recommends for its registered images."""
+TUM_UNITS_A_METRE = 5000.0
+MAX_TIME_DIFFERENCE = 0.02
+"""Seconds between a depth image and its pose or colour image at most."""
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+"""From OpenCV camera axes to OpenGL ones, and back."""
+
+_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV")
+_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_CAMERA_KEYS = ("w", "h", "fx", "fy", "cx", "cy")
+
+
+@dataclass(frozen=True)
+class RecordedFrame:
+    """One frame as its files give it."""
+
+    depth_path: Path | None
+    color_path: Path | None
+    pose: np.ndarray | None
+    """(4, 4) camera-to-world, in the layout's axes; whatever the file holds, or None where it has none."""
+    timestamp: float | None
+    """Seconds, where the layout has them."""
+    intrinsics: tuple[float, float, float, float]
+    """fx, fy, cx, cy, pixels of the camera's size."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The frames of a recording in the order of its files."""
+
+    source: Path
+    """What lists the frames, for messages."""
+    frames: list[RecordedFrame]
+    width: int
+    height: int
+    scale: float | None
+    """Metres a unit of the depth images, where the layout says."""
+    axes: str
+    """Of its cameras: opengl or opencv."""
+
+
+def read_recording(data: Path, camera_file: Path | None = None, noisy_depth: bool = False) -> Recording:
+    """The recording in a folder, whichever of the layouts it has.
+
+    Args:
+        data: the folder, or its transforms file.
+        camera_file: JSON with w, h, fx, fy, cx, cy and scale (units a metre) for folders with traj.txt or TUM's lists.
+        noisy_depth: of a folder with traj.txt, results/ndepth* in place of results/depth*.
+
+    Raises:
+        InputError: naming the file, what was found and what would do.
+    """
+    if not data.exists():
+        raise InputError(f"the depth stream {data} does not exist. Give its folder with --data.")
+    transforms = data if data.suffix == ".json" else data / "transforms.json"
+    if transforms.is_file():
+        if camera_file is not None:
+            raise InputError(f"--camera-file {camera_file} is not for {transforms}, which has its own intrinsics.")
+        kind = "transforms"
+    elif (data / "traj.txt").is_file():
+        kind = "replica"
+    elif (data / "groundtruth.txt").is_file() and (data / "depth.txt").is_file():
+        kind = "tum"
+    else:
+        hint = ""
+        if (data / "transforms_train.json").is_file():
+            hint = " There is a transforms_train.json, of photos: put `blender-data` at the end of the command."
+        raise InputError(
+            f"{data} is no posed depth stream: it has neither a transforms.json, nor traj.txt (with results/depth*), "
+            f"nor depth.txt and groundtruth.txt (TUM).{hint}"
+        )
+    if noisy_depth and kind != "replica":
+        raise InputError(f"--noisy-depth True is for folders with traj.txt and results/ndepth*; {data} has none.")
+    if kind == "transforms":
+        return _read_transforms(transforms)
+    return _read_replica(data, camera_file, noisy_depth) if kind == "replica" else _read_tum(data, camera_file)
+
+
+def _read_transforms(path: Path) -> Recording:
+    content = read_frames(path)
+    frames = content["frames"]
+    if not all(isinstance(frame, dict) for frame in frames):
+        raise InputError(f'{path}: "frames" must be a list of objects, one for each image.')
+    if not any(frame.get("depth_file_path") for frame in frames):
+        raise InputError(
+            f'{path}: no frame has a "depth_file_path". For photos without depth put `nerfstudio-data` at the end of '
+            "the command."
+        )
+    named = [{"file_path": frame.get("depth_file_path")} | frame for frame in frames]
+    check_intrinsics(path, content | {"frames": named})
+    scale = content.get("depth_unit_scale_factor")
+    if scale is not None and not _is_positive(scale):
+        raise InputError(f'{path}: "depth_unit_scale_factor" is {scale!r}; it must be above 0, metres a unit.')
+    merged = [content | frame for frame in frames]
+    sizes = sorted({(int(frame["w"]), int(frame["h"])) for frame in merged})
+    if len(sizes) > 1:
+        raise InputError(f"{path}: frames of several sizes ({sizes[0]} and {sizes[1]}). A stream has one.")
+    for index, frame in enumerate(merged):
+        lens = [frame.get(name, 0) for name in _DISTORTION] + list(frame.get("distortion_params", []))
+        if content.get("camera_model", "OPENCV") not in _PINHOLES or any(float(value) for value in lens):
+            raise InputError(f"{path}, frame {index}: its lens distorts. Undistort the depth images first.")
+    timed = [frame.get("timestamp") is not None for frame in frames]
+    if any(timed) and not all(timed):
+        raise InputError(f'{path}, frame {timed.index(False)}: no "timestamp", which other frames have.')
+    for index, frame in enumerate(frames):
+        if timed[index] and not _is_number(frame["timestamp"]):
+            raise InputError(f'{path}, frame {index}: "timestamp" is {frame["timestamp"]!r}; it must be seconds.')
+    recorded = [
+        RecordedFrame(
+            depth_path=path.parent / frame["depth_file_path"] if frame.get("depth_file_path") else None,
+            color_path=path.parent / frame["file_path"] if frame.get("file_path") else None,
+            pose=_matrix(frame.get("transform_matrix")),
+            timestamp=float(frame["timestamp"]) if timed[0] else None,
+            intrinsics=tuple(float(frame[name]) for name in ("fl_x", "fl_y", "cx", "cy")),  # type: ignore[arg-type]
+        )
+        for frame in merged
+    ]
+    return Recording(path, recorded, *sizes[0], scale=None if scale is None else float(scale), axes="opengl")
+
+
+def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Recording:
+    path, results = data / "traj.txt", data / "results"
+    rows = _read_table(path, 16, "the 16 numbers of a 4x4 camera-to-world matrix, row by row")
+    prefix = "ndepth" if noisy_depth else "depth"
+    depths = _numbered(results, prefix, SUFFIXES)
+    if not depths:
+        raise InputError(f"{results} has no {prefix}*.png; {path} goes with depth images there.")
+    colors = _numbered(results, "frame", (".jpg", ".jpeg", ".png"))
+    found = camera_file or _find_camera([data, data.parent])
+    if found is None:
+        raise InputError(
+            f"no camera of {data}: put a JSON file with {', '.join(_CAMERA_KEYS)} and scale (units a metre) there, or "
+            "name one with --camera-file."
+        )
+    width, height, intrinsics, scale = _read_camera(found)
+    digits = len(re.sub(r"\D", "", next(iter(depths.values())).stem))
+    frames = [
+        RecordedFrame(
+            depth_path=depths.get(number, results / f"{prefix}{number:0{digits}}.png"),
+            color_path=colors.get(number),
+            pose=rows[number].reshape(4, 4) if number < len(rows) else None,
+            timestamp=None,
+            intrinsics=intrinsics,
+        )
+        for number in range(max(len(rows), max(depths) + 1))
+    ]
+    return Recording(path, frames, width, height, scale, "opencv")
+
+
+def _read_tum(data: Path, camera_file: Path | None) -> Recording:
+    path = data / "groundtruth.txt"
+    trajectory = _read_table(path, 8, "timestamp tx ty tz qx qy qz qw")
+    trajectory = trajectory[np.argsort(trajectory[:, 0], kind="stable")]
+    depths = _read_list(data / "depth.txt")
+    colors = _read_list(data / "rgb.txt") if (data / "rgb.txt").is_file() else []
+    found = camera_file or _find_camera([data])
+    if found is not None:
+        width, height, intrinsics, scale = _read_camera(found)
+    else:
+        name = data.resolve().name.casefold()
+        fx, fy, cx, cy = next(values for part, values in TUM_INTRINSICS.items() if part in name)
+        width, height, scale, intrinsics = 640, 480, None, (fx, fy, cx + 0.5, cy + 0.5)
+    times = np.array([time for time, _ in depths])
+    poses = _nearest(times, trajectory[:, 0])
+    shades = _nearest(times, np.array([time for time, _ in colors]))
+    frames = [
+        RecordedFrame(
+            depth_path=data / name,
+            color_path=None if shade is None else data / colors[shade][1],
+            pose=None if pose is None else _from_quaternion(trajectory[pose, 1:4], trajectory[pose, 4:]),
+            timestamp=time,
+            intrinsics=intrinsics,
+        )
+        for (time, name), pose, shade in zip(depths, poses, shades)
+    ]
+    return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_A_METRE, "opencv")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and float(value) > 0
+
+
+def _matrix(value: Any) -> np.ndarray | None:
+    """(4, 4) of a nested list of 4x4 or 3x4 numbers, NaN allowed; None for anything else."""
+    try:
+        matrix = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]) if matrix.shape in ((4, 4), (3, 4)) else None
+
+
+def _from_quaternion(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
+    """(4, 4) pose of a position and a quaternion x, y, z, w, up to rounding of unit length; NaN if it is not."""
+    pose = np.eye(4)
+    length = np.linalg.norm(quaternion)
+    if not abs(length - 1) < 0.01:  # NaN included
+        pose[:3] = np.nan
+        return pose
+    x, y, z, w = quaternion / length
+    pose[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    pose[:3, 3] = position
+    return pose
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The words of the lines that are neither empty nor comments, with the lines' numbers."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}.") from None
+    words = [(number, line.replace(",", " ").split()) for number, line in enumerate(text.splitlines(), 1)]
+    kept = [(number, line) for number, line in words if line and not line[0].startswith("#")]
+    if not kept:
+        raise InputError(f"{path} lists nothing.")
+    return kept
+
+
+def _read_table(path: Path, columns: int, wanted: str) -> np.ndarray:
+    """(rows, columns) numbers, NaN and infinity included."""
+    rows = []
+    for number, words in _lines(path):
+        try:
+            rows.append([float(word) for word in words])
+        except ValueError:
+            rows.append([])
+        if len(rows[-1]) != columns:
+            raise InputError(f"{path}, line {number}: each line must hold {wanted}.")
+    return np.array(rows)
+
+
+def _read_list(path: Path) -> list[tuple[float, str]]:
+    """Timestamps and file names of one of TUM's lists."""
+    entries = []
+    for number, words in _lines(path):
+        if len(words) != 2 or not _is_number(words[0]):
+            raise InputError(f"{path}, line {number}: each line must hold a timestamp and a file name.")
+        entries.append((float(words[0]), words[1]))
+    return entries
+
+
+def _numbered(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> dict[int, Path]:
+    """The files called PREFIX and a number, by that number."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)")
+    matches = [(pattern.fullmatch(path.stem), path) for path in sorted(folder.glob(f"{prefix}*"))]
+    return {int(match[1]): path for match, path in matches if match and path.suffix.lower() in suffixes}
+
+
+def _camera_block(content: Any) -> dict[str, Any] | None:
+    """The intrinsics in a JSON file, at its top, in "camera", or where iSDF's configurations have them."""
+    if not isinstance(content, dict):
+        return None
+    for outer in (content, content.get("dataset")):
+        if not isinstance(outer, dict):
+            continue
+        for block in (outer, outer.get("camera")):
+            if isinstance(block, dict) and all(key in block for key in _CAMERA_KEYS):
+                return {"scale": outer.get("depth_scale", outer.get("scale")), **block}
+    return None
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _find_camera(folders: list[Path]) -> Path | None:
+    files = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    return next((path for path in files if _camera_block(_load_json(path))), None)
+
+
+def _read_camera(path: Path) -> tuple[int, int, tuple[float, float, float, float], float | None]:
+    """Width, height, intrinsics as nerfstudio counts pixels, and metres a unit of depth where it says."""
+    block = _camera_block(_load_json(path))
+    if block is None:
+        raise InputError(f"{path} is no camera: it must be JSON with the numbers {', '.join(_CAMERA_KEYS)}.")
+    for key in _CAMERA_KEYS:
+        if not (_is_number if key in ("cx", "cy") else _is_positive)(block[key]):
+            raise InputError(f'{path}: "{key}" is {block[key]!r}; it must be a number of pixels.')
+    if block["scale"] is not None and not _is_positive(block["scale"]):
+        raise InputError(f'{path}: "scale" is {block["scale"]!r}; it must be positive, units of depth a metre.')
+    fx, fy, cx, cy = (float(block[key]) for key in _CAMERA_KEYS[2:])
+    scale = None if block["scale"] is None else 1 / float(block["scale"])
+    return int(block["w"]), int(block["h"]), (fx, fy, cx + 0.5, cy + 0.5), scale
+
+
+def _nearest(times: np.ndarray, others: np.ndarray) -> list[int | None]:
+    """For each time the index of the nearest of the others, or None if it is more than MAX_TIME_DIFFERENCE away."""
+    if not len(others):
+        return [None] * len(times)
+    order = np.argsort(others, kind="stable")
+    after = np.searchsorted(others[order], times).clip(1, max(len(others) - 1, 1))
+    candidates = np.stack([order[after - 1], order[np.minimum(after, len(others) - 1)]])
+    away = np.abs(others[candidates] - times)
+    best = candidates[away.argmin(axis=0), np.arange(len(times))]
+    return [int(index) if gap <= MAX_TIME_DIFFERENCE else None for index, gap in zip(best, away.min(axis=0))]

@@ -1,0 +1,125 @@
+"""The data parser `depth-stream`: posed depth recordings for nerfstudio (`nerfstudio.dataparser_configs`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from PIL import Image
+
+from eugen_fields.data.depth_reading import read_depth_stream
+from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.errors import InputError
+
+
+@dataclass
+class DepthStreamDataParserConfig(DataParserConfig):
+    """Posed depth images in order: a transforms.json with depth_file_path, a ReplicaCAD folder (traj.txt, results/), or
+    a TUM RGB-D folder (depth.txt, groundtruth.txt). World frame and metres are kept."""
+
+    _target: type = field(default_factory=lambda: DepthStreamDataParser)
+    data: Path = Path()
+    """Folder of the recording, or its transforms file."""
+    depth_unit_scale_factor: float | None = None
+    """Metres a unit of the depth images. Without it: what the recording says, else 0.001 for images of whole numbers
+    (millimetres) and 1 for those of floats."""
+    pose_scale: float = 1.0
+    """Metres a unit of the cameras' translations."""
+    camera_axes: Literal["auto", "opengl", "opencv"] = "auto"
+    """Axes of the cameras in the poses: opengl is y up, z backward; opencv is y down, z forward. auto: opengl in a
+    transforms.json, opencv in the other layouts."""
+    camera_file: Path | None = None
+    """JSON with w, h, fx, fy, cx, cy (the middle of the first pixel is at 0, 0) and scale (units of depth a metre), for
+    ReplicaCAD and TUM folders. Without it: such a file in the folder; for TUM else the camera of the benchmark."""
+    noisy_depth: bool = False
+    """Of a ReplicaCAD folder, read results/ndepth* in place of results/depth*."""
+    max_depth: float = math.inf
+    """Depths beyond this (metres) count as none."""
+    fps: float = 30.0
+    """Frames a second, where the recording has no timestamps."""
+    eval_every: int = 10
+    """Every so many frames one is shown in evaluation. Training uses all of them."""
+
+
+class DepthStreamDataParser(DataParser):
+    """Outputs for nerfstudio's viewer and evaluation; `stream` has the depth itself.
+
+    metadata: depth_filenames, depth_unit_scale_factor (for all files), timestamps (seconds, float64), and has_color:
+    whether image_filenames are colour images. Where not, they are the depth images.
+    """
+
+    config: DepthStreamDataParserConfig
+
+    def __init__(self, config: DepthStreamDataParserConfig) -> None:
+        super().__init__(config)
+        self._stream: DepthStream | None = None
+
+    def stream(self) -> DepthStream:
+        """All frames in order; read once."""
+        if self._stream is None:
+            settings = self.config
+            self._stream = read_depth_stream(
+                settings.data,
+                depth_unit_scale_factor=settings.depth_unit_scale_factor,
+                pose_scale=settings.pose_scale,
+                camera_axes=settings.camera_axes,
+                camera_file=settings.camera_file,
+                noisy_depth=settings.noisy_depth,
+                max_depth=settings.max_depth,
+                fps=settings.fps,
+            )
+        return self._stream
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
+        if self.config.eval_every < 1:
+            raise InputError(f"--eval-every {self.config.eval_every}: it must be 1 or more.")
+        stream = self.stream()
+        chosen = list(range(0, len(stream), 1 if split == "train" else self.config.eval_every))
+        width, height = stream.width, stream.height
+        if stream.color_paths is not None:
+            width, height = _size(stream.color_paths[0])
+        across, down = width / stream.width, height / stream.height
+        fx, fy, cx, cy = stream.intrinsics[chosen].T
+        images = stream.color_paths or stream.depth_paths
+        cameras = Cameras(
+            camera_to_worlds=stream.poses[chosen, :3],
+            fx=fx * across,
+            fy=fy * down,
+            cx=cx * across,
+            cy=cy * down,
+            width=width,
+            height=height,
+            camera_type=CameraType.PERSPECTIVE,
+        )
+        return DataparserOutputs(
+            image_filenames=[images[index] for index in chosen],
+            cameras=cameras,
+            scene_box=SceneBox(aabb=stream.bounds()),
+            metadata={
+                "depth_filenames": [stream.depth_paths[index] for index in chosen],
+                "depth_unit_scale_factor": stream.depth_unit_scale_factor,
+                "timestamps": stream.timestamps[chosen],
+                "has_color": stream.color_paths is not None,
+            },
+        )
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+
+
+depth_stream = DataParserSpecification(
+    config=DepthStreamDataParserConfig(),
+    description="Posed depth images in order: transforms.json with depth_file_path, ReplicaCAD or TUM RGB-D folders.",
+)

@@ -1,0 +1,224 @@
+"""From recordings on disk to depth streams: every frame is looked at once, and what cannot be used is left out."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from eugen_fields.data.checks import check_pose
+from eugen_fields.data.depth_checks import check_agreement, check_median
+from eugen_fields.data.depth_images import DepthImageError, default_scale, read_units, to_metres
+from eugen_fields.data.depth_layouts import FLIP, RecordedFrame, Recording, read_recording
+from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.errors import InputError
+
+_IN_MEMORY_BYTES = 2 << 30
+"""Streams up to this size stay in memory; of larger ones the frames are read when they are asked for."""
+_PROGRESS_FROM = 200
+"""Number of frames from which reading them shows a progress bar."""
+
+_BAD_POSE = "with a pose that is missing, not finite or not rigid"
+_BAD_IMAGE = "without a depth image that can be used"
+_NO_DEPTH = "without any depth"
+
+
+@dataclass
+class _Look:
+    """What is found in one frame."""
+
+    trouble: str = ""
+    detail: str = ""
+    pose: np.ndarray | None = None
+    """(4, 4) OpenGL camera-to-world, metres."""
+    median: float = math.nan
+    """Of the depths, metres."""
+    depth: np.ndarray | None = None
+    """Metres, if it is to stay in memory."""
+
+
+def read_depth_stream(
+    data: Path,
+    *,
+    depth_unit_scale_factor: float | None = None,
+    pose_scale: float = 1.0,
+    camera_axes: Literal["auto", "opengl", "opencv"] = "auto",
+    camera_file: Path | None = None,
+    noisy_depth: bool = False,
+    max_depth: float = math.inf,
+    fps: float = 30.0,
+) -> DepthStream:
+    """A recording in any of the layouts of depth_layouts, checked, without the frames that cannot be used.
+
+    Frames without a readable depth image, without any depth in it, or without a finite rigid pose are left out, with
+    one warning for all of them.
+
+    Args:
+        data: folder, or transforms file.
+        depth_unit_scale_factor: metres a unit of the depth images; None: what the recording says, else 0.001 for whole
+            numbers and 1 for floats.
+        pose_scale: metres a unit of the poses' translations.
+        camera_axes: of the poses; auto: those of the layout.
+        camera_file: JSON with the camera, for layouts without one.
+        noisy_depth: of a folder with traj.txt, read results/ndepth*.
+        max_depth: metres; what is farther counts as no depth.
+        fps: frames a second, where the recording has no timestamps.
+
+    Raises:
+        InputError: naming the file or flag, what was found and what would do.
+    """
+    positive = {"depth-unit-scale-factor": depth_unit_scale_factor, "pose-scale": pose_scale, "max-depth": max_depth}
+    for name, value in (positive | {"fps": fps}).items():
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} {value}: it must be above 0.")
+    recording = read_recording(data, camera_file, noisy_depth)
+    axes = recording.axes if camera_axes == "auto" else camera_axes
+    frames = recording.frames
+    first = _first_image(recording)
+    height, width = first.shape
+    scale = depth_unit_scale_factor or recording.scale or default_scale(first)
+    in_memory = len(frames) * first.size * 4 <= _IN_MEMORY_BYTES
+
+    def look(frame: RecordedFrame) -> _Look:
+        found = _Look()
+        if frame.pose is not None:
+            found.pose = frame.pose @ FLIP if axes == "opencv" else frame.pose.copy()
+            found.pose[:3, 3] *= pose_scale
+        try:
+            units = _read_frame(frame)
+            if units.shape != (height, width):
+                raise DepthImageError(f"has {units.shape[1]}x{units.shape[0]} pixels, the first {width}x{height}")
+        except DepthImageError as error:
+            found.trouble, found.detail = _BAD_IMAGE, str(error)
+            return found
+        depth = to_metres(units, scale)
+        if depth.any():
+            found.median = float(np.median(depth[depth > 0]))
+        depth[depth > max_depth] = 0
+        if not depth.any():
+            found.trouble = _NO_DEPTH
+        elif not _is_rigid(found.pose):
+            found.trouble = _BAD_POSE
+        elif in_memory:
+            found.depth = depth
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        looks = list(
+            tqdm(pool.map(look, frames), total=len(frames), desc="Reading depth", disable=len(frames) < _PROGRESS_FROM)
+        )
+    check_median(recording.source, np.array([found.median for found in looks]), scale)
+    kept = _usable(recording, looks, fps)
+    chosen = [frames[index] for index in kept]
+    stream = DepthStream(
+        poses=torch.from_numpy(np.stack([looks[index].pose for index in kept])).float(),  # type: ignore[arg-type]
+        intrinsics=_intrinsics(recording, chosen, width, height),
+        timestamps=torch.from_numpy(_timestamps(recording, fps)[kept]),
+        width=width,
+        height=height,
+        depth_paths=[frame.depth_path for frame in chosen],  # type: ignore[misc]
+        color_paths=_color_paths(recording.source, chosen),
+        depth_unit_scale_factor=scale,
+        max_depth=max_depth,
+        depths=torch.from_numpy(np.stack([looks[index].depth for index in kept])) if in_memory else None,  # type: ignore[arg-type]
+    )
+    check_agreement(recording.source, stream, pose_scale)
+    return stream
+
+
+def _read_frame(frame: RecordedFrame) -> np.ndarray:
+    if frame.depth_path is None:
+        raise DepthImageError("is not named")
+    return read_units(frame.depth_path)
+
+
+def _first_image(recording: Recording) -> np.ndarray:
+    """The first depth image that can be read, in its units; its shape must go with the camera's."""
+    reason = ""
+    for frame in recording.frames:
+        try:
+            image = _read_frame(frame)
+        except DepthImageError as error:
+            reason = reason or f"{_name(frame)} {error}"
+            continue
+        height, width = image.shape
+        if abs(width * recording.height / (height * recording.width) - 1) > 0.01:
+            raise InputError(
+                f"the depth image {frame.depth_path} has {width}x{height} pixels, the camera of {recording.source} "
+                f"{recording.width}x{recording.height}. They may differ in size, but must have one shape."
+            )
+        return image
+    raise InputError(f"{recording.source}: none of its {len(recording.frames)} depth images can be used. {reason}.")
+
+
+def _name(frame: RecordedFrame) -> str:
+    return f"the depth image {frame.depth_path}" if frame.depth_path else "the depth image"
+
+
+def _is_rigid(pose: np.ndarray | None) -> bool:
+    try:
+        check_pose(pose, "")
+    except InputError:
+        return False
+    return True
+
+
+def _timestamps(recording: Recording, fps: float) -> np.ndarray:
+    """(frames,) seconds, those of the recording or by the position of each frame in it."""
+    if recording.frames[0].timestamp is None:
+        return np.arange(len(recording.frames)) / fps
+    return np.array([frame.timestamp for frame in recording.frames], dtype=np.float64)
+
+
+def _usable(recording: Recording, looks: list[_Look], fps: float) -> np.ndarray:
+    """Indices of the frames that can be used, by time; one warning says how many others there are, and why."""
+    troubles: dict[str, list[int]] = {}
+    for index, found in enumerate(looks):
+        if found.trouble:
+            troubles.setdefault(found.trouble, []).append(index)
+    skipped = sum(map(len, troubles.values()))
+    if skipped:
+        reasons = []
+        for trouble, indices in troubles.items():
+            first, detail = recording.frames[indices[0]], looks[indices[0]].detail
+            which = f"frame {indices[0]}" + (f", {first.depth_path}" if first.depth_path else "")
+            reasons.append(f"{len(indices)} {trouble} (first: {which}{f', which {detail}' if detail else ''})")
+        if skipped == len(looks):
+            raise InputError(f"{recording.source}: none of its {skipped} frames can be used: {'; '.join(reasons)}.")
+        message = f"{recording.source}: skipped {skipped} of {len(looks)} frames: {'; '.join(reasons)}."
+        warnings.warn(message, stacklevel=3)
+    times = _timestamps(recording, fps)
+    order = np.argsort(times, kind="stable")
+    return order[[not looks[index].trouble for index in order]]
+
+
+def _intrinsics(
+    recording: Recording, frames: list[RecordedFrame], width: int, height: int
+) -> Float[Tensor, "frames 4"]:
+    """Those of the depth images, which may be smaller or larger than the size that the camera is given for."""
+    across, down = width / recording.width, height / recording.height
+    return torch.tensor([frame.intrinsics for frame in frames]) * torch.tensor([across, down, across, down])
+
+
+def _color_paths(source: Path, frames: list[RecordedFrame]) -> list[Path] | None:
+    """The colour images if every frame has one on disk; a warning if only some have."""
+    there = [path for frame in frames if (path := frame.color_path) is not None and path.is_file()]
+    if len(there) == len(frames):
+        return there
+    if there or any(frame.color_path for frame in frames):
+        missing = next(frame for frame in frames if frame.color_path is None or not frame.color_path.is_file())
+        message = (
+            f"{source}: {len(frames) - len(there)} of {len(frames)} frames have no colour image on disk (first: that "
+            f"of {missing.depth_path}). The stream goes on without colour."
+        )
+        warnings.warn(message, stacklevel=3)
+    return None
