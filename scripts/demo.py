@@ -21,8 +21,10 @@ class Demo:
 
     scene: Path = PROJECT / "scenes" / "hotdog"
     """Folder of the scene: Blender-synthetic layout, or one with a transforms.json."""
-    method: Literal["eugen-nerf-tiny", "eugen-nerf", "prp-nerf"] = "eugen-nerf-tiny"
-    """eugen-nerf-tiny is sized for a CPU; the others want a GPU."""
+    method: Literal[
+        "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
+    ] = "eugen-nerf-tiny"
+    """The tiny ones are sized for a CPU; the others want a GPU."""
     layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
     """Kind of the hidden layers. Default: the method's own."""
     steps: int | None = None
