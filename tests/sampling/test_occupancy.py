@@ -160,6 +160,49 @@ def test_occupied_along_equals_occupied_at():
     assert float((along == at).float().mean()) > 0.999
 
 
+# --- where rays meet something
+
+
+def test_span_of_a_full_grid_is_the_whole_ray():
+    origins, headings, near, far = make_rays()
+    start, end = make_grid().span(origins, headings, near, far)
+    hit = near < far
+    torch.testing.assert_close(start[hit], near[hit])
+    torch.testing.assert_close(end[hit], far[hit])
+    assert bool((start >= end)[~hit].all())
+
+
+def test_span_of_an_empty_grid_is_nothing():
+    grid = make_grid()
+    fill(grid, [])
+    origins, headings, near, far = make_rays()
+    start, end = grid.span(origins, headings, near, far)
+    assert bool((start >= end).all())
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_span_holds_every_occupied_stretch_that_a_look_can_see_and_little_more(share):
+    grid = make_grid()
+    fill(grid, random_cells(grid, share, seed=2))
+    origins, headings, near, far = make_rays(300)
+    start, end = grid.span(origins, headings, near, far)
+    hit = near < far
+    assert bool((start >= near)[hit].all()) and bool((end <= far)[hit].all())
+    looks = ((torch.arange(4000) + 0.5) / 4000) * (far - near)[:, None] + near[:, None]
+    occupied = grid.occupied_along(origins, headings, looks) & hit[:, None]
+    spare = (far - near) / 16  # one look
+    for ray in hit.nonzero()[:, 0].tolist():
+        places = looks[ray][occupied[ray]]
+        if start[ray] < end[ray]:
+            assert len(places), "nothing is seen where nothing is"
+            assert start[ray] > places[0] - 1.51 * spare[ray] and end[ray] < places[-1] + 1.51 * spare[ray]
+            outside = occupied[ray] & ((looks[ray] < start[ray]) | (looks[ray] > end[ray]))
+        else:
+            outside = occupied[ray]
+        # what lies outside is shorter than a look
+        assert float(outside.sum()) * float(far[ray] - near[ray]) / 4000 < 2.0 * spare[ray]
+
+
 # --- what a finished field fills it with
 
 
