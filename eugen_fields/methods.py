@@ -72,14 +72,18 @@ def _full_size(method_name: str, model: RadianceModelConfig, description: str) -
 
 
 def _tiny(
-    method_name: str, model: RadianceModelConfig, learning_rates: dict[str, float], description: str
+    method_name: str,
+    model: RadianceModelConfig,
+    learning_rates: dict[str, float],
+    target_num_samples: int,
+    description: str,
 ) -> MethodSpecification:
     """A network for a laptop CPU."""
     config = _trainer(
         method_name,
         model,
         learning_rates,
-        target_num_samples=1 << 13,
+        target_num_samples,
         max_num_rays=1 << 12,
         max_num_iterations=2_400,
         steps_per_eval_image=500,
@@ -126,6 +130,7 @@ eugen_nerf_tiny = _tiny(
         eval_num_samples_per_chunk=1 << 13,
     ),
     _TINY_LEARNING_RATES,
+    1 << 13,
     "A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
 
@@ -144,6 +149,7 @@ eugen_mipnerf_tiny = _tiny(
         eval_num_samples_per_chunk=1 << 13,
     ),
     _TINY_LEARNING_RATES,
+    1 << 14,  # two thirds of them go to the small proposal network
     "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
 

@@ -68,8 +68,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "proposal_layer": None,
         "proposal_num_layers": 2,
         "proposal_width": 32,
-        "proposal_samples": (48,),
-        "num_samples": 24,
+        "proposal_samples": (32,),
+        "num_samples": 16,
     },
 }
 """What the flags that are left out stand for. "paper": the networks of "EUGens" (arXiv 2410.09771) in its Mip-NeRF 360
@@ -253,7 +253,12 @@ class MipNeRFModel(RadianceModel):
         else:
             near, far = intersect_box(origins, directions, self.grid.bounds)
         near, far = self._cut_limits(ray_bundle, near, far)
-        return (near, far) if self.grid is None else self.grid.span(origins, directions, near, far)
+        if self.grid is None:
+            return near, far
+        widest = _cone_radius(ray_bundle)[:, 0] * far.clamp(min=0.0)
+        # to the corners of the pixel: its half diagonal is 1.22 of the radius
+        radius = 1.25 * float(widest[near < far].max()) if bool((near < far).any()) else 0.0
+        return self.grid.span(origins, directions, near, far, radius)
 
     def _farthest(self, ray_bundle: RayBundle) -> Tensor:
         """Where rays end that meet nothing, shape (R, 1): behind the scene box, or as far as its centre where they
@@ -276,9 +281,7 @@ class MipNeRFModel(RadianceModel):
         if meets_nothing:  # one ray stands for all, without weight: losses need something to differentiate
             rays, far = rays.new_zeros(1), near * (1.0 + 1e-4)
         ray_bundle, near, far = ray_bundle[rays], near[rays, None], far[rays, None]
-        area = ray_bundle.pixel_area
-        # radius of the disc that has the variance of the pixel (Mip-NeRF, section 3.1)
-        radius = torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()
+        radius = _cone_radius(ray_bundle)
         edges, weights = torch.cat([torch.zeros_like(near), torch.ones_like(near)], dim=-1), torch.ones_like(near)
         proposal, field = self._folded.get("proposal", self.proposal), self._folded.get("field", self.field)
         rounds = [(proposal, count) for count in self.config.setting("proposal_samples")]
@@ -389,6 +392,13 @@ class _Intervals:
         weights, samples = self.weights.detach().max(dim=1)
         rays = torch.arange(len(samples), device=samples.device)
         return self.means[rays, samples], self.covariances[rays, samples], weights
+
+
+def _cone_radius(ray_bundle: RayBundle) -> Tensor:
+    """Radius at distance 1 of the cones of rays (R,), shape (R, 1): that of the disc that has the variance of the pixel
+    (Mip-NeRF, section 3.1)."""
+    area = ray_bundle.pixel_area
+    return torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()
 
 
 def _all_rays(ray_bundle: RayBundle, intervals: _Intervals, values: Tensor) -> Tensor:

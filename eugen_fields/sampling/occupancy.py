@@ -4,9 +4,11 @@ Source of the scheme: "Instant Neural Graphics Primitives with a Multiresolution
 appendix C: a grid of decaying maxima of the density, thresholded by the opacity of one step.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -66,27 +68,44 @@ class OccupancyGrid(nn.Module):
             origins, directions: shape (R, 3).
             distances: shape (R, S).
         """
+        return self.occupied[self._cells_along(origins, directions, distances)]
+
+    def _cells_along(self, origins: Tensor, directions: Tensor, distances: Tensor) -> Tensor:
         start = (origins - self.aabb[0]) / self.cell_size()
         slope = directions / self.cell_size()
-        cells = [start[:, axis, None] + distances * slope[:, axis, None] for axis in range(3)]
-        return self.occupied[self._flat_cells(*cells)]
+        return self._flat_cells(*(start[:, axis, None] + distances * slope[:, axis, None] for axis in range(3)))
 
-    def span(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    def dilated(self, cells: int) -> Tensor:
+        """Whether cells, flat like `occupied`, are occupied or within so many cells of one that is, along each axis."""
+        cube = self.occupied.view(1, 1, self.resolution, self.resolution, self.resolution).float()
+        for axis in range(3):
+            kernel, padding = [1, 1, 1], [0, 0, 0]
+            kernel[axis], padding[axis] = 2 * cells + 1, cells
+            cube = F.max_pool3d(cube, kernel, stride=1, padding=padding)
+        return cube.view(-1) > 0
+
+    def span(
+        self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, radius: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """The first and the last place of rays in occupied cells, found by two looks a cell, with half a look to spare.
 
         Args:
             origins, directions: shape (R, 3).
             near, far: shape (R,), in units of the directions; within the box.
+            radius: what lies within this distance of a ray counts too, scene units.
 
         Returns:
             near and far, shape (R,); near >= far for rays that meet nothing.
         """
+        occupied = self.occupied
+        if radius > 0.0:
+            occupied = self.dilated(math.ceil(radius / float(self.cell_size().min())))
         looks = 2 * self.resolution
         step = (far - near).clamp(min=0.0) / looks
         places = torch.arange(looks, dtype=near.dtype, device=near.device)
-        occupied = self.occupied_along(origins, directions, near[:, None] + (places + 0.5) * step[:, None])
-        first, last = occupied.to(torch.uint8).argmax(dim=-1), occupied.flip(-1).to(torch.uint8).argmax(dim=-1)
-        end = torch.where(occupied.any(dim=-1), near + (looks - last + 0.5) * step, near)
+        met = occupied[self._cells_along(origins, directions, near[:, None] + (places + 0.5) * step[:, None])]
+        first, last = met.to(torch.uint8).argmax(dim=-1), met.flip(-1).to(torch.uint8).argmax(dim=-1)
+        end = torch.where(met.any(dim=-1), near + (looks - last + 0.5) * step, near)
         return torch.maximum(near, near + (first - 0.5) * step), torch.minimum(far, end)
 
     def _occupied_bounds(self) -> Tensor:
