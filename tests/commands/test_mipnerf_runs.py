@@ -72,9 +72,16 @@ def test_every_method_trains_two_steps(method: str, flags: tuple, sphere_scene: 
 def test_the_first_step_keeps_to_the_samples_as_well(sphere_scene: Path, tmp_path: Path) -> None:
     """Who lowers their number has little memory, or time."""
     flags = ("--pipeline.target-num-samples", 1600, "--pipeline.model.layer-width", 16)
-    for samples, rays in (((48,), 1600 // 72), ((4,), 1600 // 28)):
+    for samples, rays in (((48,), 1600 // 72), ((4, 12), 1600 // 40)):
         config = typed(
-            "eugen-mipnerf-tiny", sphere_scene, tmp_path, *flags, "--pipeline.model.proposal-samples", *samples
+            "eugen-mipnerf-tiny",
+            sphere_scene,
+            tmp_path,
+            *flags,
+            "--pipeline.model.num-samples",
+            24,
+            "--pipeline.model.proposal-samples",
+            *samples,
         )
         config.prepare()
         config.pipeline.datamanager.data = sphere_scene

@@ -203,6 +203,31 @@ def test_span_holds_every_occupied_stretch_that_a_look_can_see_and_little_more(s
         assert float(outside.sum()) * float(far[ray] - near[ray]) / 4000 < 2.0 * spare[ray]
 
 
+@pytest.mark.parametrize("cells", [0, 1, 2, 9])
+def test_dilated_cells_are_those_within_so_many_of_an_occupied_one(cells):
+    grid = make_grid()
+    chosen = [(0, 0, 0), (5, 2, 7)]
+    fill(grid, chosen)
+    places = torch.cartesian_prod(*[torch.arange(8)] * 3)
+    distances = torch.stack([(places - torch.tensor(cell)).abs().amax(dim=-1) for cell in chosen])
+    assert torch.equal(grid.dilated(cells), distances.amin(dim=0) <= cells)
+
+
+def test_wide_rays_meet_what_lies_beside_them():
+    grid = make_grid()
+    fill(grid, [(4, 4, 4)])
+    size = grid.cell_size()
+    middle = AABB[0] + 4.5 * size
+    origins = torch.stack([middle, middle, middle]) - torch.tensor([[10.0, 0.0, 0.0]])
+    origins[1, 1] += size[1]
+    origins[2, 1] += 3.0 * size[1]
+    headings = torch.tensor([[1.0, 0.0, 0.0]]).expand(3, 3)
+    near, far = intersect_box(origins, headings, AABB)
+    for radius, met in ((0.0, [True, False, False]), (0.9 * float(size.min()), [True, True, False])):
+        start, end = grid.span(origins, headings, near, far, radius)
+        assert (start < end).tolist() == met
+
+
 # --- what a finished field fills it with
 
 
