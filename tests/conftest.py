@@ -48,6 +48,7 @@ def _small_mip_run(scene: Path, output: Path, **options):
     small = {
         "proposal_samples": (24,), "num_samples": 16, "layer_width": 64, "num_features": 16, "num_layers": 3,
         "feature_dim": 16, "color_width": 32, "position_frequencies": 6, "anneal_steps": 50,
+        "grid_resolution": 24, "grid_warmup_steps": 60,
     }  # fmt: skip
     config = make_config("eugen-mipnerf-tiny", scene, output, steps=300, model_options=small | options)
     config.pipeline.target_num_samples = 4096

@@ -24,7 +24,6 @@ from PIL import Image
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.export import export_mesh
 from eugen_fields.methods import METHODS
-from eugen_fields.models import mipnerf
 from eugen_fields.runs import open_run, read_config
 from eugen_fields.training.checkpoints import list_checkpoints, read_checkpoint
 from eugen_fields.training.transfer import TransferOptions, transfer_run
@@ -73,9 +72,16 @@ def test_every_method_trains_two_steps(method: str, flags: tuple, sphere_scene: 
 def test_the_first_step_keeps_to_the_samples_as_well(sphere_scene: Path, tmp_path: Path) -> None:
     """Who lowers their number has little memory, or time."""
     flags = ("--pipeline.target-num-samples", 1600, "--pipeline.model.layer-width", 16)
-    for samples, rays in (((48,), 1600 // 72), ((4,), 1600 // 28)):
+    for samples, rays in (((48,), 1600 // 72), ((4, 12), 1600 // 40)):
         config = typed(
-            "eugen-mipnerf-tiny", sphere_scene, tmp_path, *flags, "--pipeline.model.proposal-samples", *samples
+            "eugen-mipnerf-tiny",
+            sphere_scene,
+            tmp_path,
+            *flags,
+            "--pipeline.model.num-samples",
+            24,
+            "--pipeline.model.proposal-samples",
+            *samples,
         )
         config.prepare()
         config.pipeline.datamanager.data = sphere_scene
@@ -183,12 +189,6 @@ def unbounded_run(unbounded_mip_run) -> Path:
     return unbounded_mip_run.config.get_base_dir()
 
 
-@pytest.fixture
-def coarse_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening a run visits every cell of its grid: fewer of them do here."""
-    monkeypatch.setattr(mipnerf, "_GRID_RESOLUTION", 24)
-
-
 def test_eval_scores_the_test_views(bounded_run: Path, unbounded_run: Path, tmp_path: Path) -> None:
     for folder, least in ((bounded_run, 25.0), (unbounded_run, 13.0)):
         ComputePSNR(folder / "config.yml", tmp_path / "e.json").main()
@@ -219,15 +219,15 @@ def test_export_pointcloud_lies_on_the_sphere(bounded_run: Path, tmp_path: Path)
     assert abs(np.median(np.linalg.norm(cloud.vertices, axis=1)) - 0.8) < 0.1
 
 
-def test_a_run_without_a_grid_opens_with_one_and_exports_a_watertight_sphere(
-    bounded_run: Path, tmp_path: Path, coarse_grid: None
-) -> None:
+def test_a_bounded_run_opens_with_its_grid_and_exports_a_watertight_sphere(bounded_run: Path, tmp_path: Path) -> None:
     run = open_run(bounded_run, device="cpu")
     assert (run.step, run.method_name) == (299, "eugen-mipnerf-tiny")
     assert float(run.field.footprint) > 0 and not run.field.training
     places = torch.tensor([[0.0, 0.0, 0.75], [1.3, 1.3, 1.3]])
     assert run.grid.occupied_at(places).tolist() == [True, False]
     assert 0.02 < float(run.grid.occupied.float().mean()) < 0.5
+    saved = read_checkpoint(bounded_run / "nerfstudio_models" / "step-000000299.ckpt")["pipeline"]
+    assert torch.equal(run.grid.occupied, saved["_model.grid.occupied"])
     facts = export_mesh(run, tmp_path / "mesh.ply", resolution=40, progress=False)
     assert facts["watertight"] and facts["components"] == 1
     assert max(abs(side - 1.6) for side in facts["extent"]) < 0.2
@@ -238,13 +238,19 @@ def test_a_run_without_a_grid_opens_with_one_and_exports_a_watertight_sphere(
     assert top[2] > bottom[2] + 0.2 and bottom[0] > top[0] + 0.2, "blue above, red below"
 
 
-def test_a_run_with_corrected_cameras_and_codes_opens(unbounded_run: Path, coarse_grid: None) -> None:
+def test_an_unbounded_run_with_corrected_cameras_and_codes_opens_with_a_filled_grid(unbounded_run: Path) -> None:
     assert model_settings(unbounded_run)["camera_optimizer"].class_path.endswith("CameraOptimizerConfig")
     run = open_run(unbounded_run, device="cpu")
     assert run.model_config.regime == "unbounded" and not run.field.bounded
     assert run.field.appearance.weight.shape == (11, 4)
     far = run.field.density(torch.tensor([[1e4, 0.0, 0.0]]))[0]
     assert bool(far.isfinite().all())
+    saved = read_checkpoint(unbounded_run / "nerfstudio_models" / "step-000000299.ckpt")["pipeline"]
+    assert not any(name.startswith("_model.grid.") for name in saved)
+    places = run.aabb[0] + torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) * run.aabb.diff(dim=0)
+    dense = run.field.density(places)[0] > 10.0 * run.grid.min_density
+    assert int(dense.sum()) > 10 and 0.0 < float(run.grid.occupied.float().mean()) < 0.9
+    assert float(run.grid.occupied_at(places[dense]).float().mean()) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -278,9 +284,7 @@ def test_foreign_values_in_a_config_are_refused(
     assert says in error.value.message
 
 
-def test_a_camera_optimizer_that_is_anything_else_is_passed_over(
-    bounded_run: Path, tmp_path: Path, coarse_grid: None
-) -> None:
+def test_a_camera_optimizer_that_is_anything_else_is_passed_over(bounded_run: Path, tmp_path: Path) -> None:
     folder, trap = tmp_path / "run", tmp_path / "trap"
     shutil.copytree(bounded_run, folder)
     path = folder / "config.yml"

@@ -446,7 +446,7 @@ def test_sizes_have_the_parameters_they_promise(sized):
 
 def test_sizes_give_what_the_flags_leave_out_and_flags_win(sized):
     name, config, _, _ = sized
-    samples = {"paper": 160, "default": 160, "tiny": 72}[name]
+    samples = {"paper": 160, "default": 160, "tiny": 48}[name]
     assert config.max_samples_per_ray() == samples
     changed = MipNeRFModelConfig(size=name, proposal_samples=(5, 7), num_samples=3, feature_dim=9)
     assert changed.max_samples_per_ray() == 15

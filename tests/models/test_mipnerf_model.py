@@ -23,6 +23,7 @@ both_regimes = pytest.mark.parametrize("regime", ["bounded", "unbounded"])
 def make_model(regime="bounded", **options):
     torch.manual_seed(0)
     small = {"layer_width": 16, "num_features": 4, "num_layers": 2, "feature_dim": 8, "color_width": 8}
+    small |= {"proposal_samples": (48,), "num_samples": 24}
     config = MipNeRFModelConfig(size="tiny", regime=regime, **{**small, **options})
     return config.setup(scene_box=SceneBox(aabb=BOX), num_train_data=3, metadata={})
 
@@ -176,15 +177,15 @@ def test_each_network_is_trained_by_its_own_losses(regime):
 def test_rays_that_miss_the_box_show_the_background():
     model = make_model().eval()
     show(model, fog(50.0))
-    missing = make_rays([[-3.0, 2.0, 0.0], [0.0, 0.0, 5.0], [3.0, 3.0, 3.0]], [[1.0, 0.0, 0.0]])
+    missing = make_rays([[-3.0, 2.0, 0.0], [0.0, 0.0, 5.0], [3.0, 3.0, 3.0], [-3.0, -2.0, 0.0]], [[1.0, 0.0, 0.0]])
     missing.directions[1] = torch.tensor([0.0, 0.0, 1.0])  # the box is behind this one
     for background in ("white", "black"):
         model.config.eval_background = background
         outputs = model(missing)
-        assert torch.equal(outputs["accumulation"], torch.zeros(3, 1))
-        assert torch.equal(outputs["rgb"], torch.full((3, 3), 1.0 if background == "white" else 0.0))
-        assert torch.equal(outputs["normals"], torch.full((3, 3), 0.5))
-        assert bool((outputs["depth"] > 0).all()) and float(outputs["depth"].max()) < 10.0
+        assert torch.equal(outputs["accumulation"], torch.zeros(4, 1))
+        assert torch.equal(outputs["rgb"], torch.full((4, 3), 1.0 if background == "white" else 0.0))
+        assert torch.equal(outputs["normals"], torch.full((4, 3), 0.5))
+        assert bool((outputs["depth"] > 0).all()) and float(outputs["depth"].max()) < 10.0, "as far as the scene"
     model.train()
     outputs = model(missing)
     assert torch.equal(outputs["rgb"], outputs["background"])
@@ -284,6 +285,85 @@ def test_cones_are_as_wide_as_their_pixels():
     middles = 0.5 * (intervals.distances[:, 1:] + intervals.distances[:, :-1])
     width = 0.01 * middles  # of a pixel at that distance; a square of it has the variance width^2 / 12 along y
     torch.testing.assert_close(intervals.covariances[..., 1, 1], width**2 / 12, rtol=0.02, atol=0)
+
+
+# Empty space
+
+
+def only_right_half(model):
+    """A grid that holds nothing at x < 0."""
+    cube = torch.zeros(model.grid.resolution, 1, 1, dtype=torch.bool)
+    cube[model.grid.resolution // 2 :] = True
+    model.grid.occupied.copy_(cube.expand(-1, model.grid.resolution, model.grid.resolution).flatten())
+    return model
+
+
+def test_unbounded_models_have_no_grid_and_bounded_ones_start_with_a_full_one():
+    assert make_model("unbounded").grid is None
+    assert bool(make_model("bounded").grid.occupied.all())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_the_grid_has_empty_is_not_looked_at(training):
+    model = only_right_half(show(make_model(grid_resolution=16).train(training), fog(50.0)))
+    rays = make_rays([[-3.0, 0.0, 0.0], [-0.5, -3.0, 0.1], [0.5, -3.0, 0.1]], [[1.0, 0.0, 0.0]])
+    rays.directions[1:] = torch.tensor([0.0, 1.0, 0.0])
+    intervals, outputs = model._march(rays), model(rays)
+    assert intervals.rays.tolist() == [0, 2]
+    spare = 2.0 / 16 + 2.0 / 32  # a cell, since the ray has some width, and a look
+    assert float(intervals.distances[0].min()) >= 3.0 - spare and float(intervals.distances[1].min()) >= 2.0 - 1e-5
+    assert outputs["accumulation"][1] == 0.0
+    assert bool((outputs["accumulation"][[0, 2]] > 0.99).all())
+    if training:
+        assert int(outputs["num_samples"]) == 2 * model.config.max_samples_per_ray()
+        assert torch.equal(outputs["rgb"][1], outputs["background"][1])
+    else:
+        assert float(outputs["depth"][1]) == pytest.approx(4.0), "behind the box"
+
+
+def test_losses_are_means_over_all_rays():
+    """Rays that meet nothing count as rays whose losses are 0."""
+    losses = []
+    for missing in (0, 5):
+        model = make_model().train()
+        with torch.no_grad():
+            model.field.trunk.layers[-1].bias[0] = 5.0
+        rays = towards_the_centre(5)
+        if missing:
+            origins = torch.cat([rays.origins, torch.full((missing, 3), 3.0)])
+            rays = make_rays(origins, torch.cat([rays.directions, torch.ones(missing, 3)]))
+        torch.manual_seed(0)
+        outputs = model(rays)
+        losses.append([float(outputs[name]) for name in ("interlevel_loss", "distortion_loss")])
+    assert min(losses[0]) > 0
+    assert losses[1] == pytest.approx([loss / 2 for loss in losses[0]], rel=1e-4)
+
+
+def test_a_batch_that_meets_nothing_trains_nothing_and_breaks_nothing():
+    model = make_model(appearance_dim=2).train()
+    outputs = model(make_rays([[3.0, 3.0, 3.0]] * 4, [[1.0, 0.0, 0.0]]))
+    losses = model.get_loss_dict(outputs, {"image": torch.rand(4, 3)})
+    sum(losses.values()).backward()
+    for parameter in (*model.field.parameters(), *model.proposal.parameters()):
+        assert parameter.grad is None or not bool(parameter.grad.any())
+    assert outputs["rgb"].shape == (4, 3) and int(outputs["num_samples"]) <= model.config.max_samples_per_ray()
+
+
+def test_the_grid_finds_the_ball_and_leaves_its_render_alone():
+    model = show(make_model(grid_resolution=32, proposal_samples=(64, 64)).eval(), ball(0.5))
+    rays = towards_the_centre(200)
+    with torch.no_grad():
+        before = model(rays)
+        (callback,) = [c for c in model.get_training_callbacks(None) if c.func == model.update_grid]
+        callback.run_callback(step=16)
+        assert bool(model.grid.occupied.all()), "nothing is taken to be empty in the warm-up"
+        callback.run_callback(step=256)
+        after = model(rays)
+    assert 0.05 < float(model.grid.occupied.float().mean()) < 0.2
+    solid = (before["accumulation"] - 0.5).abs()[:, 0] > 0.4  # not the edge, where samples decide
+    torch.testing.assert_close(after["accumulation"][solid], before["accumulation"][solid], rtol=0, atol=0.1)
+    seen = before["accumulation"][:, 0] > 0.9
+    torch.testing.assert_close(after["depth"][seen], before["depth"][seen], rtol=0, atol=0.05)
 
 
 # Where it looks

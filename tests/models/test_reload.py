@@ -17,9 +17,10 @@ from eugen_fields.benchmark.train import make_config, train_run
 
 NAMES = ("rgb", "depth", "accumulation", "normals")
 NERF, MIP = "eugen-nerf-tiny", "eugen-mipnerf-tiny"
+GRID = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4}
 SMALL = {
-    NERF: {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4},
-    MIP: {"layer_width": 32, "num_features": 8, "proposal_samples": (16,), "num_samples": 8, "anneal_steps": 4},
+    NERF: GRID,
+    MIP: GRID | {"layer_width": 32, "num_features": 8, "proposal_samples": (16,), "num_samples": 8, "anneal_steps": 4},
 }
 CASES = {
     "dense": (NERF, "dense", {}),
