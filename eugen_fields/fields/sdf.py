@@ -32,8 +32,8 @@ class SDFField(nn.Module):
         num_layers, layer_width: hidden layers and their width.
         position_frequencies: octaves of the encoding.
         skip_connections: layers that read the encoding again; 3 is the one after the third.
-        activation: of the dense hidden layers, "softplus100" or "relu" (or another of eugen_fields.layers). EUGen layers
-            have their own, feature_activation.
+        activation: of the hidden layers, "softplus100" or "relu" (or another of eugen_fields.layers). EUGen layers have
+            their own, feature_activation.
         output_scale: metres that one unit of the network's output stands for.
         layer, replace, layer_options: as in eugen_fields.layers.MLP.
 
@@ -100,8 +100,8 @@ class SDFField(nn.Module):
         Both are differentiable wherever gradients are enabled: a loss on them takes one ordinary backward().
 
         The modes agree to rounding. "reverse" differentiates the sum of the distances and then, in backward(), that
-        derivative: per weight and point 6 multiplications in all. "forward" carries the value and three tangents through
-        the network in one pass: 12 multiplications, but no graph of a derivative. In evaluation they take 2 and 4.
+        derivative: per weight and point 6 multiplications in all, 2 in evaluation. "forward" carries the value and three
+        tangents through the network in one pass, without a graph of a derivative: 12 multiplications, 4 in evaluation.
 
         Raises:
             ValueError: an unknown mode.
@@ -128,7 +128,7 @@ class SDFField(nn.Module):
             return torch.func.jvp(self.sdf, (points,), (axis.expand_as(points),))
 
         # the value does not depend on the axis, so vmap computes it once
-        return torch.func.vmap(along, out_dims=(None, -1))(axes)
+        return torch.func.vmap(along, out_dims=(None, -1))(axes)  # type: ignore[arg-type]
 
     def normals(self, points: Tensor) -> Tensor:
         """Unit gradients (N, 3), which at a surface point into free space, at points (N, 3) in metres; 0 where the
