@@ -18,7 +18,7 @@ Self = TypeVar("Self", bound="SDFField")
 class SDFField(nn.Module):
     """Signed distance to the nearest surface in metres: positive in free space, negative behind surfaces.
 
-    Source: "iSDF: Real-Time Neural Signed Distance Fields for Robot Perception" (Ortiz et al., 2022), section IV: waves
+    Source: "iSDF: Real-Time Neural Signed Distance Fields for Robot Perception" (Ortiz et al., 2022): waves
     along the 21 directions of an icosahedron, an MLP that reads them twice, a linear output.
 
     Points p in the world become u = scale (p - center). The encoding holds u and sin, cos of 2^k pi b.u for k = 0, 1,
@@ -100,8 +100,9 @@ class SDFField(nn.Module):
         Both are differentiable wherever gradients are enabled: a loss on them takes one ordinary backward().
 
         The modes agree to rounding. "reverse" differentiates the sum of the distances and then, in backward(), that
-        derivative: per weight and point 6 multiplications in all, 2 in evaluation. "forward" carries the value and three
-        tangents through the network in one pass, without a graph of a derivative: 12 multiplications, 4 in evaluation.
+        derivative: per weight and point 6 multiplications in all, 2 in evaluation. "forward" carries the value and
+        three tangents through the network in one pass, and no derivative has a graph: 12 multiplications, 4 in
+        evaluation.
 
         Raises:
             ValueError: an unknown mode.
@@ -125,10 +126,11 @@ class SDFField(nn.Module):
         axes = torch.eye(3, dtype=points.dtype, device=points.device)
 
         def along(axis: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(self.sdf, (points,), (axis.expand_as(points),))
+            return torch.func.jvp(self.sdf, (points,), (axis.expand_as(points),))  # type: ignore[return-value]
 
         # the value does not depend on the axis, so vmap computes it once
-        return torch.func.vmap(along, out_dims=(None, -1))(axes)  # type: ignore[arg-type]
+        distance, gradient = torch.func.vmap(along, out_dims=(None, -1))(axes)  # type: ignore[arg-type]
+        return distance, gradient
 
     def normals(self, points: Tensor) -> Tensor:
         """Unit gradients (N, 3), which at a surface point into free space, at points (N, 3) in metres; 0 where the
