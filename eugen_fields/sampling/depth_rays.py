@@ -1,7 +1,7 @@
 """Rays through the pixels of posed depth images, and samples along them.
 
-Source: "iSDF" (Ortiz et al., 2022), whose published numbers are the defaults. Everything here is in metres along rays of
-unit length (iSDF measures along the optical axis); depth images hold the distance along the optical axis (z-depth),
+Source: "iSDF" (Ortiz et al., 2022), whose published numbers are the defaults. Everything here is in metres along rays
+of unit length (iSDF measures along the optical axis); depth images hold the distance along the optical axis (z-depth),
 which is shorter by the cosine of the angle between the ray and the axis.
 
 Cameras are those of nerfstudio: camera-to-world with OpenGL axes (x right, y up, looking along -z), the middle of the
@@ -51,8 +51,8 @@ def camera_directions(rows: Tensor, columns: Tensor, intrinsics: Tensor) -> Tens
         intrinsics: fx, fy, cx, cy in pixels, shape (4,) or (R, 4).
     """
     fx, fy, cx, cy = intrinsics.unbind(dim=-1)
-    x = (columns + 0.5 - cx) / fx
-    y = (rows + 0.5 - cy) / fy
+    x = (columns.to(intrinsics.dtype) + 0.5 - cx) / fx
+    y = (rows.to(intrinsics.dtype) + 0.5 - cy) / fy
     return torch.stack([x, -y, -torch.ones_like(x)], dim=-1)
 
 
