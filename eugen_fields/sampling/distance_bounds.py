@@ -62,6 +62,9 @@ def point_bounds(
 ) -> DistanceBounds:
     """How far each sample is from the nearest surface point of the batch, and in which direction.
 
+    The surface points may be more than the rays that are sampled: they cost no evaluation of a field, and the closer
+    they lie the tighter the bounds (iSDF takes those of its rays alone).
+
     Args:
         samples: shape (R, S, 3), metres.
         behind: which samples are behind the surface of their ray, shape (R, S).

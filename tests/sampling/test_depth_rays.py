@@ -225,6 +225,8 @@ def test_no_sample_is_behind_the_camera():
     assert float(samples.min()) == 0.0
     # the surface is nearer than where the stratified samples would begin
     assert float(samples[::2, 8:].min()) >= 0.03 and float(samples[::2, 8:].max()) <= 0.13 + 1e-6
+    stratified = sample_depth_rays(distances, seeded(), near=0.5)[::2, 8:]
+    assert float(stratified.min()) < 0.04 and 0.12 < float(stratified.max()) <= 0.13 + 1e-6
 
 
 def test_numbers_of_samples_may_be_zero():

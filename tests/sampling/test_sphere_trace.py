@@ -123,6 +123,8 @@ def test_only_what_lies_between_near_and_far_is_hit():
     ahead = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     assert not bool(sphere_trace(sphere, origins, ahead, 0.1, 1.4)[1])
     assert bool(sphere_trace(sphere, origins, ahead, 0.1, 1.6)[1])
+    # steps of 0.24 from 0.1 on, the last of which would end in the sphere
+    assert not bool(sphere_trace(lambda p: 0.3 * sphere(p).sign(), origins, ahead, 0.1, 1.49)[1])
     depth, hit = sphere_trace(sphere, origins, ahead, 2.6, 4.0)  # past it
     assert not bool(hit) and float(depth) == 4.0
 
