@@ -110,7 +110,8 @@ class MLP(nn.Module):
         self.activation = activation
         hidden_activation = get_activation(activation)
         last_activation = hidden_activation if out_dim is None else get_activation(out_activation)
-        gain = math.sqrt(2.0) if hidden_activation is get_activation("relu") else 1.0
+        halving = (get_activation("relu"), get_activation("softplus100"))
+        gain = math.sqrt(2.0) if hidden_activation in halving else 1.0
 
         base_seed = resolve_seed(seed)
         layers, activations = [], []

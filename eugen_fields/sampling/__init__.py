@@ -1,25 +1,40 @@
-"""Where along a ray a field is evaluated, and how the values are composited."""
+"""Where along a ray a field is evaluated, how the values are composited, and what depth images say about them."""
 
+from eugen_fields.sampling.depth_rays import DepthRays, depth_rays, sample_depth_rays
+from eugen_fields.sampling.distance_bounds import DistanceBounds, point_bounds, ray_bounds
 from eugen_fields.sampling.histograms import annealed, distortion_loss, interlevel_loss, inverse_distribution, resample
 from eugen_fields.sampling.intervals import alpha_weights, transmittance
+from eugen_fields.sampling.keyframes import becomes_keyframe, choose_frames, depth_agreement, frame_losses
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 from eugen_fields.sampling.spacing import Spacing, to_distances, to_normalised
+from eugen_fields.sampling.sphere_trace import sphere_trace
 
 __all__ = [
+    "DepthRays",
+    "DistanceBounds",
     "OccupancyGrid",
     "PackedSamples",
     "Spacing",
     "accumulate",
     "alpha_weights",
     "annealed",
+    "becomes_keyframe",
+    "choose_frames",
+    "depth_agreement",
+    "depth_rays",
     "distortion_loss",
+    "frame_losses",
     "interlevel_loss",
     "intersect_box",
     "inverse_distribution",
+    "point_bounds",
+    "ray_bounds",
     "render_weights",
     "resample",
+    "sample_depth_rays",
     "sample_rays",
+    "sphere_trace",
     "to_distances",
     "to_normalised",
     "transmittance",

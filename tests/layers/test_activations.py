@@ -23,6 +23,27 @@ def test_activations_are_element_wise(name):
     torch.testing.assert_close(y, single)
 
 
+def test_softplus100_is_a_smooth_relu():
+    x = torch.linspace(-3.0, 3.0, 6001, dtype=torch.float64, requires_grad=True)
+    y = get_activation("softplus100")(x)
+    expected = torch.log1p(torch.exp(-100.0 * x.detach().abs())) / 100.0 + x.detach().clamp(min=0)
+    torch.testing.assert_close(y.detach(), expected, rtol=0, atol=1e-10)
+    (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    torch.testing.assert_close(slope.detach(), torch.sigmoid(100.0 * x.detach()), rtol=0, atol=1e-8)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    expected = 100.0 * torch.sigmoid(100.0 * x.detach()) * torch.sigmoid(-100.0 * x.detach())
+    torch.testing.assert_close(bend, expected, rtol=0, atol=1e-6)
+
+
+def test_softplus100_makes_no_denormal_numbers():
+    x = torch.linspace(-3.0, 3.0, 6001, requires_grad=True)
+    y = get_activation("softplus100")(x)
+    (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    for values in (y.detach(), slope.detach(), bend):
+        assert bool(((values == 0) | (values.abs() > 1e-20)).all())
+
+
 def test_unknown_activation_is_refused_by_name():
     with pytest.raises(ValueError, match="activation is 'swoosh'.*relu"):
         get_activation("swoosh")

@@ -1,0 +1,100 @@
+"""The loss of signed distance fields trained on depth rays, term by term.
+
+Source: "iSDF" (Ortiz et al., 2022), with the weights of its public configuration. Every term is a function of samples,
+of any shape (...), and is 0 where it does not apply; the loss is the mean over all samples of their sum.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHORTEST_GRADIENT = 1e-3
+"""A gradient shorter than this counts as this long where its direction is asked for, or the derivative of that would
+grow without bound."""
+
+
+@dataclass(frozen=True)
+class SDFLossWeights:
+    """Weights and ranges of the terms."""
+
+    truncation: float = 0.2937
+    """Metres. Samples with a bound up to this are fitted to it; beyond lies free space, where it is only a bound."""
+    free_space_sharpness: float = 5.0
+    """Per metre: how steeply negative distances in free space are punished."""
+    near_surface: float = 5.383
+    """Weight of samples fitted to their bound, per metre."""
+    eikonal: float = 0.268
+    """Weight of the gradient's length."""
+    eikonal_from: float = 0.1
+    """Metres. The gradient's length is looked at from this bound on."""
+    gradient_direction: float = 0.018
+    """Weight of the gradient's direction."""
+
+
+def free_space_loss(sdf: Tensor, bounds: Tensor, sharpness: float = 5.0) -> Tensor:
+    """max(0, f - b, exp(-sharpness f) - 1): at most the bound, and not negative.
+
+    Args:
+        sdf, bounds: f and b, shape (...), metres.
+    """
+    # e^30: far beyond what a field gets to, but neither it nor its square may overflow
+    return torch.maximum(F.relu(sdf - bounds), torch.expm1((-sharpness * sdf).clamp_max(30.0)))
+
+
+def near_surface_loss(sdf: Tensor, bounds: Tensor) -> Tensor:
+    """|f - b|, metres.
+
+    Args:
+        sdf, bounds: f and b, shape (...), metres.
+    """
+    return (sdf - bounds).abs()
+
+
+def eikonal_loss(gradient: Tensor) -> Tensor:
+    """| |grad f| - 1 |, shape (...): the gradient of a distance has length 1.
+
+    Args:
+        gradient: shape (..., 3).
+    """
+    return (gradient.norm(dim=-1) - 1.0).abs()
+
+
+def gradient_direction_loss(gradient: Tensor, directions: Tensor) -> Tensor:
+    """1 - cos of the angle between grad f and where it should point, shape (...); 0 where no direction is known.
+
+    Args:
+        gradient: shape (..., 3).
+        directions: unit length, or 0 where unknown, shape (..., 3).
+    """
+    cosine = (gradient * directions).sum(dim=-1) / gradient.norm(dim=-1).clamp_min(_SHORTEST_GRADIENT)
+    return torch.where((directions != 0).any(dim=-1), 1.0 - cosine, torch.zeros_like(cosine))
+
+
+def sdf_loss_terms(
+    sdf: Tensor, gradient: Tensor, bounds: Tensor, directions: Tensor, weights: SDFLossWeights | None = None
+) -> dict[str, Tensor]:
+    """The weighted terms of each sample.
+
+    Args:
+        sdf: f at the samples, shape (...), metres.
+        gradient: of f there, shape (..., 3).
+        bounds: b, signed distances that f may not exceed, shape (...), metres.
+        directions: what the gradient is compared with, shape (..., 3), unit length or 0 where unknown.
+        weights: None takes the published ones.
+
+    Returns:
+        free_space (b > truncation), near_surface (everywhere else), eikonal (b >= eikonal_from) and
+        gradient_direction, each of shape (...) and 0 where it does not apply.
+    """
+    weights = weights or SDFLossWeights()
+    free = bounds > weights.truncation
+    in_front = free_space_loss(sdf, bounds, weights.free_space_sharpness)
+    none = torch.zeros_like(sdf)
+    return {
+        "free_space": torch.where(free, in_front, none),
+        "near_surface": torch.where(free, none, weights.near_surface * near_surface_loss(sdf, bounds)),
+        "eikonal": torch.where(bounds >= weights.eikonal_from, weights.eikonal * eikonal_loss(gradient), none),
+        "gradient_direction": weights.gradient_direction * gradient_direction_loss(gradient, directions),
+    }

@@ -1,0 +1,84 @@
+"""Bounds on the signed distance of points along depth rays, from what the rays of one batch saw.
+
+Source: "iSDF" (Ortiz et al., 2022). A sample in front of a seen surface is at most as far from all
+surfaces as from the nearest of those that were seen: the bound is an upper one, and near the surface nearly exact.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_TOUCHING = 1e-5
+"""Metres within which a sample is the surface point itself: its direction from that would be rounding."""
+
+
+class DistanceBounds(NamedTuple):
+    """Bounds of the samples of rays."""
+
+    bounds: Tensor
+    """Metres, negative behind the surface, shape (R, S)."""
+    directions: Tensor
+    """Where the signed distance grows fastest if the bound is exact, unit length, shape (R, S, 3); 0 where unknown."""
+
+
+def nearest_points(queries: Tensor, points: Tensor, chunk_size: int = 1 << 22) -> tuple[Tensor, Tensor]:
+    """Distance to the nearest of some points and its index, by brute force.
+
+    Args:
+        queries: shape (N, 3), metres.
+        points: shape (M, 3), metres, at least one.
+        chunk_size: distances held at once.
+
+    Returns:
+        distances (N,), metres, and indices (N,) into points.
+    """
+    distances = queries.new_empty(len(queries))
+    indices = torch.empty(len(queries), dtype=torch.long, device=queries.device)
+    rows = max(1, chunk_size // max(1, len(points)))
+    for start in range(0, len(queries), rows):
+        # |a - b| as such: through |a|^2 - 2 a.b + |b|^2 float32 would lose the millimetres
+        table = torch.cdist(queries[start : start + rows], points, compute_mode="donot_use_mm_for_euclid_dist")
+        distances[start : start + rows], indices[start : start + rows] = table.min(dim=1)
+    return distances, indices
+
+
+def ray_bounds(surface: Tensor, samples: Tensor) -> Tensor:
+    """How far each sample is from the surface along its own ray: surface - sample.
+
+    Args:
+        surface: distance of the surface along each ray, shape (R,), metres.
+        samples: distances of the samples, shape (R, S), metres.
+
+    Returns:
+        metres, negative behind the surface, shape (R, S).
+    """
+    return surface[:, None] - samples
+
+
+@torch.no_grad()
+def point_bounds(
+    samples: Tensor, behind: Tensor, surface: Tensor, normals: Tensor, chunk_size: int = 1 << 22
+) -> DistanceBounds:
+    """How far each sample is from the nearest surface point of the batch, and in which direction.
+
+    The surface points may be more than the rays that are sampled: they cost no evaluation of a field, and the closer
+    they lie the tighter the bounds (iSDF takes those of its rays alone).
+
+    Args:
+        samples: shape (R, S, 3), metres.
+        behind: which samples are behind the surface of their ray, shape (R, S).
+        surface: the surface points, shape (M, 3), metres, at least one where there are samples.
+        normals: theirs, unit length and towards free space, shape (M, 3); 0 where unknown.
+        chunk_size: as in nearest_points.
+
+    Returns:
+        bounds with the sign of the side, and the directions from the surface points (behind the surface: to them);
+        where a sample is a surface point, the normal there.
+    """
+    distances, nearest = nearest_points(samples.reshape(-1, 3), surface, chunk_size)
+    sign = torch.where(behind.flatten(), -1.0, 1.0).to(samples)
+    touching = distances < _TOUCHING
+    away = (sign / distances.clamp_min(_TOUCHING))[:, None] * (samples.reshape(-1, 3) - surface[nearest])
+    directions = torch.where(touching[:, None], normals[nearest], away)
+    return DistanceBounds((sign * distances).view(behind.shape), directions.view(samples.shape))
