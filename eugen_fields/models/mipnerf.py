@@ -126,12 +126,19 @@ class MipNeRFModelConfig(RadianceModelConfig):
     """Steps over which samples move from evenly spread to where the proposals want them."""
     interlevel_weight: float = 1.0
     """Factor of the loss that trains the proposals."""
-    distortion_weight: float = 0.01
-    """Factor of the loss that draws the weights of a ray together."""
+    distortion_weight: float | None = None
+    """Factor of the loss that draws the weights of a ray together. None: 0.01 in unbounded scenes; 0 in bounded ones,
+    where it hardens silhouettes that low resolutions blur."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
     """Correction of camera poses in training."""
     eval_num_rays_per_chunk: int = 4096
     """Rays rendered at once in evaluation."""
+
+    def chosen_distortion_weight(self) -> float:
+        """The flag, or what the regime has for it."""
+        if self.distortion_weight is not None:
+            return self.distortion_weight
+        return 0.01 if self.regime == "unbounded" else 0.0
 
     def setting(self, name: str) -> Any:
         """A flag, or what the size has for it."""
@@ -155,8 +162,9 @@ class MipNeRFModelConfig(RadianceModelConfig):
         if not self.setting("proposal_samples") or min(self.setting("proposal_samples")) < 2:
             raise ValueError(f"proposal_samples is {self.proposal_samples}; give one integer or more, each at least 2")
         for name in ("appearance_dim", "anneal_steps", "interlevel_weight", "distortion_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} is {value}; it must be 0 or more")
         if not 0.0 < self.near_plane < self.far_plane < float("inf"):
             raise ValueError(f"near_plane is {self.near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
         if self.regime == "auto":
@@ -361,7 +369,7 @@ class MipNeRFModel(RadianceModel):
         losses = super().get_loss_dict(outputs, batch, metrics_dict)
         if self.training:
             losses["interlevel_loss"] = self.config.interlevel_weight * outputs["interlevel_loss"]
-            losses["distortion_loss"] = self.config.distortion_weight * outputs["distortion_loss"]
+            losses["distortion_loss"] = self.config.chosen_distortion_weight() * outputs["distortion_loss"]
             self.camera_optimizer.get_loss_dict(losses)
         return losses
 
