@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import conical_frustum_gaussians
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
+from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.sampling import (
     alpha_weights,
@@ -24,57 +25,6 @@ from eugen_fields.sampling import (
     resample,
     to_distances,
 )
-
-SIZES: dict[str, dict[str, Any]] = {
-    "paper": {
-        "replace": (5, 6, 7),
-        "num_layers": 8,
-        "layer_width": 1024,
-        "feature_dim": 256,
-        "color_width": 128,
-        "position_frequencies": 12,
-        "basis": "icosahedron",
-        "skip_connections": (4,),
-        "proposal_layer": "dense",
-        "proposal_num_layers": 4,
-        "proposal_width": 256,
-        "proposal_samples": (64, 64),
-        "num_samples": 32,
-    },
-    "default": {
-        "replace": None,
-        "num_layers": 8,
-        "layer_width": 256,
-        "feature_dim": 256,
-        "color_width": 128,
-        "position_frequencies": 12,
-        "basis": "icosahedron",
-        "skip_connections": (4,),
-        "proposal_layer": None,
-        "proposal_num_layers": 4,
-        "proposal_width": 64,
-        "proposal_samples": (64, 64),
-        "num_samples": 32,
-    },
-    "tiny": {
-        "replace": None,
-        "num_layers": 4,
-        "layer_width": 128,
-        "feature_dim": 32,
-        "color_width": 64,
-        "position_frequencies": 10,
-        "basis": "diagonal",
-        "skip_connections": (),
-        "proposal_layer": None,
-        "proposal_num_layers": 2,
-        "proposal_width": 32,
-        "proposal_samples": (32,),
-        "num_samples": 16,
-    },
-}
-"""What the flags that are left out stand for. "paper": the networks of "EUGens" (arXiv 2410.09771) in its Mip-NeRF 360
-experiment, three of eight layers replaced; which three is not said there, here it is those behind the skip connection.
-"""
 
 _PROPOSAL_PADDING = 0.1
 """Share of the samples that is spread evenly whatever the proposal says: it must be able to find what it missed."""

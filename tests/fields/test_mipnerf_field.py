@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
 from eugen_fields.layers import LAYER_KINDS, EUGenLinear
 from eugen_fields.layers.fold import FoldedMLP, fold
-from eugen_fields.models.mipnerf import SIZES, MipNeRFModelConfig
+from eugen_fields.models.mipnerf import MipNeRFModelConfig
+from eugen_fields.models.mipnerf_sizes import SIZES
 
 AABB = torch.tensor([[-1.0, -0.5, 0.25], [0.5, 1.5, 2.0]])
 CENTER, HALF = AABB.mean(dim=0), 1.0

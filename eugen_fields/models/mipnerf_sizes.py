@@ -1,0 +1,56 @@
+"""The networks that the sizes of Mip-NeRF-style methods stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SIZES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "replace": (5, 6, 7),
+        "num_layers": 8,
+        "layer_width": 1024,
+        "feature_dim": 256,
+        "color_width": 128,
+        "position_frequencies": 12,
+        "basis": "icosahedron",
+        "skip_connections": (4,),
+        "proposal_layer": "dense",
+        "proposal_num_layers": 4,
+        "proposal_width": 256,
+        "proposal_samples": (64, 64),
+        "num_samples": 32,
+    },
+    "default": {
+        "replace": None,
+        "num_layers": 8,
+        "layer_width": 256,
+        "feature_dim": 256,
+        "color_width": 128,
+        "position_frequencies": 12,
+        "basis": "icosahedron",
+        "skip_connections": (4,),
+        "proposal_layer": None,
+        "proposal_num_layers": 4,
+        "proposal_width": 64,
+        "proposal_samples": (64, 64),
+        "num_samples": 32,
+    },
+    "tiny": {
+        "replace": None,
+        "num_layers": 4,
+        "layer_width": 128,
+        "feature_dim": 32,
+        "color_width": 64,
+        "position_frequencies": 10,
+        "basis": "diagonal",
+        "skip_connections": (),
+        "proposal_layer": None,
+        "proposal_num_layers": 2,
+        "proposal_width": 32,
+        "proposal_samples": (32,),
+        "num_samples": 16,
+    },
+}
+"""What the flags that are left out stand for. "paper": the networks of "EUGens" (arXiv 2410.09771) in its Mip-NeRF 360
+experiment, three of eight layers replaced; which three is not said there, here it is those behind the skip connection.
+"""
