@@ -14,6 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
 
+_MIN_NUM_RAYS = 40
+"""Rays of the smallest batch: steps of fewer are so noisy that training can end in fog."""
+
 
 @dataclass
 class FieldPipelineConfig(VanillaPipelineConfig):
@@ -44,7 +47,7 @@ class FieldPipeline(VanillaPipeline):
         # the first batch knows no empty space: its rays are those that the target allows where all is occupied
         per_ray = config.model.max_samples_per_ray()  # type: ignore[attr-defined]
         manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
-        manager.train_num_rays_per_batch = max(16, config.target_num_samples // per_ray)
+        manager.train_num_rays_per_batch = max(_MIN_NUM_RAYS, config.target_num_samples // per_ray)
         # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
         super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
         self.world_size = world_size
@@ -76,5 +79,5 @@ class FieldPipeline(VanillaPipeline):
             per_ray = max(1, int(metrics["num_samples_per_batch"])) / rays
             wanted = self.config.target_num_samples / per_ray
             # half way to the wanted number: one odd batch must not swing the next
-            sampler.set_num_rays_per_batch(max(16, min(self.config.max_num_rays, int((rays + wanted) / 2))))
+            sampler.set_num_rays_per_batch(max(_MIN_NUM_RAYS, min(self.config.max_num_rays, int((rays + wanted) / 2))))
         return outputs, losses, metrics
