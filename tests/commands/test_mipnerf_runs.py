@@ -71,8 +71,8 @@ def test_every_method_trains_two_steps(method: str, flags: tuple, sphere_scene: 
 
 def test_the_first_step_keeps_to_the_samples_as_well(sphere_scene: Path, tmp_path: Path) -> None:
     """Who lowers their number has little memory, or time."""
-    flags = ("--pipeline.target-num-samples", 1600, "--pipeline.model.layer-width", 16)
-    for samples, rays in (((48,), 1600 // 72), ((4, 12), 1600 // 40)):
+    flags = ("--pipeline.target-num-samples", 4800, "--pipeline.model.layer-width", 16)
+    for samples, rays in (((48,), 4800 // 72), ((4, 12), 4800 // 40)):
         config = typed(
             "eugen-mipnerf-tiny",
             sphere_scene,
