@@ -124,7 +124,7 @@ def test_images_are_rendered_with_folded_networks_in_any_chunks(regime):
 
 @both_regimes
 def test_training_outputs_and_losses_are_finite(regime):
-    model = make_model(regime, appearance_dim=2).train()
+    model = make_model(regime, appearance_dim=2, distortion_weight=0.01).train()
     rays = towards_the_centre()
     outputs = model(rays)
     assert outputs["rgb"].shape == (40, 3) and outputs["accumulation"].shape == (40, 1)
@@ -155,7 +155,7 @@ def test_the_weights_of_the_losses_are_flags():
 
 @both_regimes
 def test_each_network_is_trained_by_its_own_losses(regime):
-    model = make_model(regime).train()
+    model = make_model(regime, distortion_weight=0.01).train()
     with torch.no_grad():
         model.field.trunk.layers[-1].bias[0] = 5.0  # more than the proposal expects
     outputs = model(towards_the_centre())
@@ -560,3 +560,9 @@ def test_an_unbounded_run_learns_the_photos(unbounded_mip_run):
     assert set(unbounded_mip_run.optimizers.optimizers) == {"fields", "camera_opt"}
     assert bool(adjustment.any(dim=-1).all()) and float(adjustment.abs().max()) < 0.3
     assert bool(model.field.appearance.weight.detach().any(dim=-1).all()), "every image's code has moved"
+
+
+def test_the_distortion_loss_counts_without_bounds_alone_unless_asked_for():
+    for regime, weight in (("bounded", 0.0), ("unbounded", 0.01)):
+        assert make_model(regime).config.chosen_distortion_weight() == weight
+        assert make_model(regime, distortion_weight=0.5).config.chosen_distortion_weight() == 0.5
