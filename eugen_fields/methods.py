@@ -19,6 +19,13 @@ from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
+_TINY_GRID = {
+    "samples_per_diagonal": 192,
+    "grid_resolution": 64,
+    "grid_warmup_steps": 150,
+    "grid_update_cells": 1 << 16,
+    "eval_num_samples_per_chunk": 1 << 13,
+}
 _TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2, "snnk": 1.6e-2}
 
 
@@ -122,12 +129,8 @@ eugen_nerf_tiny = _tiny(
         feature_dim=32,
         color_width=64,
         skip_connections=(),
-        samples_per_diagonal=192,
-        grid_resolution=64,
-        grid_warmup_steps=150,
-        grid_update_cells=1 << 16,
+        **_TINY_GRID,
         eval_num_rays_per_chunk=8192,
-        eval_num_samples_per_chunk=1 << 13,
     ),
     _TINY_LEARNING_RATES,
     1 << 13,
@@ -141,12 +144,8 @@ eugen_mipnerf_tiny = _tiny(
         size="tiny",
         num_features=32,
         anneal_steps=300,
-        samples_per_diagonal=192,
-        grid_resolution=64,
-        grid_warmup_steps=150,
-        grid_update_cells=1 << 16,
+        **_TINY_GRID,
         eval_num_rays_per_chunk=512,
-        eval_num_samples_per_chunk=1 << 13,
     ),
     _TINY_LEARNING_RATES,
     1 << 14,  # two thirds of them go to the small proposal network

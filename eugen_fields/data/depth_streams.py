@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eugen_fields.data.depth_images import DepthImageError, read_units, to_metres
 from eugen_fields.errors import InputError
+from eugen_fields.sampling.depth_rays import camera_directions
 
 _RECENT_FRAMES = 64
 """Frames kept of a stream that is not in memory."""
@@ -104,11 +105,9 @@ class DepthStream:
 
     def directions(self, index: int) -> Float[Tensor, "height width 3"]:
         """Where the middles of the pixels look, in the camera's axes, at depth 1: (x, y, -1)."""
-        fx, fy, cx, cy = self.intrinsics[index]
-        x = (torch.arange(self.width) + 0.5 - cx) / fx
-        y = (cy - torch.arange(self.height) - 0.5) / fy
-        rows, columns = torch.meshgrid(y, x, indexing="ij")
-        return torch.stack([columns, rows, -torch.ones_like(rows)], dim=-1)
+        rows, columns = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
+        directions = camera_directions(rows.flatten(), columns.flatten(), self.intrinsics[index])
+        return directions.view(self.height, self.width, 3)
 
     def points(self, index: int, stride: int = 1) -> Float[Tensor, "points 3"]:
         """World points of the pixels that have a depth, row by row.

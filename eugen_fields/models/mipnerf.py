@@ -27,7 +27,8 @@ from eugen_fields.sampling import (
 )
 
 _PROPOSAL_PADDING = 0.1
-"""Share of the samples that is spread evenly whatever the proposal says: it must be able to find what it missed."""
+"""Weight that is spread evenly whatever the proposal says, relative to all of its own: it must be able to find what it
+missed."""
 _NO_CAMERA_AREA = 0.5
 """No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
 
