@@ -19,7 +19,7 @@ from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
-_TINY_GRID = {
+_TINY_GRID: dict[str, Any] = {
     "samples_per_diagonal": 192,
     "grid_resolution": 64,
     "grid_warmup_steps": 150,
