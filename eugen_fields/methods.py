@@ -10,12 +10,16 @@ from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConf
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
+from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.training.data_manager import FieldDataManagerConfig
+from eugen_fields.training.mapping import MappingPipelineConfig, MappingTrainerConfig
 from eugen_fields.training.pipeline import FieldPipelineConfig
-from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, WarmupDecayConfig
+from eugen_fields.training.stream_data_manager import StreamDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
@@ -27,6 +31,14 @@ _TINY_GRID: dict[str, Any] = {
     "eval_num_samples_per_chunk": 1 << 13,
 }
 _TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2, "snnk": 1.6e-2}
+
+
+def _machine() -> MachineConfig:
+    return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _viewer() -> ViewerConfig:
+    return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14, quit_on_train_completion=False)
 
 
 def _trainer(
@@ -41,7 +53,7 @@ def _trainer(
     return FieldTrainerConfig(
         method_name=method_name,
         vis="viewer+tensorboard",
-        machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
+        machine=_machine(),
         mixed_precision=True,
         learning_rates=learning_rates,
         pipeline=FieldPipelineConfig(
@@ -58,7 +70,7 @@ def _trainer(
             "fields": {"optimizer": LayerAdamConfig(), "scheduler": WarmupDecayConfig()},
             "camera_opt": {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": WarmupDecayConfig()},
         },
-        viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14, quit_on_train_completion=False),
+        viewer=_viewer(),
         **settings,
     )
 
@@ -152,8 +164,76 @@ eugen_mipnerf_tiny = _tiny(
     "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
 
+_SDF_LEARNING_RATES = {"dense": 1.3e-3, "eugen": 1.3e-3, "prp": 5e-3, "low-rank": 1.3e-3, "snnk": 1.3e-3}
+
+
+def _isdf(
+    method_name: str, model: ISDFModelConfig, manager: StreamDataManagerConfig, description: str
+) -> MethodSpecification:
+    """Signed distance from a depth stream."""
+    config = MappingTrainerConfig(
+        method_name=method_name,
+        vis="viewer+tensorboard",
+        machine=_machine(),
+        mixed_precision=False,  # gradients of gradients
+        learning_rates=_SDF_LEARNING_RATES,
+        pipeline=MappingPipelineConfig(datamanager=manager, model=model),
+        optimizers={"fields": {"optimizer": LayerAdamWConfig(), "scheduler": None}},
+        viewer=_viewer(),
+        steps_per_eval_batch=500,
+        steps_per_eval_image=500,
+        steps_per_save=500,
+    )
+    return MethodSpecification(config=config, description=description)
+
+
+def _stream(**settings: Any) -> StreamDataManagerConfig:
+    return StreamDataManagerConfig(dataparser=DepthStreamDataParserConfig(), eval_num_rays_per_batch=1000, **settings)
+
+
+eugen_isdf = _isdf(
+    "eugen-isdf",
+    ISDFModelConfig(layer="eugen", replace=(4, 5), num_features=128, eval_num_rays_per_chunk=1 << 14),
+    _stream(),
+    "iSDF (6x256) with two EUGen hidden layers: signed distance from a posed depth stream.",
+)
+
+prp_isdf = _isdf(
+    "prp-isdf",
+    ISDFModelConfig(layer="prp", eval_num_rays_per_chunk=1 << 14),
+    _stream(),
+    "iSDF (6x256) with PRP hidden layers: tiny checkpoints.",
+)
+
+eugen_isdf_tiny = _isdf(
+    "eugen-isdf-tiny",
+    ISDFModelConfig(
+        layer="eugen",
+        replace=(4, 5),
+        num_features=64,
+        layer_width=128,
+        position_scale=0.04,
+        activation="relu",
+        num_near_surface=4,
+        num_stratified=7,
+        eval_num_rays_per_chunk=1 << 13,
+    ),
+    _stream(rays_per_frame=40),
+    "A small iSDF (6x128) with two EUGen hidden layers, sized for a laptop CPU.",
+)
+
 METHODS: dict[str, FieldTrainerConfig] = {
     specification.config.method_name: specification.config  # type: ignore[misc]
-    for specification in (eugen_nerf_tiny, eugen_nerf, prp_nerf, eugen_mipnerf_tiny, eugen_mipnerf, prp_mipnerf)
+    for specification in (
+        eugen_nerf_tiny,
+        eugen_nerf,
+        prp_nerf,
+        eugen_mipnerf_tiny,
+        eugen_mipnerf,
+        prp_mipnerf,
+        eugen_isdf_tiny,
+        eugen_isdf,
+        prp_isdf,
+    )
 }
 """The default configuration of every method, by name."""

@@ -6,6 +6,7 @@ import copy
 import math
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ from eugen_fields.errors import InputError
 from eugen_fields.methods import METHODS
 from eugen_fields.models.metrics import psnr
 from eugen_fields.models.radiance import RadianceModel
+from eugen_fields.training.data_manager import FieldDataManagerConfig
+from eugen_fields.training.mapping import MappingTrainer
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
 
@@ -38,12 +41,12 @@ def make_config(
 
     Args:
         method: a key of METHODS.
-        scene: folder in the Blender-synthetic layout, or with a transforms.json.
+        scene: folder in the Blender-synthetic layout, or with a transforms.json, or of a depth stream.
         output: the run goes to output/<scene>/<method>/<layer>-seed<seed>.
         layer, steps: None keeps the method's own.
         seed: of every random number in the run.
         viewer: serve nerfstudio's viewer while training.
-        num_scales: train and score on images at full size, 1/2, 1/4, ...: so many sizes.
+        num_scales: train and score on images at full size, 1/2, 1/4, ...: so many sizes. Not for depth streams.
         model_options: further fields of the method's model config.
 
     Raises:
@@ -60,9 +63,11 @@ def make_config(
             raise InputError(f"{method} has no model option {name!r}.")
         setattr(config.pipeline.model, name, value)
     config.data = config.pipeline.datamanager.data = Path(scene)
-    if (Path(scene) / "transforms.json").exists():
-        config.pipeline.datamanager.dataparser = NerfstudioDataParserConfig()  # type: ignore[attr-defined]
-    config.pipeline.datamanager.num_scales = num_scales  # type: ignore[attr-defined]
+    manager = config.pipeline.datamanager
+    if isinstance(manager, FieldDataManagerConfig):
+        if (Path(scene) / "transforms.json").exists():
+            manager.dataparser = NerfstudioDataParserConfig()
+        manager.num_scales = num_scales
     config.output_dir = Path(output)
     config.timestamp = f"{config.pipeline.model.layer}-seed{seed}"  # type: ignore[attr-defined]
     config.machine.seed = seed
@@ -74,10 +79,16 @@ def make_config(
     return config
 
 
-def train_run(config: FieldTrainerConfig, *, progress: bool = True) -> tuple[FieldTrainer, float]:
+def train_run(
+    config: FieldTrainerConfig, *, progress: bool = True, started: Callable[[FieldTrainer], None] | None = None
+) -> tuple[FieldTrainer, float]:
     """Checks the input, trains, and returns the trainer and the seconds that training itself took.
 
-    Evaluation views are those of the test split. The progress line shows a running PSNR of the training batches.
+    Evaluation views are those of the test split. The progress line shows a running PSNR of the training batches, or the
+    frame that a depth stream has come to.
+
+    Args:
+        started: called with the trainer before its first step.
     """
     config.save_config()
     random.seed(config.machine.seed)
@@ -86,10 +97,13 @@ def train_run(config: FieldTrainerConfig, *, progress: bool = True) -> tuple[Fie
     trainer: FieldTrainer = config.setup(local_rank=0, world_size=1)
     trainer.setup(test_mode="test")
     bar = tqdm(total=config.max_num_iterations, desc="Training", unit="step", disable=not progress)
-    running = _RunningPSNR(trainer, bar)
+    streams = isinstance(trainer, MappingTrainer)
+    running = _StreamProgress(trainer, bar) if streams else _RunningPSNR(trainer, bar)
     trainer.callbacks.append(
         TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], running, update_every_num_iters=1)
     )
+    if started is not None:
+        started(trainer)
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start
@@ -117,6 +131,20 @@ class _RunningPSNR:
             average = mse if self.mse is None else 0.9 * self.mse + 0.1 * mse
             self.bar.set_postfix_str(f"PSNR {-10.0 * math.log10(average):.2f} dB")
             self.mse = average
+
+
+class _StreamProgress:
+    """A callback that moves the bar and shows how far a depth stream has come."""
+
+    def __init__(self, trainer: MappingTrainer, bar: tqdm) -> None:
+        self.clock = trainer.pipeline.datamanager.clock
+        self.bar = bar
+
+    def __call__(self, step: int) -> None:
+        self.bar.update(1)
+        if step % 10 == 0:
+            clock = self.clock
+            self.bar.set_postfix_str(f"frame {clock.current + 1} of {len(clock)}, {len(clock.keyframes)} keyframes")
 
 
 def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]:

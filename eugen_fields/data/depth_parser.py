@@ -50,8 +50,9 @@ class DepthStreamDataParserConfig(DataParserConfig):
 class DepthStreamDataParser(DataParser):
     """Outputs for nerfstudio's viewer and evaluation; `stream` has the depth itself.
 
-    metadata: depth_filenames, depth_unit_scale_factor (for all files), timestamps (seconds, float64), and has_color:
-    whether image_filenames are colour images. Where not, they are the depth images.
+    metadata: depth_filenames, depth_unit_scale_factor (for all files), timestamps (seconds, float64),
+    frames (indices in the stream), and has_color: whether image_filenames are colour images. Where not, they are the
+    depth images.
     """
 
     config: DepthStreamDataParserConfig
@@ -105,6 +106,7 @@ class DepthStreamDataParser(DataParser):
                 "depth_filenames": [stream.depth_paths[index] for index in chosen],
                 "depth_unit_scale_factor": stream.depth_unit_scale_factor,
                 "timestamps": stream.timestamps[chosen],
+                "frames": chosen,
                 "has_color": stream.color_paths is not None,
             },
         )

@@ -27,7 +27,7 @@ class SDFField(nn.Module):
     3.3 m. That is far longer than a room: fine detail comes from the MLP, and the field stays smooth between samples.
 
     Args:
-        center: the origin of u in the world, shape (3,), metres.
+        aabb: box that holds the scene, shape (2, 3), metres; its middle is the center. The field goes on outside.
         scale: of u, per metre.
         num_layers, layer_width: hidden layers and their width.
         position_frequencies: octaves of the encoding.
@@ -41,12 +41,12 @@ class SDFField(nn.Module):
         ValueError: a scale that is not positive; a size, index, kind or option outside what is offered.
     """
 
-    center: Tensor
+    aabb: Tensor
     scale: Tensor
 
     def __init__(
         self,
-        center: Tensor,
+        aabb: Tensor,
         scale: float = 0.0189,
         *,
         num_layers: int = 6,
@@ -63,7 +63,7 @@ class SDFField(nn.Module):
         for name, value in (("scale", scale), ("output_scale", output_scale)):
             if not value > 0:
                 raise ValueError(f"{name} is {value}; it must be positive")
-        self.register_buffer("center", center.clone().to(torch.get_default_dtype()))
+        self.register_buffer("aabb", aabb.clone().to(torch.get_default_dtype()))
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.output_scale = output_scale
         self.position_encoding = IntegratedEncoding(position_frequencies, basis="icosahedron")
@@ -82,7 +82,7 @@ class SDFField(nn.Module):
     def encode(self, points: Tensor) -> Tensor:
         """What the trunk reads at points (N, 3) in metres, shape (N, encoding width)."""
         with torch.autocast(points.device.type, enabled=False):
-            return self.position_encoding((points - self.center) * self.scale)
+            return self.position_encoding((points - self.aabb.mean(dim=0)) * self.scale)
 
     def sdf(self, points: Tensor) -> Tensor:
         """Signed distance (N,) in metres at points (N, 3) in metres."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import RadianceField
-from eugen_fields.layers import fold, layer_options
+from eugen_fields.layers import fold
+from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
 from eugen_fields.sampling import OccupancyGrid
@@ -25,33 +26,8 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
 @dataclass
-class RadianceModelConfig(ModelConfig):
-    """Flags of the replaced layers and of the backgrounds."""
-
-    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] = "eugen"
-    """Kind of the replaced hidden layers; the others are dense."""
-    replace: tuple[int, ...] | None = None
-    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
-    num_features: int = 64
-    """EUGen: random features per order (m). SNNK: random features."""
-    order: Literal[1, 2, 3, 4] = 1
-    """EUGen: highest order (k). Orders above 1 multiply projections: replace only a few layers with them."""
-    feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
-    """EUGen: activation of the input features."""
-    norm: bool = True
-    """EUGen: append the norm of the input as a further column."""
-    share_projections: bool = False
-    """EUGen: one projection for all orders."""
-    train_projections: bool = True
-    """EUGen, SNNK: train the projections. False keeps them as drawn and out of the checkpoint."""
-    init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
-    """EUGen: how the projections are drawn."""
-    projection_bias: bool = False
-    """EUGen: a bias for every projection."""
-    matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
-    """PRP: the fixed random matrix."""
-    rank: int = 0
-    """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
+class RadianceModelConfig(LayerFlags, ModelConfig):
+    """Flags of the replaced layers, the occupancy grid and the backgrounds."""
 
     background: Literal["random", "white", "black"] = "random"
     """Background of training images with alpha. random gives clean densities; for images without alpha take
@@ -78,14 +54,6 @@ class RadianceModelConfig(ModelConfig):
     """A cell is empty below this opacity of one step."""
     eval_num_samples_per_chunk: int = 1 << 17
     """Samples evaluated at once in evaluation."""
-
-    def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
-        """The options of MLP that these flags set for a kind of layer; None: that of `layer`."""
-        layer = layer or self.layer
-        options = {name: getattr(self, name) for name in layer_options(layer) if hasattr(self, name)}
-        if layer == "low-rank" and self.rank == 0:
-            options["rank"] = self.num_features
-        return options
 
     def check_flags(self) -> None:
         """Builds the networks once. Raises ValueError where a flag is out of range."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,10 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
     _target: type = field(default_factory=lambda: FieldDataManager)
     num_scales: int = 1
     """Sizes at which every image is used, for training and evaluation: 1 is full size alone, 4 adds 1/2, 1/4, 1/8."""
+
+    def check_data(self, data: Path | None) -> None:
+        """Checks what training reads. Raises InputError naming the file, what was found and what would do."""
+        check_scene(self.dataparser, data, ("train", "val"), num_scales=self.num_scales)
 
 
 class FieldDataManager(VanillaDataManager[MultiScaleDataset]):

@@ -1,4 +1,4 @@
-"""A pipeline that keeps the number of samples a step constant and runs distributed on any device."""
+"""Pipelines that run distributed on any device, and one that keeps the number of samples a step constant."""
 
 from __future__ import annotations
 
@@ -18,6 +18,39 @@ _MIN_NUM_RAYS = 40
 """Rays of the smallest batch: steps of fewer are so noisy that training can end in fog."""
 
 
+class SharedWeightsPipeline(VanillaPipeline):
+    """Data and model, on one device or on several; checkpoints do not depend on how many there were."""
+
+    def __init__(
+        self,
+        config: VanillaPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: Any = None,
+    ) -> None:
+        # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
+        super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
+        self.world_size = world_size
+        if world_size > 1:
+            ids = [local_rank] if torch.device(device).type == "cuda" else None
+            wrapped = DistributedDataParallel(self._model, device_ids=ids, find_unused_parameters=True)
+            self._model = typing.cast(Model, wrapped)
+            dist.barrier(device_ids=ids)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The same names whether the model is wrapped for several processes or not, so that any run opens anywhere."""
+        state = super().state_dict(*args, **kwargs)
+        return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Loads a checkpoint's weights into the model, wrapped or not. Raises RuntimeError if they do not fit."""
+        self.model.update_to_step(step)
+        weights = {name: value for name, value in loaded_state.items() if name.startswith("_model.")}
+        self.model.load_state_dict({name.removeprefix("_model."): value for name, value in weights.items()})
+
+
 @dataclass
 class FieldPipelineConfig(VanillaPipelineConfig):
     """Data and model, with a budget of samples a step."""
@@ -29,7 +62,7 @@ class FieldPipelineConfig(VanillaPipelineConfig):
     """At most this many rays a training step."""
 
 
-class FieldPipeline(VanillaPipeline):
+class FieldPipeline(SharedWeightsPipeline):
     """Adapts the rays of each batch so that the number of occupied samples stays near the target."""
 
     config: FieldPipelineConfig
@@ -48,24 +81,7 @@ class FieldPipeline(VanillaPipeline):
         per_ray = config.model.max_samples_per_ray()  # type: ignore[attr-defined]
         manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
         manager.train_num_rays_per_batch = max(_MIN_NUM_RAYS, config.target_num_samples // per_ray)
-        # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
-        super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
-        self.world_size = world_size
-        if world_size > 1:
-            ids = [local_rank] if torch.device(device).type == "cuda" else None
-            wrapped = DistributedDataParallel(self._model, device_ids=ids, find_unused_parameters=True)
-            self._model = typing.cast(Model, wrapped)
-            dist.barrier(device_ids=ids)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The same names whether the model is wrapped for several processes or not, so that any run opens anywhere."""
-        state = super().state_dict(*args, **kwargs)
-        return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
-
-    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        """Loads a checkpoint's weights into the model, wrapped or not. Raises RuntimeError if they do not fit."""
-        self.model.update_to_step(step)
-        self.model.load_state_dict({name.removeprefix("_model."): value for name, value in loaded_state.items()})
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         sampler = self.datamanager.train_pixel_sampler

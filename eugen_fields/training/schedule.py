@@ -28,6 +28,21 @@ class LayerAdamConfig(AdamOptimizerConfig):
 
 
 @dataclass
+class LayerAdamWConfig(LayerAdamConfig):
+    """The same with decoupled weight decay, as iSDF is trained."""
+
+    _target: type[torch.optim.Optimizer] = torch.optim.AdamW
+    eps: float = 1e-8
+    """Added to the denominator."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the running mean and of the running square of the gradient."""
+    weight_decay: float = 0.012
+    """Share of each weight, times the learning rate, that a step takes away."""
+    max_norm: float | None = None
+    """Gradients are scaled down to this norm. None: as they are."""
+
+
+@dataclass
 class WarmupDecayConfig(SchedulerConfig):
     """Linear warm-up, then exponential decay. (Stock schedules put numpy scalars into checkpoints, which torch 2.6 and
     later refuse to load.)"""

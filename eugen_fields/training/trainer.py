@@ -14,12 +14,11 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from eugen_fields.data.checks import check_scene
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError
 from eugen_fields.training.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
-from eugen_fields.training.pipeline import FieldPipeline
+from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 
 
@@ -57,8 +56,7 @@ class FieldTrainerConfig(TrainerConfig):
         if self.load_dir is not None and not self.load_dir.is_dir():
             raise InputError(f"--load-dir {self.load_dir} is not a folder; give a run's nerfstudio_models folder.")
         data = self.data if self.data is not None else self.pipeline.datamanager.data
-        manager = self.pipeline.datamanager
-        check_scene(manager.dataparser, data, ("train", "val"), num_scales=manager.num_scales)  # type: ignore[attr-defined]
+        self.pipeline.datamanager.check_data(data)  # type: ignore[attr-defined]
         self._check_output()
         if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
             check_port(self.viewer.websocket_host, self.viewer.websocket_port)
@@ -133,7 +131,7 @@ class FieldTrainer(Trainer):
     """nerfstudio's trainer whose checkpoints survive a kill and whose resume ends where the training would have."""
 
     config: FieldTrainerConfig
-    pipeline: FieldPipeline
+    pipeline: SharedWeightsPipeline
     _interrupted = False
 
     def setup_optimizers(self) -> Optimizers:

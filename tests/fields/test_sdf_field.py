@@ -10,6 +10,7 @@ from eugen_fields.layers import LAYER_KINDS, EUGenLinear
 from eugen_fields.layers.fold import FoldedMLP
 
 CENTER = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+AABB = torch.stack([CENTER - 3.0, CENTER + 3.0])
 KINDS = {
     "dense": {},
     "eugen": {"num_features": 6},
@@ -32,8 +33,8 @@ every_activation = pytest.mark.parametrize("activation", ["softplus100", "relu",
 
 def make_field(layer="eugen", **options):
     torch.manual_seed(0)
-    field = SDFField(CENTER, **{**SMALL, "layer": layer, **KINDS.get(layer, {}), **options}).double()
-    field.center.copy_(CENTER)  # exactly, not as float32 holds it
+    field = SDFField(AABB, **{**SMALL, "layer": layer, **KINDS.get(layer, {}), **options}).double()
+    field.aabb.copy_(AABB)  # exactly, not as float32 holds it
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in field.parameters():
@@ -231,7 +232,7 @@ def test_fields_of_moved_and_scaled_scenes_see_the_same():
     field = make_field()
     shift = torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)
     moved = make_field(scale=SMALL["scale"] / 4.0)
-    moved.center.copy_(4.0 * CENTER + shift)
+    moved.aabb.copy_(4.0 * AABB + shift)
     points = make_points()
     torch.testing.assert_close(moved(4.0 * points + shift), field(points), rtol=1e-6, atol=1e-7)
 
@@ -244,11 +245,11 @@ def test_output_scale_is_metres_per_unit():
 
 
 def test_dense_parameter_count_is_that_of_the_published_network():
-    assert sum(parameter.numel() for parameter in SDFField(CENTER, layer="dense").parameters()) == 460_033
+    assert sum(parameter.numel() for parameter in SDFField(AABB, layer="dense").parameters()) == 460_033
 
 
 def test_replaced_layers_are_those_named():
-    field = SDFField(CENTER, layer_width=16, layer="eugen", replace=(2, 4), num_features=4)
+    field = SDFField(AABB, layer_width=16, layer="eugen", replace=(2, 4), num_features=4)
     assert [type(layer) is EUGenLinear for layer in field.trunk.layers] == [i in (2, 4) for i in range(7)]
 
 
@@ -291,7 +292,7 @@ def test_folded_field_has_the_same_values_and_gradients(variant, activation):
 
 def test_state_dict_restores_the_field_and_its_frame():
     field = make_field("eugen", train_projections=False)
-    other = SDFField(torch.zeros(3), **{**SMALL, "scale": 1.0}, num_features=6, train_projections=False).double()
+    other = SDFField(torch.zeros(2, 3), **{**SMALL, "scale": 1.0}, num_features=6, train_projections=False).double()
     other.load_state_dict(field.state_dict())
     points = make_points()
     assert torch.equal(other(points), field(points))
@@ -311,4 +312,4 @@ def test_state_dict_restores_the_field_and_its_frame():
 )
 def test_wrong_options_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
-        SDFField(CENTER, **{**SMALL, **options})
+        SDFField(AABB, **{**SMALL, **options})

@@ -22,7 +22,7 @@ def test_a_sphere_is_learnt_to_a_centimetre(layer, options):
     depths = sphere_depths(poses, INTRINSICS, SIZE, SIZE, RADIUS)
     everywhere = torch.arange(CAMERAS)
     sizes = {"num_layers": 4, "layer_width": 64, "skip_connections": (2,), "activation": "relu"}
-    field = SDFField(torch.zeros(3), 0.1, layer=layer, **sizes, **options)
+    field = SDFField(torch.tensor([[-1.0] * 3, [1.0] * 3]), 0.1, layer=layer, **sizes, **options)
     rate = 8e-3 if layer == "prp" else 2e-3
     optimizer = torch.optim.AdamW(field.parameters(), lr=rate, weight_decay=0.012)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, STEPS)

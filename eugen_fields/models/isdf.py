@@ -1,0 +1,263 @@
+"""Signed distance from depth rays, as a nerfstudio model whose renders are sphere-traced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils import colormaps
+from torch import Tensor, nn
+
+from eugen_fields.fields.sdf import SDFField
+from eugen_fields.models.layer_flags import LayerFlags
+from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
+from eugen_fields.models.viewer_start import StartAtTrainingPose
+from eugen_fields.sampling import intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
+
+_SURFACE_COLOR = (0.86, 0.84, 0.80)
+_BACKGROUND = 1.0
+
+
+@dataclass
+class ISDFModelConfig(LayerFlags, ModelConfig):
+    """iSDF whose hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
+
+    _target: type = field(default_factory=lambda: ISDFModel)
+    sdf_field: Literal["signed-distance"] = "signed-distance"
+    """What the field holds; nerfstudio's marching-cubes exporter looks for this."""
+    num_layers: int = 6
+    """Hidden layers."""
+    layer_width: int = 256
+    """Their width."""
+    skip_connections: tuple[int, ...] = (3,)
+    """Layers that read the encoding again; 3 is the one after the third."""
+    position_frequencies: int = 6
+    """Octaves of the encoding."""
+    position_scale: float = 0.0189
+    """Of positions before the encoding, per metre: its longest wave is 2 / scale metres."""
+    activation: Literal["softplus100", "relu"] = "softplus100"
+    """Of the dense hidden layers. EUGen layers have feature-activation."""
+    output_scale: float = 0.14
+    """Metres that one unit of the network's output stands for."""
+    gradient_mode: Literal["reverse", "forward"] = "reverse"
+    """How the gradient of the distance is found: by differentiating back, or by carrying tangents along."""
+
+    bounds: Literal["pc", "ray"] = "pc"
+    """What bounds the distance at a sample. pc: the nearest surface point that the step saw; ray: the surface along the
+    sample's own ray, which is farther."""
+    near: float = 0.07
+    """Samples along rays begin here, metres."""
+    beyond: float = 0.1
+    """They end this far behind the surface, metres."""
+    num_near_surface: int = 7
+    """Samples a ray around the surface, beside the one at it."""
+    surface_spread: float = 0.1
+    """Standard deviation of their distance from the surface, metres."""
+    num_stratified: int = 19
+    """Samples a ray between the camera and behind the surface."""
+    truncation: float = 0.2937
+    """Metres. Samples with a bound up to this are fitted to it."""
+    near_surface_weight: float = 5.383
+    """Weight of samples that are fitted, per metre."""
+    eikonal_weight: float = 0.268
+    """Weight of the gradient's length."""
+    eikonal_from: float = 0.1
+    """Metres. The gradient's length is looked at from this bound on."""
+    gradient_direction_weight: float = 0.018
+    """Weight of the gradient's direction."""
+
+    trace_steps: int = 48
+    """The most steps of a ray of a render."""
+    enable_collider: bool = False
+    """The box of what was seen bounds rays; nerfstudio's colliders are not used."""
+
+    def build_field(self, aabb: Tensor, num_images: int = 0) -> SDFField:
+        """The untrained field around a box, shape (2, 3), metres. Raises ValueError where a flag is out of range."""
+        names = ("num_layers", "layer_width", "position_frequencies", "skip_connections", "activation", "output_scale")
+        return SDFField(
+            aabb,
+            self.position_scale,
+            **{name: getattr(self, name) for name in names},
+            replace=self.replace,
+            layer=self.layer,
+            **self.layer_settings(),
+        )
+
+    def check_flags(self) -> None:
+        """Builds the network once. Raises ValueError where a flag is out of range."""
+        for name in ("near", "beyond", "surface_spread", "truncation"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("num_near_surface", "num_stratified"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.trace_steps < 1:
+            raise ValueError(f"trace_steps is {self.trace_steps}; it must be at least 1")
+        self.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+
+    def loss_weights(self) -> SDFLossWeights:
+        return SDFLossWeights(
+            truncation=self.truncation,
+            near_surface=self.near_surface_weight,
+            eikonal=self.eikonal_weight,
+            eikonal_from=self.eikonal_from,
+            gradient_direction=self.gradient_direction_weight,
+        )
+
+
+class ISDFModel(Model):
+    """A signed distance field that is fitted to depth rays (training) and sphere-traced (evaluation).
+
+    Source: "iSDF: Real-Time Neural Signed Distance Fields for Robot Perception" (Ortiz et al., 2022).
+    """
+
+    config: ISDFModelConfig
+    field: SDFField
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        self.field = self.config.build_field(self.scene_box.aabb.float().cpu())
+        self.start_camera = StartAtTrainingPose()
+        self._folded: SDFField | None = None
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"fields": list(self.field.parameters())}
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
+        if self.training:
+            return self._train_outputs(ray_bundle)
+        shape = ray_bundle.origins.shape[:-1]
+        flat = ray_bundle.flatten()
+        outputs = self._render(flat.origins, flat.directions, _limits(flat))
+        return {name: value.view(*shape, -1) for name, value in outputs.items()}
+
+    def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """sdf (R, S) and gradient (R, S, 3) at samples of depth rays (R,), with their distances (R, S) and points
+        (R, S, 3)."""
+        config = self.config
+        assert ray_bundle.metadata is not None
+        distances = sample_depth_rays(
+            ray_bundle.metadata["distances"][:, 0],
+            near=config.near,
+            beyond=config.beyond,
+            num_near_surface=config.num_near_surface,
+            spread=config.surface_spread,
+            num_stratified=config.num_stratified,
+        )
+        points = ray_bundle.origins[:, None] + distances[..., None] * ray_bundle.directions[:, None]
+        sdf, gradient = self.field.sdf_and_gradient(points.view(-1, 3), mode=config.gradient_mode)
+        sdf, gradient = sdf.view(distances.shape), gradient.view(points.shape)
+        return {"sdf": sdf, "gradient": gradient, "distances": distances, "points": points}
+
+    def loss_terms(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The weighted terms of each sample, (R, S)."""
+        distances, points, seen = outputs["distances"], outputs["points"], batch["distances"][:, None]
+        target = point_bounds(points, distances > seen, batch["surface"], batch["surface_normals"])
+        bounds = target.bounds if self.config.bounds == "pc" else ray_bounds(batch["distances"], distances)
+        return sdf_loss_terms(
+            outputs["sdf"], outputs["gradient"], bounds, target.directions, self.config.loss_weights()
+        )
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        if "sdf" not in outputs:  # rendered rays of an evaluation
+            return {"depth_loss": (outputs["depth"][:, 0] - batch["distances"]).abs().mean()}
+        terms = self.loss_terms(outputs, batch)
+        outputs["ray_loss"] = torch.stack([term.detach().mean(dim=1) for term in terms.values()]).sum(dim=0)
+        return {f"{name}_loss": term.mean() for name, term in terms.items()}
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Renders with the folded network (same image to rounding, fewer multiplications)."""
+        self._folded = self.field.folded()
+        try:
+            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
+        finally:
+            self._folded = None
+
+    @torch.no_grad()
+    def trace(
+        self, field: SDFField, origins: Tensor, directions: Tensor, limits: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Where rays (R,) meet the surface inside the box of what was seen.
+
+        Returns:
+            metres along the rays (R,), where they leave the box if they meet nothing; and which meet something, (R,).
+        """
+        near, far = intersect_box(origins, directions, self.field.aabb)
+        near = near.clamp(min=0.0)
+        if limits is not None:
+            near, far = torch.maximum(near, limits[0]), torch.minimum(far, limits[1])
+        inside = near < far
+        depth, hit = far.clamp(min=0.0).clone(), torch.zeros_like(inside)
+        if bool(inside.any()):
+            start = origins[inside] + near[inside, None] * directions[inside]
+            reach = (far - near)[inside]
+            met, found = sphere_trace(
+                field.sdf, start, directions[inside], 0.0, float(reach.max()), max_steps=self.config.trace_steps
+            )
+            found &= met < reach
+            hit[inside] = found
+            depth[inside] = torch.where(found, near[inside] + met, far[inside])
+        return depth, hit
+
+    def _render(self, origins: Tensor, directions: Tensor, limits: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+        """rgb (lit from the camera), accumulation, depth along unit rays and normals, each (R, channels)."""
+        field = self._folded or self.field
+        depth, hit = self.trace(field, origins, directions, limits)
+        normals = torch.zeros_like(origins)
+        if bool(hit.any()):
+            points = (origins + depth[:, None] * directions)[hit]
+            normals[hit] = field.normals(points).detach()
+        light = 0.2 + 0.8 * (normals * directions).sum(dim=-1, keepdim=True).abs()
+        color = light * torch.tensor(_SURFACE_COLOR, device=light.device)
+        return {
+            "rgb": torch.where(hit[:, None], color, torch.full_like(color, _BACKGROUND)).clamp(0.0, 1.0),
+            "accumulation": hit[:, None].to(depth),
+            "depth": depth[:, None],
+            "normals": (normals + 1.0) / 2.0,
+        }
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """RGBA; exporters drop what has little alpha."""
+        return torch.cat([outputs[output_name], outputs["accumulation"]], dim=-1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Depth against what the frame measured: mean error in centimetres where both have one, the share of measured
+        pixels that agree within a tenth, and the share that meets a surface at all."""
+        measured, depth = batch["depth_image"].to(self.device), outputs["depth"]
+        known, hit = measured > 0, outputs["accumulation"] > 0.5
+        both = known & hit
+        error = (depth - measured).abs()
+        agreeing = both & (error <= 0.1 * measured)
+        count = known.sum().clamp(min=1)
+        metrics = {
+            "depth_error_cm": float(100.0 * error[both].mean()) if bool(both.any()) else float("nan"),
+            "depth_agreement": float(agreeing.sum() / count),
+            "surface_found": float(both.sum() / count),
+        }
+        farthest = float(measured.max()) or 1.0
+        pictures = [
+            colormaps.apply_depth_colormap(image, near_plane=0.0, far_plane=farthest) for image in (measured, depth)
+        ]
+        return metrics, {
+            "img": torch.cat([batch["image"].to(self.device)[..., :3], outputs["rgb"]], dim=1),
+            "depth": torch.cat([pictures[0] * known, pictures[1]], dim=1),
+            "normals": outputs["normals"],
+        }
+
+
+def _limits(ray_bundle: RayBundle) -> tuple[Tensor, Tensor] | None:
+    """Nears and fars (R,) that a bundle brings along (nerfstudio's texture exporter); else None."""
+    if ray_bundle.nears is None or ray_bundle.fars is None:
+        return None
+    return ray_bundle.nears[..., 0], ray_bundle.fars[..., 0]
