@@ -15,7 +15,7 @@ from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
 from eugen_fields.models.viewer_start import StartAtTrainingPose
-from eugen_fields.sampling import intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
+from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
 
 _SURFACE_COLOR = (0.86, 0.84, 0.80)
 _BACKGROUND = 1.0
@@ -86,6 +86,10 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
             **self.layer_settings(),
         )
 
+    def build_seen(self, aabb: Tensor) -> SeenCells:
+        """The grid of where surfaces were seen in a box, shape (2, 3), metres; none yet."""
+        return SeenCells(aabb)
+
     def check_flags(self) -> None:
         """Builds the network once. Raises ValueError where a flag is out of range."""
         for name in ("near", "beyond", "surface_spread", "truncation"):
@@ -116,10 +120,13 @@ class ISDFModel(Model):
 
     config: ISDFModelConfig
     field: SDFField
+    seen: SeenCells
 
     def populate_modules(self) -> None:
         super().populate_modules()
-        self.field = self.config.build_field(self.scene_box.aabb.float().cpu())
+        aabb = self.scene_box.aabb.float().cpu()
+        self.field = self.config.build_field(aabb)
+        self.seen = self.config.build_seen(aabb)
         self.start_camera = StartAtTrainingPose()
         self._folded: SDFField | None = None
 

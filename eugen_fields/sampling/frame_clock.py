@@ -74,11 +74,13 @@ class FrameClock:
         """Moves on to another frame if it is time to.
 
         Args:
-            step: the training step that comes next, from 0.
+            step: the training step that comes next, from 0. "offline": all frames are done before the first.
             agreement: of a frame with the map as it was when the last keyframe was done, 0 to 1.
             frame_done: called with the index of each frame that has had all of its steps, and whether it is a keyframe.
         """
         if self.clock == "offline":
+            for frame in self.keyframes if step == 0 and frame_done is not None else ():
+                frame_done(frame, True)
             return
         if self._start is None:
             since = self.timestamps[max(0, self.current)] - self.timestamps[0]

@@ -72,7 +72,9 @@ class MappingPipeline(SharedWeightsPipeline):
         return outputs, losses, metrics
 
     def _frame_done(self, frame: int, is_keyframe: bool) -> None:
-        if is_keyframe:
+        points = self.datamanager.stream.points(frame, stride=2)
+        self.map.seen.add(points.to(self.device))
+        if is_keyframe and self.datamanager.clock.clock != "offline":
             self._explained = copy.deepcopy(self.map.field).requires_grad_(False)
         for listener in self.frame_listeners:
             listener(frame)
