@@ -92,7 +92,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
 
     def check_flags(self) -> None:
         """Builds the network once. Raises ValueError where a flag is out of range."""
-        for name in ("near", "beyond", "surface_spread", "truncation"):
+        for name in ("position_scale", "output_scale", "near", "beyond", "surface_spread", "truncation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         for name in ("num_near_surface", "num_stratified"):
