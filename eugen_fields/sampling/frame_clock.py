@@ -120,6 +120,12 @@ class FrameClock:
         self.current = following
         self._steps_left = self.steps_per_frame
 
+    def finish(self, frame_done: Callable[[int, bool], None]) -> None:
+        """Ends the current frame's turn, when no step comes any more."""
+        if self.current >= 0 and not self.ended:
+            self.ended = self.current == len(self) - 1 and self._steps_left <= 0
+            frame_done(self.current, self.current in self.keyframes)
+
     def _keyframe_steps(self, step: int) -> int:
         if self.total_steps is None or self.clock != "steps":
             return self.steps_per_keyframe

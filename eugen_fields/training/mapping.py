@@ -71,6 +71,10 @@ class MappingPipeline(SharedWeightsPipeline):
         metrics = {"frame": clock.current, "keyframes": len(clock.keyframes), "skipped_frames": clock.skipped}
         return outputs, losses, metrics
 
+    def finish(self) -> None:
+        """To be called when training ends: the current frame is done."""
+        self.datamanager.clock.finish(self._frame_done)
+
     def _frame_done(self, frame: int, is_keyframe: bool) -> None:
         points = self.datamanager.stream.points(frame, stride=2)
         self.map.seen.add(points.to(self.device))
@@ -150,6 +154,7 @@ class MappingTrainer(FieldTrainer):
 
     def _after_train(self) -> None:
         self.step = self._last_step  # where training stops early, nerfstudio has counted one step more
+        self.pipeline.finish()
         super()._after_train()
         clock = self.pipeline.datamanager.clock
         seen = len(clock) if clock.ended else clock.current + 1

@@ -69,6 +69,15 @@ def test_keyframes_leave_every_later_frame_its_steps(total):
     assert clock.keyframes == [0, 1, 2, 3, 4]  # with fewer steps of their own, or none
 
 
+@pytest.mark.parametrize("steps, ended", [(1, False), (9, False), (11, False), (12, True), (15, True)])
+def test_the_frame_whose_turn_it_is_is_done_when_training_ends(steps, ended):
+    clock = small()
+    current, done = run(clock, steps)
+    clock.finish(lambda frame, kept: done.append((frame, kept)))
+    assert [frame for frame, _ in done] == sorted(set(current))
+    assert clock.ended == ended
+
+
 @pytest.mark.parametrize("seconds", [0.02, 0.06, 0.3])
 def test_wall_frames_come_with_the_stream_and_late_ones_are_skipped(seconds):
     watch = Watch()
