@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eugen_fields.benchmark.distance_truth import DistanceTruth
@@ -48,14 +48,24 @@ def visible_error_cm(sdf: SDF, truth: DistanceTruth) -> float:
     return _mean_cm((evaluate(sdf, truth.points) - truth.distances).abs())
 
 
-def sdf_errors(sdf: SDF, truth: DistanceTruth, sdf_and_gradient: SDFAndGradient | None = None) -> dict[str, Any]:
+def sdf_errors(
+    sdf: SDF,
+    truth: DistanceTruth,
+    sdf_and_gradient: SDFAndGradient | None = None,
+    known: Bool[Tensor, " points"] | None = None,
+) -> dict[str, Any]:
     """Errors of a field at the points of the truth. Means over nothing, or over values that are not finite, are NaN.
+
+    Args:
+        sdf, sdf_and_gradient: the field; both give values on any device.
+        known: points whose nearest surface was seen, from visibility.nearest_seen.
 
     Returns:
         visible_cm: mean |f - truth| over all points;
         visible_bias_cm: mean f - truth, above 0 where the field promises too much room;
         surface_cm: mean |f| over points on surfaces;
         free_cm: mean |f - truth| over the others;
+        known_cm: mean |f - truth| over the points of `known`; only with it;
         bins: for each of BINS of the true distance (the first holds the surfaces): low_m, high_m (None for the last),
             count, mean_cm;
         collision_cm: by safe distance, "1", "1.5" and "2" metres, the mean |c(f) - c(truth)| of collision_cost;
@@ -83,6 +93,8 @@ def sdf_errors(sdf: SDF, truth: DistanceTruth, sdf_and_gradient: SDFAndGradient 
             for safe in SAFE_DISTANCES
         },
     }
+    if known is not None:
+        result["known_cm"] = _mean_cm(errors[known])
     if sdf_and_gradient is not None:
         result["gradient_cosine_distance"] = gradient_error(sdf_and_gradient, truth)
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,8 @@ class TSDF:
     Voxblox, FIESTA and nvblox; `exact` measures them from the mesh instead.
 
     Of voxels of 2 to 5 cm, truncations of 2 to 6 voxels and voxels that 1 to 3 frames must have seen, the defaults (and
-    1 frame) came out best on scenes/room; half as fine voxels cost it 3 % more error.
+    1 frame) came out best on scenes/room: there a distance
+    is off by 0.55 cm where its nearest surface was seen, by 0.71 cm with voxels of 3 cm.
 
     Args:
         voxel_size: metres.
@@ -167,19 +167,7 @@ class _Lattice:
 
     def __init__(self, low: np.ndarray, values: Float[np.ndarray, "x y z"], voxel_size: float) -> None:
         self._low, self._voxel_size = low, voxel_size
-        self._behind = values < 0
-        self._to_surface = _edge_distances(values)
-
-    @cached_property
-    def _distances(self) -> Float[np.ndarray, "x y z"]:
-        from scipy.ndimage import distance_transform_edt
-
-        sites = np.isfinite(self._to_surface)
-        if not sites.any():
-            return np.full(sites.shape, np.nan, np.float32)
-        away, nearest = distance_transform_edt(~sites, return_indices=True)  # type: ignore[misc]
-        away = away.astype(np.float32) + self._to_surface[tuple(nearest)]
-        return self._voxel_size * np.where(self._behind, -away, away)
+        self._distances = voxel_size * _transform(values)
 
     def interpolate(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Trilinear between voxels; outside the box the value at its border and the distance to it."""
@@ -190,6 +178,19 @@ class _Lattice:
         beyond = self._voxel_size * np.linalg.norm(places - inside, axis=-1)
         values = map_coordinates(self._distances, inside.T, order=1, mode="nearest")
         return torch.from_numpy(values + beyond).to(points.dtype)
+
+
+def _transform(values: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
+    """Signed distances in voxels; NaN without a surface."""
+    from scipy.ndimage import distance_transform_edt
+
+    to_surface = _edge_distances(values)
+    sites = np.isfinite(to_surface)
+    if not sites.any():
+        return np.full(sites.shape, np.nan, np.float32)
+    away, nearest = distance_transform_edt(~sites, return_indices=True)  # type: ignore[misc]
+    away = away.astype(np.float32) + to_surface[tuple(nearest)]
+    return np.where(values < 0, -away, away)
 
 
 def _edge_distances(values: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
