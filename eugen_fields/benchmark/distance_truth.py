@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,17 +123,13 @@ class DistanceTruth:
         return torch.where(self.on_surface[:, None], torch.zeros_like(offsets), offsets)
 
     def part(self, chosen: Bool[Tensor, " points"]) -> DistanceTruth:
-        """Some of the points; the mesh stays. `truth.part(first_seen(stream, truth.points) <= frame)` is what a map can
-        know after a frame."""
+        """Some of the points; the mesh stays. `truth.part(first_seen(stream, truth.points) <= frame)` is what can be
+        asked of a map after a frame."""
         part = DistanceTruth(self.points[chosen], self.distances[chosen], self.vertices, self.triangles)
         part.__dict__["mesh"] = self.mesh  # building it takes longer than all else
         if "gradients" in self.__dict__:
             part.__dict__["gradients"] = self.gradients[chosen]
         return part
-
-    def exact(self) -> Callable[[Tensor], Tensor]:
-        """The true unsigned distance as a field, for checks and pictures."""
-        return self.mesh.distance
 
 
 _AGAIN = "Make it again, or name another folder."
@@ -156,7 +152,7 @@ def _read(path: Path, *names: str) -> list[np.ndarray]:
             if missing:
                 raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}, not {wanted}. {_AGAIN}")
             return [arrays[name] for name in names]
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); it should hold {wanted}. {_AGAIN}") from None
 
 

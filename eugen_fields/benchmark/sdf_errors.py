@@ -58,7 +58,7 @@ def sdf_errors(
 
     Args:
         sdf, sdf_and_gradient: the field; both give values on any device.
-        known: points whose nearest surface was seen, from visibility.nearest_seen.
+        known: points whose nearest surface was seen: `nearest_first_seen(stream, truth) <= frame`.
 
     Returns:
         visible_cm: mean |f - truth| over all points;
@@ -67,7 +67,7 @@ def sdf_errors(
         free_cm: mean |f - truth| over the others;
         known_cm: mean |f - truth| over the points of `known`; only with it;
         bins: for each of BINS of the true distance (the first holds the surfaces): low_m, high_m (None for the last),
-            count, mean_cm;
+            count, mean_cm, and with `known` also known_count, known_cm;
         collision_cm: by safe distance, "1", "1.5" and "2" metres, the mean |c(f) - c(truth)| of collision_cost;
         gradient_cosine_distance: mean 1 - cos of the angle between the gradients over points off surfaces, 0 to 2; only
             with `sdf_and_gradient`.
@@ -78,10 +78,11 @@ def sdf_errors(
     bins = []
     for low, high in zip(BINS, BINS[1:]):
         within = (true >= low) & (true < high)
-        bins.append(
-            {"low_m": low, "high_m": None if high == BINS[-1] else high, "count": int(within.sum())}
-            | {"mean_cm": _mean_cm(errors[within])}
-        )
+        entry = {"low_m": low, "high_m": None if high == BINS[-1] else high}
+        entry |= {"count": int(within.sum()), "mean_cm": _mean_cm(errors[within])}
+        if known is not None:
+            entry |= {"known_count": int((within & known).sum()), "known_cm": _mean_cm(errors[within & known])}
+        bins.append(entry)
     result = {
         "visible_cm": _mean_cm(errors),
         "visible_bias_cm": _mean_cm(predicted - true),

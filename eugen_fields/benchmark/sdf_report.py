@@ -4,7 +4,8 @@ A run is a dictionary with
     name: what is compared, such as the layer kind; runs of one name are its seeds;
     errors: of sdf_errors;
     mesh: of mesh_errors; optional;
-    over_time: list of {"frame", "visible_cm"}, after some of the frames, at the points seen until then; optional;
+    over_time: list of {"frame", "visible_cm", "known_cm"}, after some of the frames, at the points seen until then,
+        and at those of them whose nearest surface was; optional, and so is known_cm;
     parameters, seconds: numbers; optional.
 """
 
@@ -19,7 +20,7 @@ Run = dict[str, Any]
 
 _COLUMNS: dict[str, Callable[[Run], float | None]] = {
     "visible (cm)": lambda run: run["errors"]["visible_cm"],
-    "surface seen (cm)": lambda run: run["errors"].get("known_cm"),
+    "nearest surface seen (cm)": lambda run: run["errors"].get("known_cm"),
     "on surfaces (cm)": lambda run: run["errors"]["surface_cm"],
     "gradient (1 - cos)": lambda run: run["errors"].get("gradient_cosine_distance"),
     "collision cost, 1 / 1.5 / 2 m (cm)": lambda run: None,
@@ -50,55 +51,73 @@ def markdown_table(runs: list[Run]) -> str:
 
 
 def draw_errors(runs: list[Run], path: Path) -> None:
-    """Two panels: the visible error over the frames (mean, and a band from least to largest over the seeds), and bars
-    of the final error by true distance, with a dot for every seed. Not finite values are left out."""
+    """Two panels: the error over the frames (means and, over the seeds, a band from least to largest), and bars of the
+    final error by true distance with a dot for every seed.
+
+    Full colour is for points whose nearest surface was seen too; what is measured at all points is dashed and pale.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
     groups = _groups(runs)
     colors = {name: plt.get_cmap("tab10")(index % 10) for index, name in enumerate(groups)}
     for name, group in groups.items():
-        series = [run["over_time"] for run in group if run.get("over_time")]
-        shared = set.intersection(*({entry["frame"] for entry in entries} for entries in series)) if series else set()
-        frames = sorted(shared)
-        if not frames:
-            continue
-        at = [[entry["visible_cm"] for run in series for entry in run if entry["frame"] == frame] for frame in frames]
-        left.plot(frames, [_mean(values) for values in at], color=colors[name], label=name, marker=".", markersize=5)
-        if len(series) > 1:
-            low, high = zip(*((min(values), max(values)) for values in at))
-            left.fill_between(frames, low, high, color=colors[name], alpha=0.2, linewidth=0)
-    left.set_xlabel("frame of the stream")
-    left.set_ylabel("error where seen so far (cm)")
-    left.set_title("Visible error along the stream", fontsize=11)
-    left.set_ylim(bottom=0)
+        for key, style in (("visible_cm", "--"), ("known_cm", "-")):
+            _draw_series(left, group, key, style, colors[name])
+    left.set(xlabel="frame of the stream", ylabel="mean error where seen so far (cm)", ylim=(0, None))
+    left.set_title("Error along the stream", fontsize=11)
     left.grid(alpha=0.3)
 
     bins = runs[0]["errors"]["bins"]
-    width = 0.82 / len(groups)
+    width = 0.84 / len(groups)
     for index, (name, group) in enumerate(groups.items()):
-        places = [place + (index - (len(groups) - 1) / 2) * width for place in range(len(bins))]
-        values = [[run["errors"]["bins"][place]["mean_cm"] for run in group] for place in range(len(bins))]
-        bars = right.bar(places, [_mean(seeds) for seeds in values], 0.94 * width, color=colors[name], label=name)
-        if len(groups) <= 4:
-            right.bar_label(bars, fmt=lambda x: f"{x:.1f}" if math.isfinite(x) else "", fontsize=7, padding=2)
-        if len(group) > 1:
-            for place, seeds in zip(places, values):
-                right.scatter([place] * len(seeds), seeds, s=8, color="black", linewidths=0, zorder=3)
-    right.set_xticks(range(len(bins)), [f"{_bin_name(entry)}\n{entry['count']:,} points" for entry in bins], fontsize=8)
-    right.set_xlabel("true distance to the nearest surface (m)")
-    right.set_ylabel("mean error (cm)")
+        _draw_bins(right, group, (index - (len(groups) - 1) / 2) * width, width, colors[name])
+    counts = [f"{entry['count']:,} points" for entry in bins]
+    right.set_xticks(
+        range(len(bins)), [f"{_bin_name(entry)}\n{count}" for entry, count in zip(bins, counts)], fontsize=8
+    )
+    right.set(xlabel="true distance to the nearest surface (m)", ylabel="mean error (cm)", ylim=(0, None))
     right.set_title("Error at the end, by distance", fontsize=11)
     right.grid(axis="y", alpha=0.3)
     right.set_axisbelow(True)
-    handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=min(6, len(labels)), fontsize=9, loc="outside lower center", frameon=False)
+    patches = [Patch(color=color, label=name) for name, color in colors.items()]
+    lines = [Line2D([], [], color="black", label="points whose nearest surface was seen")]
+    lines += [Line2D([], [], color="black", linestyle="--", alpha=0.6, label="all seen points (pale bars)")]
+    figure.legend(handles=patches + lines, ncols=min(4, len(patches) + 2), fontsize=9, loc="outside lower center")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _draw_series(axes: Any, group: list[Run], key: str, style: str, color: Any) -> None:
+    """One line over the frames that all runs of a group have."""
+    series = [{entry["frame"]: entry.get(key) for entry in run.get("over_time", ())} for run in group]
+    frames = sorted(frame for frame in series[0] if all(run.get(frame) is not None for run in series))
+    at = [[run[frame] for run in series] for frame in frames]
+    pale = 0.6 if style == "--" else 1.0
+    axes.plot(frames, [_mean(values) for values in at], style, color=color, marker=".", markersize=5, alpha=pale)
+    if len(series) > 1 and frames:
+        least, largest = [min(values) for values in at], [max(values) for values in at]
+        axes.fill_between(frames, least, largest, color=color, alpha=0.2 * pale, linewidth=0)
+
+
+def _draw_bins(axes: Any, group: list[Run], offset: float, width: float, color: Any) -> None:
+    """The bars of one group beside the middles of the bins."""
+    for place, entries in enumerate(zip(*(run["errors"]["bins"] for run in group))):
+        middle = place + offset
+        axes.bar(middle, _mean([entry["mean_cm"] for entry in entries]), 0.92 * width, color=color, alpha=0.25)
+        known = [entry["known_cm"] for entry in entries if "known_cm" in entry]
+        if known and math.isfinite(_mean(known)):
+            axes.bar(middle, _mean(known), 0.92 * width, color=color)
+            place_of_text = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{_mean(known):.1f}", (middle, max(known)), fontsize=7, **place_of_text)
+            if len(known) > 1:
+                axes.scatter([middle] * len(known), known, s=7, color="black", linewidths=0, zorder=3)
 
 
 def _groups(runs: list[Run]) -> dict[str, list[Run]]:

@@ -46,11 +46,11 @@ class TSDF:
         self.integrate_seconds = 0.0
         """Spent on fusing frames, in all."""
         self.distance_seconds = 0.0
-        """Spent on the last distance transform."""
+        """Spent on distance transforms, in all: one for all calls between two frames."""
         self._open3d: Any = open3d
-        number = open3d.core.float32
+        number, channels = open3d.core.float32, open3d.core.SizeVector([1])
         self._grid: Any = open3d.t.geometry.VoxelBlockGrid(
-            ("tsdf", "weight"), (number, number), ((1,), (1,)), voxel_size, _BLOCK, 2000, open3d.core.Device("CPU:0")
+            ("tsdf", "weight"), (number,) * 2, (channels,) * 2, voxel_size, _BLOCK, 2000, open3d.core.Device("CPU:0")
         )
         self._lattice: _Lattice | None = None
 
@@ -105,7 +105,7 @@ class TSDF:
         if self._lattice is None:
             start = time.perf_counter()
             self._lattice = _Lattice(*self._dense(), self.voxel_size)
-            self.distance_seconds = time.perf_counter() - start
+            self.distance_seconds += time.perf_counter() - start
         return self._lattice
 
     def _dense(self) -> tuple[Int[np.ndarray, " 3"], Float[np.ndarray, "x y z"]]:

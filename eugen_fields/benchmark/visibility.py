@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from eugen_fields.benchmark.distance_truth import DistanceTruth
@@ -38,10 +38,10 @@ def first_seen(
     return first
 
 
-def nearest_seen(stream: DepthStream, truth: DistanceTruth, tolerance: float = 0.03) -> Bool[Tensor, " points"]:
-    """Whether the stream saw the nearest surface of each point of the truth.
+def nearest_first_seen(stream: DepthStream, truth: DistanceTruth, tolerance: float = 0.03) -> Int[Tensor, " points"]:
+    """Index of the first frame that sees the nearest surface of each point of the truth; the number of frames if none.
 
-    Elsewhere (over a floor that no camera looked down on, say) only a guess can be right: what knows the seen surfaces
-    alone finds too large a distance.
+    Until then only a guess can be right: what knows the seen surfaces alone finds too large a distance, as beside a
+    table that the camera always had its back to.
     """
-    return first_seen(stream, truth.mesh.nearest(truth.points), tolerance) < len(stream)
+    return first_seen(stream, truth.mesh.nearest(truth.points), tolerance)
