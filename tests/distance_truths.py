@@ -7,6 +7,7 @@ from pathlib import Path
 import depth_recordings
 import numpy as np
 from depth_recordings import HIGH, LOW
+from numpy.typing import ArrayLike
 
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
 BOX_FACES = np.array(
@@ -15,7 +16,7 @@ BOX_FACES = np.array(
 )  # fmt: skip
 
 
-def box(low=LOW, high=HIGH) -> tuple[np.ndarray, np.ndarray]:
+def box(low: ArrayLike = LOW, high: ArrayLike = HIGH) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (8, 3) and triangles (12, 3) of an axis-aligned box."""
     return (np.asarray(low) + _CORNERS * (np.asarray(high) - np.asarray(low))).astype(np.float32), BOX_FACES
 

@@ -123,17 +123,25 @@ def test_bad_frames_are_skipped_and_change_nothing(room) -> None:
     _, stream = room
     good = stream.frame(0)
     tsdf = fused([good])
-    before = tsdf.sdf(torch.rand(50, 3))
+    points = stream.points(0)[::10]
+    before = tsdf.sdf(points)
     bad_pose = good.pose.clone()
     bad_pose[0, 3] = torch.nan
     empty, far = torch.zeros_like(good.depth), torch.full_like(good.depth, 50.0)
     nothing = torch.full_like(good.depth, torch.nan)
     changes = ({"pose": bad_pose}, {"depth": empty}, {"depth": nothing}, {"depth": far}, {"depth": far / 0})
     assert not any(tsdf.integrate(replace(good, **change)) for change in changes)
-    torch.testing.assert_close(tsdf.sdf(torch.rand(50, 3)).shape, before.shape)
+    assert torch.equal(tsdf.sdf(points), before)
     holes = good.depth.clone()
     holes[::2] = torch.nan
     assert tsdf.integrate(replace(good, depth=holes))
+
+
+def test_a_single_pixel_is_fused() -> None:
+    depth = torch.zeros(HEIGHT, WIDTH)
+    depth[33, 57] = 0.8  # which is not among the pixels that Open3D looks at
+    tsdf = fused(frames(torch.eye(4)[None], depth[None]))
+    assert tsdf.sdf(torch.tensor([[0.1, 0.2, -0.8]])).shape == (1,)
 
 
 def test_nothing_is_known_before_the_first_frame() -> None:
