@@ -31,8 +31,8 @@ class TSDF:
     Voxblox, FIESTA and nvblox; `exact` measures them from the mesh instead.
 
     Of voxels of 2 to 5 cm, truncations of 2 to 6 voxels and voxels that 1 to 3 frames must have seen, the defaults (and
-    1 frame) came out best on scenes/room: there a distance
-    is off by 0.5 cm where its nearest surface was seen, by 0.6 cm with voxels of 3 cm.
+    1 frame) had the least visible error on scenes/room. There a distance is off by 0.5 cm where its nearest surface was
+    seen, and by 0.6 cm with voxels of 3 cm, whose distance transform takes a quarter of the time.
 
     Args:
         voxel_size: metres.
