@@ -133,6 +133,11 @@ class MappingTrainer(FieldTrainer):
     pipeline: MappingPipeline
     _last_step = -1
 
+    @property
+    def steps_done(self) -> int:
+        """Steps of training so far."""
+        return self._last_step + 1
+
     def train(self) -> None:
         clock, total = self.pipeline.datamanager.clock, self.config.max_num_iterations
         if clock.clock == "steps":
