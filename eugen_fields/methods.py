@@ -178,7 +178,9 @@ def _isdf(
         mixed_precision=False,  # gradients of gradients
         learning_rates=_SDF_LEARNING_RATES,
         pipeline=MappingPipelineConfig(datamanager=manager, model=model),
-        optimizers={"fields": {"optimizer": LayerAdamWConfig(), "scheduler": None}},
+        optimizers={
+            "fields": {"optimizer": LayerAdamWConfig(), "scheduler": WarmupDecayConfig(warmup_steps=1, hold=0.7)}
+        },
         viewer=_viewer(),
         steps_per_eval_batch=500,
         steps_per_eval_image=500,

@@ -294,21 +294,19 @@ class _Evaluation:
         above = np.eye(4)
         above[:3, 3] = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[2] + 1.1 * (high - low)[:2].max()
         stream, rows = self.stream, []
-        frames = [len(stream) // 5, len(stream) // 2]
         width, height = 320, round(320 * stream.height / stream.width)
-        scale = width / stream.width
+        cameras = [(above, width, width, width / 2, height / 2)]
+        for frame in (len(stream) // 2, len(stream) // 5):
+            fx, fy, cx, cy = (width / stream.width * stream.intrinsics[frame]).tolist()
+            cameras.insert(0, (stream.poses[frame].numpy(), fx, fy, cx, cy))
         for vertices, faces in meshes.values():
             mesh = trimesh.Trimesh(vertices, faces, process=False)
-            pictures = [
-                render_mesh(
-                    mesh, stream.poses[frame], *(scale * stream.intrinsics[frame]).tolist(), width, height, shade=True
-                )
-                for frame in frames
-            ]
             roofless = mesh.slice_plane([0, 0, low[2] + 0.75 * (high - low)[2]], [0, 0, -1])
-            pictures.append(
-                render_mesh(roofless, above, width, width, width / 2, height / 2, width, height, shade=True)
-            )
+            shown = [mesh, mesh, roofless]
+            pictures = [
+                render_mesh(one, pose, fx, fy, cx, cy, width, height, shade=True)
+                for one, (pose, fx, fy, cx, cy) in zip(shown, cameras)
+            ]
             rows.append(np.concatenate(pictures, axis=1))
         sheet = Image.fromarray(np.concatenate(rows))
         draw = ImageDraw.Draw(sheet)

@@ -60,6 +60,9 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     """Samples a ray between the camera and behind the surface."""
     truncation: float = 0.2937
     """Metres. Samples with a bound up to this are fitted to it."""
+    free_space_fit: float = 0.0
+    """Weight of fitting samples beyond that to their bound too, per metre; iSDF only keeps them below it. Wants tight
+    bounds: --pipeline.datamanager.cloud-points."""
     near_surface_weight: float = 5.383
     """Weight of samples that are fitted, per metre."""
     eikonal_weight: float = 0.268
@@ -95,7 +98,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
         for name in ("position_scale", "output_scale", "near", "beyond", "surface_spread", "truncation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("num_near_surface", "num_stratified"):
+        for name in ("num_near_surface", "num_stratified", "free_space_fit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.trace_steps < 1:
@@ -105,6 +108,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     def loss_weights(self) -> SDFLossWeights:
         return SDFLossWeights(
             truncation=self.truncation,
+            free_space_fit=self.free_space_fit,
             near_surface=self.near_surface_weight,
             eikonal=self.eikonal_weight,
             eikonal_from=self.eikonal_from,

@@ -79,8 +79,9 @@ class FrameClock:
             frame_done: called with the index of each frame that has had all of its steps, and whether it is a keyframe.
         """
         if self.clock == "offline":
-            for frame in self.keyframes if step == 0 and frame_done is not None else ():
-                frame_done(frame, True)
+            if step == 0 and frame_done is not None:
+                for frame in self.keyframes:
+                    frame_done(frame, True)
             return
         if self._start is None:
             since = self.timestamps[max(0, self.current)] - self.timestamps[0]

@@ -194,18 +194,18 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
 
     def _cloud(self) -> tuple[Tensor, Tensor]:
         """Surface points (P, 3) of the keyframes and their normals (P, 3), equally many of each."""
+        points = normals = torch.zeros(0, 3, device=self.device)
         keyframes = self.clock.keyframes
         per_frame = min(self.config.cloud_points // max(1, len(keyframes)), _CLOUD_POINTS_PER_FRAME)
-        for frame in keyframes if per_frame > 0 else ():
+        if per_frame == 0 or not keyframes:
+            return points, normals
+        for frame in keyframes:
             if frame not in self._clouds:
                 rays = self.draw([frame], _CLOUD_POINTS_PER_FRAME)
                 self._clouds[frame] = rays.surface(), rays.normals
-        empty = torch.zeros(0, 3, device=self.device)
-        clouds = [self._clouds[frame] for frame in keyframes] if per_frame > 0 else []
-        return tuple(torch.cat([empty, *(values[:per_frame] for values in parts)]) for parts in zip(*clouds)) or (
-            empty,
-            empty,
-        )
+        clouds = [self._clouds[frame] for frame in keyframes]
+        points, normals = (torch.cat([cloud[part][:per_frame] for cloud in clouds]) for part in (0, 1))
+        return points, normals
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
         """The same for random frames of the whole stream."""

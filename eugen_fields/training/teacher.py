@@ -50,6 +50,7 @@ def open_teacher(
         known = [name for name, config in METHODS.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
         raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
     run = open_run(folder, device, step)
+    assert isinstance(run, RadianceRun)
     dense = all(isinstance(layer, nn.Linear) for layer in run.field.trunk.layers)
     if not dense:
         raise InputError(

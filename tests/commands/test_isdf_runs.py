@@ -184,7 +184,7 @@ def test_frames_that_cannot_be_used_are_skipped_and_the_map_survives(tmp_path: P
         (("--max-num-iterations", -3), "--max-num-iterations is -3"),
         (("nerfstudio-data",), "depth-stream"),
         (("depth-stream", "--depth-unit-scale-factor", 1.0), "--depth-unit-scale-factor 0.001"),
-        (("depth-stream", "--pose-scale", 0.001), "--pose-scale"),
+        (("--optimizers.fields.scheduler.hold", 1.0), "hold is 1.0"),
     ],
 )
 def test_wrong_flags_are_one_message_before_training(flags: tuple, says: str, recording: Path, tmp_path: Path) -> None:
