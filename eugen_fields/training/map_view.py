@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from nerfstudio.viewer.viewer_elements import ViewerControl
+from torch import Tensor
 
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModel
@@ -21,6 +22,7 @@ from eugen_fields.training.map_shapes import seen_mesh, slice_colors, slice_poin
 from eugen_fields.training.stream_data_manager import StreamDataManager
 
 if TYPE_CHECKING:
+    import viser
     from nerfstudio.viewer.viewer import Viewer
 
 _MESH_CELLS = 64
@@ -97,7 +99,7 @@ class MapView(ViewerControl):
             viewer.control_panel._max_res.value = _CPU_RENDER_PIXELS
         self._seen = SeenSpace(self.model.field.aabb, _MESH_CELLS)
         self._add_panel()
-        self.viser_server.on_client_connect(lambda _: self._wake.set())
+        self.viser_server.on_client_connect(self._connected)
         viewer.set_camera_visibility = self._show_keyframes
         add_frusta = viewer.init_scene
 
@@ -116,12 +118,20 @@ class MapView(ViewerControl):
             self._show_mesh = gui.add_checkbox("Mesh", True)
             button = gui.add_button("Refresh mesh")
             self._show_slice = gui.add_checkbox("Slice", True)
-            self._height = gui.add_slider("Slice height (m)", low, high, 0.01, round(0.5 * (low + high), 2))
+            self._height = gui.add_slider("Slice height (m)", low, high, 0.01, round(low + 0.2 * (high - low), 2))
         button.on_click(lambda _: self._ask(self.mesh_refresh))
         self._show_mesh.on_update(lambda _: self._ask(self.mesh_refresh))
         self._show_slice.on_update(lambda _: self._ask(self.slice_refresh))
         self._height.on_update(lambda _: self._ask(self.slice_refresh))
         self._mesh = self._slice = self._current = None
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        position, target = overlook(self.model.field.aabb.cpu(), self.manager.stream.poses[0])
+        with client.atomic():
+            client.camera.up_direction = (0.0, 0.0, 1.0)
+            client.camera.position = position.double().numpy() * _viewer_scale()
+            client.camera.look_at = target.double().numpy() * _viewer_scale()
+        self._wake.set()
 
     def _ask(self, refresh: Refresh) -> None:
         refresh.asked = True
@@ -235,10 +245,9 @@ class MapView(ViewerControl):
         self._current.visible = not self.clock.ended
 
     def _show_keyframes(self, visible: bool) -> None:
-        """What the buttons "Hide Train Cams" and "Show Train Cams" do. The first frame's stays hidden: pages open at its
-        place."""
+        """What the buttons "Hide Train Cams" and "Show Train Cams" do."""
         for frame, handle in self.viewer.camera_handles.items():
-            handle.visible = visible and frame > 0 and frame in self._drawn_keyframes
+            handle.visible = visible and frame in self._drawn_keyframes
 
     def _frustum_pose(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Quaternion w, x, y, z and position, in the viewer's units and axes."""
@@ -277,6 +286,28 @@ class MapView(ViewerControl):
             "step": self._step(),
         }
         return "  \n".join(f"**{name}** {value}" for name, value in rows.items())
+
+
+def overlook(aabb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a page opens: high up in the box, as far behind a camera as that goes, looking to the middle.
+
+    Args:
+        aabb: the box, shape (2, 3), z up.
+        pose: the camera's, to the world, OpenGL axes, shape (4, 4).
+
+    Returns:
+        a position and what is looked at, each (3,).
+    """
+    margin = 0.08 * (aabb[1] - aabb[0])
+    low, high = aabb[0] + margin, aabb[1] - margin
+    position = torch.maximum(torch.minimum(pose[:3, 3], high), low)
+    backward = pose[:2, 2]
+    room = torch.where(backward > 0, high[:2] - position[:2], position[:2] - low[:2])
+    position[:2] += backward * (room / backward.abs().clamp_min(1e-6)).min()
+    position[2] = high[2]
+    target = aabb.mean(dim=0)
+    target[2] = aabb[0, 2] + 0.3 * (aabb[1, 2] - aabb[0, 2])
+    return position, target
 
 
 def _viewer_scale() -> float:
