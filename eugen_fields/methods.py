@@ -37,9 +37,8 @@ def _machine() -> MachineConfig:
     return MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _viewer(**settings: Any) -> ViewerConfig:
-    settings = {"num_rays_per_chunk": 1 << 14} | settings
-    return ViewerConfig(websocket_host="127.0.0.1", quit_on_train_completion=False, **settings)
+def _viewer() -> ViewerConfig:
+    return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14, quit_on_train_completion=False)
 
 
 def _trainer(
@@ -180,8 +179,7 @@ def _isdf(
         learning_rates=_SDF_LEARNING_RATES,
         pipeline=MappingPipelineConfig(datamanager=manager, model=model),
         optimizers={"fields": {"optimizer": LayerAdamWConfig(), "scheduler": None}},
-        # the map's mesh lies on the render's surface: with depths the two would flicker
-        viewer=_viewer(num_rays_per_chunk=1 << 12, camera_frustum_scale=1.5, default_composite_depth=False),
+        viewer=_viewer(),
         steps_per_eval_batch=500,
         steps_per_eval_image=500,
         steps_per_save=500,

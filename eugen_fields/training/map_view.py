@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
@@ -36,6 +38,9 @@ _FRUSTUM_SCALE = 1.5
 """Viewer units, ten a metre; nerfstudio's own is for scenes of unit size."""
 _CPU_RENDER_PIXELS = 164
 """Along the longer side of a render without a GPU; the panel can ask for more."""
+_OPENING_ANGLE = math.radians(75.0)
+"""Of pages, from top to bottom."""
+_ELEVATION = math.radians(50.0)
 _MESH_COLOR = (168, 182, 196)
 _CURRENT_COLOR = (255, 120, 0)
 
@@ -93,10 +98,14 @@ class MapView(ViewerControl):
         from nerfstudio.configs.base_config import ViewerConfig
 
         super()._setup(viewer)
+        panel = viewer.control_panel
+        panel._layer_depth.value = (
+            False  # the mesh lies on the render's surface: with depths they would hide each other
+        )
         if viewer.config.camera_frustum_scale == ViewerConfig().camera_frustum_scale:
             viewer.config.camera_frustum_scale = _FRUSTUM_SCALE
         if self.model.device.type == "cpu":
-            viewer.control_panel._max_res.value = _CPU_RENDER_PIXELS
+            panel._max_res.value = _CPU_RENDER_PIXELS
         self._seen = SeenSpace(self.model.field.aabb, _MESH_CELLS)
         self._add_panel()
         self.viser_server.on_client_connect(self._connected)
@@ -128,6 +137,7 @@ class MapView(ViewerControl):
     def _connected(self, client: viser.ClientHandle) -> None:
         position, target = overlook(self.model.field.aabb.cpu(), self.manager.stream.poses[0])
         with client.atomic():
+            client.camera.fov = _OPENING_ANGLE
             client.camera.up_direction = (0.0, 0.0, 1.0)
             client.camera.position = position.double().numpy() * _viewer_scale()
             client.camera.look_at = target.double().numpy() * _viewer_scale()
@@ -289,7 +299,7 @@ class MapView(ViewerControl):
 
 
 def overlook(aabb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a page opens: high up in the box, as far behind a camera as that goes, looking to the middle.
+    """Where a page opens: above the box, on the side that a camera has behind it, with the whole box in view.
 
     Args:
         aabb: the box, shape (2, 3), z up.
@@ -298,16 +308,12 @@ def overlook(aabb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         a position and what is looked at, each (3,).
     """
-    margin = 0.08 * (aabb[1] - aabb[0])
-    low, high = aabb[0] + margin, aabb[1] - margin
-    position = torch.maximum(torch.minimum(pose[:3, 3], high), low)
-    backward = pose[:2, 2]
-    room = torch.where(backward > 0, high[:2] - position[:2], position[:2] - low[:2])
-    position[:2] += backward * (room / backward.abs().clamp_min(1e-6)).min()
-    position[2] = high[2]
-    target = aabb.mean(dim=0)
-    target[2] = aabb[0, 2] + 0.3 * (aabb[1, 2] - aabb[0, 2])
-    return position, target
+    middle = aabb.mean(dim=0)
+    backward = F.normalize(torch.cat([pose[:2, 2], pose.new_zeros(1)]), dim=0)
+    distance = 0.5 * (aabb[1] - aabb[0]).norm() / math.sin(0.5 * _OPENING_ANGLE)
+    toward = math.cos(_ELEVATION) * backward
+    toward[2] = math.sin(_ELEVATION)
+    return middle + distance * toward, middle
 
 
 def _viewer_scale() -> float:
