@@ -1,13 +1,12 @@
-"""Which part of space depth images have seen: free space and a little behind the surfaces."""
+"""Which part of space depth images looked through: free space, and a little behind the surfaces."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
-class SeenSpace:
+class ObservedSpace:
     """Points of a regular lattice around a box that depth images have looked at, more with every image.
 
     Attributes:
@@ -16,7 +15,7 @@ class SeenSpace:
         seen: lattice points that some image saw in front of its surface or up to a spacing behind it, bool (X, Y, Z).
 
     Args:
-        aabb: the box, shape (2, 3), metres. The lattice goes a little beyond it.
+        aabb: the box, shape (2, 3), metres.
         resolution: spacings along its longest side.
     """
 
@@ -24,8 +23,8 @@ class SeenSpace:
         aabb = aabb.detach().float().cpu()
         extent = aabb[1] - aabb[0]
         self.spacing = float(extent.max()) / resolution
-        self.lower = aabb[0] - 2 * self.spacing
-        counts = (extent / self.spacing).ceil().long() + 5
+        self.lower = aabb[0]
+        counts = (extent / self.spacing).ceil().long() + 1
         self.seen = torch.zeros(*counts.tolist(), dtype=torch.bool)
 
     def add(self, depth: Tensor, intrinsics: Tensor, pose: Tensor) -> None:
@@ -50,15 +49,10 @@ class SeenSpace:
         met = (measured > 0) & (away[inside] <= measured + self.spacing)
         self.seen[tuple(unseen[inside][met].T)] = True
 
-    def widened(self) -> Tensor:
-        """Lattice points that were seen or have a neighbour that was, none of them at the lattice's border,
-        bool (X, Y, Z). What an image sees at a grazing angle has both of its sides here."""
-        wide = F.max_pool3d(self.seen[None].float(), 3, stride=1, padding=1)[0] > 0
-        inner = torch.zeros_like(wide)
-        inner[1:-1, 1:-1, 1:-1] = wide[1:-1, 1:-1, 1:-1]
-        return inner
-
-    def nearest(self, points: Tensor) -> Tensor:
-        """Indices (N, 3) of the lattice points next to points (N, 3), which may lie outside."""
+    def at(self, points: Tensor) -> Tensor:
+        """Whether the lattice points next to points (N, 3) were seen, bool (N,); False outside the lattice."""
         places = ((points.cpu() - self.lower) / self.spacing).round().long()
-        return places.clamp(torch.zeros(3, dtype=torch.long), torch.tensor(self.seen.shape) - 1)
+        inside = ((places >= 0) & (places < torch.tensor(self.seen.shape))).all(dim=-1)
+        result = torch.zeros_like(inside)
+        result[inside] = self.seen[tuple(places[inside].T)]
+        return result

@@ -1,62 +1,15 @@
-"""What a growing map looks like: the mesh of the part that was seen, and the distances on a plane as colours."""
+"""The signed distances on a horizontal plane as colours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-from eugen_fields.sampling.seen_space import SeenSpace
 
 _FREE = np.array([[225, 236, 246], [33, 102, 172]], dtype=np.float64)
 _BEHIND = np.array([[253, 219, 199], [178, 24, 43]], dtype=np.float64)
 """RGB at the surface and far from it."""
 _ZERO = (20, 20, 20)
-
-
-def seen_mesh(sdf: Callable[[Tensor], Tensor], seen: SeenSpace, device: torch.device | str = "cpu"):
-    """The zero level of a signed distance where it was seen, open at the border of that.
-
-    Args:
-        sdf: points (N, 3) to signed distances (N,), metres.
-        seen: tells where, and the lattice that is marched over.
-        device: where `sdf` takes its points.
-
-    Returns:
-        vertices (V, 3) float32, metres, and faces (F, 3) int64, seen from free space anticlockwise; both empty where
-        there is no surface.
-    """
-    from eugen_fields.meshing.marching_cubes import extract_mesh
-
-    known = seen.widened()
-    places = known.nonzero()
-    if len(places) == 0:
-        return np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.int64)
-    first, last = places.amin(dim=0) - 1, places.amax(dim=0) + 1  # the border is not known: nothing is closed there
-    aabb = seen.lower + seen.spacing * torch.stack([first, last])
-
-    def is_known(points: Tensor) -> Tensor:
-        return known[tuple(seen.nearest(points).T)].to(points.device)
-
-    vertices, faces = extract_mesh(
-        lambda points: -sdf(points),
-        aabb,
-        int((last - first).max()),
-        0.0,
-        occupied=is_known,
-        device=device,
-        progress=False,
-    )
-    # towards lattice points that are not known the surface is closed for no reason: only whole cells of known ones stay
-    whole = ~(F.max_pool3d((~known)[None].float(), 2, stride=1)[0] > 0)
-    middles = torch.from_numpy(vertices[faces].mean(axis=1)).float()
-    cells = ((middles - seen.lower) / seen.spacing).floor().long()
-    faces = faces[whole[tuple(cells.T)].numpy()]
-    used, renumbered = np.unique(faces, return_inverse=True)
-    return vertices[used].astype(np.float32), renumbered.reshape(-1, 3)
 
 
 def slice_points(aabb: Tensor, height: float, resolution: int) -> Tensor:
