@@ -40,9 +40,10 @@ _CPU_RENDER_PIXELS = 164
 class Refresh:
     """When something is made again: when it was asked for, and when the map has changed, within a share of the time."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic, busy: Callable[[], float] = time.thread_time) -> None:
         self.asked = True
         self._now = now
+        self._busy = busy  # waiting for the lock of training costs nothing
         self._step: int | None = None
         self._not_before = 0.0
 
@@ -53,10 +54,10 @@ class Refresh:
     def made(self, step: int) -> Iterator[None]:
         """Around the making; what is asked for meanwhile is made afterwards."""
         self.asked = False
-        start = self._now()
+        start = self._busy()
         yield
         self._step = step
-        self._not_before = self._now() + max(1.0, (self._now() - start) * (1.0 / _SHARE_OF_TIME - 1.0))
+        self._not_before = self._now() + max(1.0, (self._busy() - start) * (1.0 / _SHARE_OF_TIME - 1.0))
 
 
 class MapView(ViewerControl):

@@ -311,7 +311,7 @@ def test_space_is_observed_up_to_surfaces_and_not_behind_them() -> None:
 
 def test_refreshes_take_a_tenth_of_the_time_unless_they_are_asked_for() -> None:
     now = [100.0]
-    refresh = Refresh(lambda: now[0])
+    refresh = Refresh(now=lambda: now[0], busy=lambda: now[0])
     assert refresh.due(0)
     with refresh.made(0):
         now[0] += 2.0
