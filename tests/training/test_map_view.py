@@ -186,12 +186,13 @@ def test_the_slice_lies_at_its_height_and_is_cut_to_what_was_looked_through() ->
 
 def test_nothing_is_evaluated_while_no_page_is_open() -> None:
     view, page = make_view(make_clock())
-    folded = view.model.field.times_folded
+    field: Any = view.model.field
+    folded = field.times_folded
     view.update()
-    assert view.model.field.times_folded == folded and "/map/mesh" not in page.shown
+    assert field.times_folded == folded and "/map/mesh" not in page.shown
     page.clients = {0: None}
     view.update()
-    assert view.model.field.times_folded > folded
+    assert field.times_folded > folded
 
 
 def test_the_boxes_hide_and_show() -> None:
