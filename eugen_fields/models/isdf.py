@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
-from eugen_fields.models.viewer_start import StartAtTrainingPose
+from eugen_fields.models.viewer_start import StartAbove
 from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
 
 _SURFACE_COLOR = (0.86, 0.84, 0.80)
@@ -134,7 +134,7 @@ class ISDFModel(Model):
         aabb = self.scene_box.aabb.float().cpu()
         self.field = self.config.build_field(aabb)
         self.seen = self.config.build_seen(aabb)
-        self.start_camera = StartAtTrainingPose()
+        self.start_camera = StartAbove(aabb)
         self._folded: SDFField | None = None
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:

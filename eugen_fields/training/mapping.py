@@ -15,6 +15,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.sampling import depth_agreement, frame_losses
+from eugen_fields.training.map_view import MapView
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.stream_data_manager import StreamDataManager, StreamDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
@@ -36,6 +37,7 @@ class MappingPipeline(SharedWeightsPipeline):
 
     Attributes:
         frame_listeners: called with the index of each frame that is done.
+        map_view: what nerfstudio's viewer shows of the map beside its render.
     """
 
     config: MappingPipelineConfig
@@ -51,7 +53,8 @@ class MappingPipeline(SharedWeightsPipeline):
         grad_scaler: Any = None,
     ) -> None:
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
-        self.frame_listeners: list[Callable[[int], None]] = []
+        self.map_view = MapView(self.map, self.datamanager)
+        self.frame_listeners: list[Callable[[int], None]] = [self.map_view.frame_done]
         self._explained: SDFField | None = None
         self._looked_at: set[int] = set()
 
