@@ -107,14 +107,19 @@ class SeenCells(nn.Module):
         cells = self.surface_cells()[None, None].float()
         wide = F.max_pool3d(cells, size, stride=1, padding=margin)[0, 0].bool()
 
-        def is_near(points: Tensor) -> Tensor:
-            places = self._places(points)
-            inside = self._inside(places)
-            near = torch.zeros_like(inside)
-            near[inside] = wide[tuple(places[inside].T)]
-            return near
+        return lambda points: self._at(wide, points)
 
-        return is_near
+    def is_open(self, points: Tensor) -> Tensor:
+        """Whether a camera has looked into the cells of points (N, 3), bool (N,); False outside the box."""
+        return self._at(self.open_cells(), points)
+
+    def _at(self, cells: Tensor, points: Tensor) -> Tensor:
+        """The values of cells, bool (X, Y, Z), at points (N, 3), bool (N,); False outside the box."""
+        places = self._places(points)
+        inside = self._inside(places)
+        values = torch.zeros_like(inside)
+        values[inside] = cells[tuple(places[inside].T)]
+        return values
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

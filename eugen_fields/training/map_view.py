@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
+from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModel
-from eugen_fields.sampling.observed import ObservedSpace
+from eugen_fields.sampling import SeenCells
 from eugen_fields.training.map_frames import MapFrames
 from eugen_fields.training.map_slice import slice_colors, slice_points
 from eugen_fields.training.stream_data_manager import StreamDataManager
@@ -27,7 +28,6 @@ _MESH_COLOR = (168, 182, 196)
 _SLICE_PIXELS = 160
 _SLICE_METRES = 1.0
 """Distance at which its colours end."""
-_OBSERVED_CELLS = 64
 _POLL_SECONDS = 0.5
 _SHARE_OF_TIME = 0.1
 """That refreshes take which nobody asked for."""
@@ -74,15 +74,8 @@ class MapView(ViewerControl):
         self._mesh_refresh, self._slice_refresh = Refresh(), Refresh()
         self._mesh: Any = None
         self._slice: Any = None
-        self._came: set[int] = set()
-        self._added: set[int] = set()
         self._wake = threading.Event()
         self._stopping = False
-
-    def frame_done(self, frame: int) -> None:
-        """A listener of MappingPipeline."""
-        self._came.add(frame)
-        self._wake.set()
 
     def _setup(self, viewer: Viewer) -> None:
         from nerfstudio.configs.base_config import ViewerConfig
@@ -97,7 +90,6 @@ class MapView(ViewerControl):
         if self.model.device.type == "cpu":
             panel._max_res.value = _CPU_RENDER_PIXELS
         self._aabb = self.model.field.aabb.float().cpu()
-        self._observed = ObservedSpace(self._aabb, _OBSERVED_CELLS)
         self._size = {
             "layer": self.model.config.layer,
             "parameters": f"{sum(weights.numel() for weights in self.model.field.parameters()):,}",
@@ -171,14 +163,15 @@ class MapView(ViewerControl):
     def _step(self) -> int:
         return self.viewer.trainer.step if self.viewer.trainer is not None else self.viewer.step
 
+    def _copies(self) -> tuple[SDFField, SeenCells]:
+        """The folded field and what was seen, as they are between two steps of training."""
+        with self._lock():
+            return self.model.field.folded(), copy.deepcopy(self.model.seen)
+
     def _draw_mesh(self) -> None:
         from eugen_fields.meshing.distance import distance_mesh
 
-        frame = self.manager.clock.current
-        with self._lock():
-            field, seen = self.model.field.folded(), copy.deepcopy(self.model.seen)
-            if frame >= 0:  # the pipeline adds it when it is done
-                seen.add(self.manager.stream.points(frame, stride=2).to(self.model.device))
+        field, seen = self._copies()
         vertices, faces = distance_mesh(field, _MESH_CELLS, seen=seen, progress=False)
         if len(faces) == 0:
             return
@@ -192,13 +185,12 @@ class MapView(ViewerControl):
         )
 
     def _draw_slice(self) -> None:
-        self._look_at_frames()
-        with self._lock():
-            field = self.model.field.folded()
+        field, seen = self._copies()
         height = float(self._height.value)
         points = slice_points(self._aabb, height, _SLICE_PIXELS)
-        distances = field.evaluate(points.to(self.model.device)).cpu().numpy()
-        known = self._observed.at(points.view(-1, 3)).view(points.shape[:2]).numpy()
+        points = points.to(self.model.device)
+        distances = field.evaluate(points).cpu().numpy()
+        known = seen.is_open(points.view(-1, 3)).view(points.shape[:2]).cpu().numpy()
         x, y, _ = self._aabb.mean(dim=0).tolist()
         width, depth, _ = (self._aabb[1] - self._aabb[0]).tolist()
         self._slice = self.viser_server.scene.add_image(
@@ -210,15 +202,6 @@ class MapView(ViewerControl):
             position=(x * self._scale, y * self._scale, height * self._scale),
             visible=self._show_slice.value,
         )
-
-    def _look_at_frames(self) -> None:
-        """Adds what the frames looked through that came since last time; after a restart these are the keyframes."""
-        stream = self.manager.stream
-        for frame in sorted((self._came | set(self.manager.clock.known_frames())) - self._added):
-            with self._lock():  # streams keep the frames that were read last
-                depth = stream.depth(frame)
-            self._observed.add(depth, stream.intrinsics[frame], stream.poses[frame])
-            self._added.add(frame)
 
     def _card_text(self) -> str:
         """Layer, sizes and where the stream is, as markdown."""

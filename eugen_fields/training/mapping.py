@@ -54,7 +54,7 @@ class MappingPipeline(SharedWeightsPipeline):
     ) -> None:
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self.map_view = MapView(self.map, self.datamanager)
-        self.frame_listeners: list[Callable[[int], None]] = [self.map_view.frame_done]
+        self.frame_listeners: list[Callable[[int], None]] = []
         self._explained: SDFField | None = None
         self._looked_at: set[int] = set()
 

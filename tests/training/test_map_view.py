@@ -15,7 +15,6 @@ from torch import nn
 from eugen_fields.data.depth_streams import DepthStream
 from eugen_fields.sampling import SeenCells
 from eugen_fields.sampling.frame_clock import FrameClock
-from eugen_fields.sampling.observed import ObservedSpace
 from eugen_fields.training.map_frames import MapFrames
 from eugen_fields.training.map_slice import sign_changes, slice_colors, slice_points
 from eugen_fields.training.map_view import MapView, Refresh
@@ -132,6 +131,7 @@ def make_view(clock: FrameClock) -> tuple[MapView, Page]:
     seen = SeenCells(AABB)
     for frame in clock.known_frames():
         seen.add(stream.points(frame))
+        seen.look(stream.depth(frame), stream.intrinsics[frame], stream.poses[frame])
     field = Ball()
     model: Any = SimpleNamespace(
         field=field, seen=seen, device=torch.device("cpu"), config=SimpleNamespace(layer="eugen")
@@ -290,24 +290,6 @@ def test_rows_of_a_slice_go_along_y_and_columns_along_x() -> None:
     spacing = 0.1
     torch.testing.assert_close(points[0, 0], torch.tensor([-1.55, -1.15, 0.25]))
     torch.testing.assert_close(points[3, 5] - points[0, 0], torch.tensor([5 * spacing, 3 * spacing, 0.0]))
-
-
-def test_space_is_observed_up_to_surfaces_and_not_behind_them() -> None:
-    stream = make_stream()
-    observed = ObservedSpace(AABB, 64)
-    camera = stream.poses[0, :3, 3]
-    along = torch.linspace(1.0, -1.0, 41)[:, None] * camera  # from the camera through the middle of the ball
-    assert not observed.at(along).any()
-    observed.add(stream.depth(0), stream.intrinsics[0], stream.poses[0])
-    inside = ((along >= AABB[0]) & (along <= AABB[1])).all(dim=-1)
-    distance = along.norm(dim=-1) * torch.sign(along @ camera)
-    in_front = inside & (distance > RADIUS + 0.05) & (distance < camera.norm() - 0.1)
-    behind = distance < RADIUS - 2 * observed.spacing
-    assert bool(in_front.any()) and bool(observed.at(along)[in_front].all())
-    assert not observed.at(along)[behind].any()
-    before = observed.seen.sum()
-    observed.add(stream.depth(4), stream.intrinsics[4], stream.poses[4])
-    assert observed.seen.sum() > before and not observed.at(torch.tensor([[9.0, 0.0, 0.0]])).any()
 
 
 def test_refreshes_take_a_tenth_of_the_time_unless_they_are_asked_for() -> None:
