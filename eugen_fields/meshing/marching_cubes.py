@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ def extract_mesh(
     block: int | None = None,
     occupied: Callable[[Tensor], Tensor] | None = None,
     lipschitz: float | None = None,
+    halvings: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +49,8 @@ def extract_mesh(
         occupied: points (N, 3) to bool (N,); the density is 0 and not evaluated where it says False.
         lipschitz: the most that the density changes per unit of length (of a signed distance 1, of a trained one a
             little more). Blocks of the lattice that cannot hold the surface are then not evaluated.
+        halvings: how often the lattice edge of each vertex is halved before the vertex is put where the density runs
+            straight to the level. Each costs an evaluation a vertex; for densities that rise like a step.
         device: where points are made.
         progress: shows a progress bar on a terminal.
 
@@ -64,7 +68,8 @@ def extract_mesh(
     elif block < 1:
         raise ValueError(f"block is {block}; it must be at least 1")
     blocks = None if lipschitz is None else surface_blocks(density_fn, lattice, level, lipschitz)
-    found = []
+    height = _height(density_fn, occupied, level)
+    pieces = []
     with tqdm(
         total=(cells[0] + 1) * (cells[1] + 1) * (cells[2] + 1),
         desc="Finding the surface",
@@ -80,15 +85,55 @@ def extract_mesh(
             if last_plane is not None:
                 values[0] = last_plane
             for plane in range(max(0, start if last_plane is None else start + 1), min(stop, cells[0]) + 1):
-                values[plane - start, 1:-1, 1:-1] = _sample_plane(density_fn, occupied, lattice, blocks, plane, level)
+                values[plane - start, 1:-1, 1:-1] = _sample_plane(height, occupied, lattice, blocks, plane, level)
                 bar.update((cells[1] + 1) * (cells[2] + 1))
             last_plane = values[-1].copy()
-            found += _march_tiles(values, start)
-    return _join(found, lattice)
+            pieces += _march_tiles(values, start)
+    if not pieces:
+        return np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64)
+    mesh = _join(pieces)
+    _settle(mesh, height, lattice, halvings)
+    places = mesh.corners + mesh.offsets - 1  # the padding
+    return lattice.lower + places.clip(0, cells) * lattice.spacing, mesh.faces
+
+
+@dataclass
+class _Piece:
+    """Part of a mesh, in cells from the corner of the padded lattice."""
+
+    keys: np.ndarray
+    """int64 (V,): names each vertex by its lattice edge (or its cell, for the few inside a cell)."""
+    corners: np.ndarray
+    """int64 (V, 3): the lower end of that edge, or the lower corner of that cell."""
+    axes: np.ndarray
+    """int64 (V,): the axis of that edge, 3 for a cell."""
+    offsets: np.ndarray
+    """(V, 3): how far the vertex is from there."""
+    ends: np.ndarray
+    """float32 (V, 2): values at the ends of that edge."""
+    faces: np.ndarray
+    """int64 (F, 3)."""
+
+
+def _height(
+    density_fn: Callable[[Tensor], Tensor], occupied: Callable[[Tensor], Tensor] | None, level: float
+) -> Callable[[Tensor], np.ndarray]:
+    """How far the density is above the level at points (N, 3), float32 (N,)."""
+
+    def height(points: Tensor) -> np.ndarray:
+        if occupied is None:
+            density = density_fn(points).detach().float()
+        else:
+            density, kept = torch.zeros(len(points), device=points.device), occupied(points)
+            if bool(kept.any()):
+                density[kept] = density_fn(points[kept]).detach().float()
+        return torch.nan_to_num(density, nan=0.0).cpu().numpy() - np.float32(level)
+
+    return height
 
 
 def _sample_plane(
-    density_fn: Callable[[Tensor], Tensor],
+    height: Callable[[Tensor], np.ndarray],
     occupied: Callable[[Tensor], Tensor] | None,
     lattice: Lattice,
     blocks: Blocks | None,
@@ -109,19 +154,11 @@ def _sample_plane(
     def points(chunk: np.ndarray) -> Tensor:
         return lattice.points(np.stack([np.full(len(chunk), x), chunk // shape[1], chunk % shape[1]], axis=-1))
 
+    for chunk in _chunks(wanted):
+        values[chunk] = height(points(chunk))
     if occupied is not None:
         for chunk in _chunks(solid):
             values[chunk[~occupied(points(chunk)).cpu().numpy()]] = -level
-    for chunk in _chunks(wanted):
-        places = points(chunk)
-        density = torch.zeros(len(places), device=places.device)
-        if occupied is None:
-            density = density_fn(places).detach().float()
-        else:
-            kept = occupied(places)
-            if bool(kept.any()):
-                density[kept] = density_fn(places[kept]).detach().float()
-        values[chunk] = torch.nan_to_num(density, nan=0.0).cpu().numpy() - np.float32(level)
     return values.reshape(shape)
 
 
@@ -129,54 +166,46 @@ def _chunks(indices: np.ndarray) -> list[np.ndarray]:
     return [indices[first : first + POINTS_EVALUATED] for first in range(0, len(indices), POINTS_EVALUATED)]
 
 
-def _march_tiles(values: np.ndarray, start: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Marching cubes over a slab of the padded lattice (X, Y, Z), piece by piece, inside where values are positive.
+def _march_tiles(values: np.ndarray, start: int) -> list[_Piece]:
+    """Marching cubes over a slab of the padded lattice (X, Y, Z), tile by tile, inside where values are positive.
 
     Args:
         start: where the slab begins along x.
-
-    Returns:
-        of each piece with surface: keys (V,) int64 that name each vertex by its lattice edge (or its cell, for the few
-        inside a cell), vertices (V, 3) in cells from the corner of the padded lattice, faces (F, 3).
     """
-    found = []
+    pieces = []
     for y in range(0, values.shape[1] - 1, _TILE):
         for z in range(0, values.shape[2] - 1, _TILE):
             tile = values[:, y : y + _TILE + 1, z : z + _TILE + 1]
             inside = tile > 0
             if inside.any() and not inside.all():
-                base, axis, offsets, faces = _march(tile, inside)
-                places = base + [start + 1, y, z]
-                keys = (places[:, 0] * values.shape[1] + places[:, 1]) * values.shape[2] + places[:, 2]
-                found.append((4 * keys + axis, places + offsets, faces))
-    return found
+                piece = _march(tile, inside)
+                corners = piece.corners = piece.corners + [start + 1, y, z]
+                flat = (corners[:, 0] * values.shape[1] + corners[:, 1]) * values.shape[2] + corners[:, 2]
+                piece.keys = 4 * flat + piece.axes
+                pieces.append(piece)
+    return pieces
 
 
-def _march(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Marching cubes over values (X, Y, Z), inside where they are positive, which some are and some are not.
-
-    Returns:
-        of each vertex the lower end of its lattice edge (V, 3) and the axis of that (V,), 3 for the few inside a cell,
-        whose lower corner comes instead; how far the vertex is from there (V, 3), in cells; faces (F, 3).
-    """
+def _march(values: np.ndarray, inside: np.ndarray) -> _Piece:
+    """Marching cubes over values (X, Y, Z), inside where they are positive, which some are and some are not. The piece
+    has no keys yet."""
     # Bounded away from 0, the values put each vertex well inside its edge, so that the edge can be told from it.
     magnitude = np.abs(values)
     bounded = np.where(inside, 1.0, -1.0) * (0.5 + magnitude / (1.0 + magnitude))
     # skimage winds triangles clockwise seen from outside: "ascent" turns them round
     found, faces, _, _ = marching_cubes(bounded.astype(np.float32), 0.0, gradient_direction="ascent")
-    base = np.floor(found).astype(np.int64)
-    away = found > base
-    on_edge = away.sum(axis=1) == 1
-    axis = np.where(on_edge, away.argmax(axis=1), 3)
-    offsets = np.zeros(base.shape)
-    rows = np.flatnonzero(on_edge)
-    end = base[rows]
-    end[np.arange(len(rows)), axis[rows]] += 1
-    offsets[rows, axis[rows]] = _crossing(values[tuple(base[rows].T)], values[tuple(end.T)])
-    for row in np.flatnonzero(~on_edge):
-        x, y, z = base[row]
+    corners = np.floor(found).astype(np.int64)
+    away = found > corners
+    axes = np.where(away.sum(axis=1) == 1, away.argmax(axis=1), 3)
+    offsets, ends = np.zeros(corners.shape), np.zeros((len(corners), 2), dtype=np.float32)
+    rows = np.flatnonzero(axes < 3)
+    others = corners[rows] + np.eye(3, dtype=np.int64)[axes[rows]]
+    ends[rows] = np.stack([values[tuple(corners[rows].T)], values[tuple(others.T)]], axis=1)
+    offsets[rows, axes[rows]] = _crossing(ends[rows, 0], ends[rows, 1])
+    for row in np.flatnonzero(axes == 3):
+        x, y, z = corners[row]
         offsets[row] = _middle(values[x : x + 2, y : y + 2, z : z + 2])
-    return base, axis, offsets, faces.astype(np.int64)
+    return _Piece(np.zeros(0, dtype=np.int64), corners, axes, offsets, ends, faces.astype(np.int64))
 
 
 def _crossing(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -196,17 +225,39 @@ def _middle(corners: np.ndarray) -> np.ndarray:
     return np.mean(crossings, axis=0)
 
 
-def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
-    """One mesh in the frame of the box, its vertices and faces in an order that does not depend on the pieces."""
-    if not pieces:
-        return np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64)
-    keys, points, faces = zip(*pieces)
-    counts = np.cumsum([0, *(len(part) for part in keys)])
-    _, first, merged = np.unique(np.concatenate(keys), return_index=True, return_inverse=True)
-    joined = merged.reshape(-1)[np.concatenate([part + count for part, count in zip(faces, counts)])]
-    places = np.concatenate(points)[first] - 1  # the padding
+def _join(pieces: list[_Piece]) -> _Piece:
+    """All pieces in one, vertices and faces in an order that does not depend on how many there were."""
+    counts = np.cumsum([0, *(len(piece.keys) for piece in pieces)])
+    keys, first, merged = np.unique(
+        np.concatenate([piece.keys for piece in pieces]), return_index=True, return_inverse=True
+    )
+    faces = merged.reshape(-1)[np.concatenate([piece.faces + count for piece, count in zip(pieces, counts)])]
     # each triangle from its lowest vertex on, and then in the order of its first edge, which it has for itself
-    turned = (joined.argmin(axis=1)[:, None] + np.arange(3)) % 3
-    joined = np.take_along_axis(joined, turned, axis=1)
-    order = np.argsort(joined[:, 0] * len(places) + joined[:, 1], kind="stable")
-    return lattice.lower + places.clip(0, lattice.cells) * lattice.spacing, joined[order]
+    turned = (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3
+    faces = np.take_along_axis(faces, turned, axis=1)
+    faces = faces[np.argsort(faces[:, 0] * len(keys) + faces[:, 1], kind="stable")]
+    vertices = (
+        np.concatenate([getattr(piece, name) for piece in pieces])[first]
+        for name in ("corners", "axes", "offsets", "ends")
+    )
+    return _Piece(keys, *vertices, faces)
+
+
+def _settle(mesh: _Piece, height: Callable[[Tensor], np.ndarray], lattice: Lattice, halvings: int) -> None:
+    """Moves vertices along their lattice edges, halved so often, to where the level is."""
+    along = np.take_along_axis(mesh.corners, mesh.axes.clip(max=2)[:, None], axis=1)[:, 0]
+    size = np.array(lattice.cells)[mesh.axes.clip(max=2)]
+    # edges into the padding have nothing to evaluate at their ends
+    movable = np.flatnonzero((mesh.axes < 3) & (along >= 1) & (along <= size)) if halvings else []
+    for rows in _chunks(np.asarray(movable, dtype=np.int64)):
+        corners, direction = mesh.corners[rows] - 1, np.eye(3)[mesh.axes[rows]]
+        low, high = np.zeros(len(rows)), np.ones(len(rows))
+        at_low, at_high = mesh.ends[rows].T.copy()
+        for _ in range(halvings):
+            middle = (low + high) / 2
+            found = height(lattice.points(corners + middle[:, None] * direction))
+            before = (found > 0) == (at_low > 0)
+            low, at_low = np.where(before, middle, low), np.where(before, found, at_low)
+            high, at_high = np.where(before, high, middle), np.where(before, at_high, found)
+        share = low + (high - low) * _crossing(at_low, at_high)
+        mesh.offsets[rows, mesh.axes[rows]] = share.clip(_EDGE_MARGIN, 1.0 - _EDGE_MARGIN)

@@ -126,14 +126,14 @@ def test_missing_folders_are_made(run, tmp_path):
 # Bad input
 
 
-@pytest.mark.parametrize("name", ["mesh.stl", "mesh", "mesh.ply.gz"])
-def test_an_unknown_ending_names_the_three(run, tmp_path, name):
-    with pytest.raises(InputError, match=r"\.ply, \.glb, \.obj"):
+@pytest.mark.parametrize("name", ["mesh.off", "mesh", "mesh.ply.gz"])
+def test_an_unknown_ending_names_the_four(run, tmp_path, name):
+    with pytest.raises(InputError, match=r"\.ply, \.glb, \.obj, \.stl"):
         export_mesh(run, tmp_path / name, **SMALL)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "build_mesh", lambda *args, **options: pytest.fail("worked"))
+    monkeypatch.setattr(export_module, "find_surface", lambda *args, **options: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.ply").mkdir()
     with pytest.raises(InputError, match="cannot write"):

@@ -176,6 +176,30 @@ def test_the_density_function_is_asked_for_bounded_numbers_of_points():
     assert max(counts) <= 1 << 19
 
 
+def step(points):
+    """A density that is 1 in a ball and 0 around it but for a very steep slope."""
+    return torch.sigmoid((0.7 - points.norm(dim=-1)) / 1e-3)
+
+
+@pytest.mark.parametrize("block", [1, 7, None])
+def test_halved_edges_find_the_surface_of_a_step(block):
+    errors = []
+    for halvings in (0, 3, 6):
+        vertices, faces = extract_mesh(step, CUBE, 40, 0.5, halvings=halvings, block=block, progress=False)
+        errors.append(np.abs(np.linalg.norm(vertices, axis=1) - 0.7).mean())
+        assert trimesh.Trimesh(vertices, faces, process=False).is_watertight
+    assert errors[0] > 0.15 * 0.05 and errors[1] < 0.2 * errors[0] and errors[2] < 0.2 * errors[1]
+
+
+@pytest.mark.parametrize("density", [step, white_noise, lambda points: torch.full((len(points),), 5.0)])
+def test_halving_edges_keeps_the_mesh_closed_and_in_the_box(density):
+    vertices, faces = extract_mesh(density, CUBE, 20, 0.55, halvings=3, progress=False)
+    assert trimesh.Trimesh(vertices, faces, process=False).is_watertight
+    assert np.abs(vertices).max() <= 1.0
+    plain = extract_mesh(density, CUBE, 20, 0.55, progress=False)
+    np.testing.assert_array_equal(faces, plain[1])
+
+
 @pytest.mark.parametrize("bad", [{"resolution": 1}, {"block": 0}])
 def test_bad_sizes_are_refused(bad):
     with pytest.raises(ValueError, match="at least"):
