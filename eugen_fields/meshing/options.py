@@ -44,8 +44,8 @@ class MeshOptions:
     faces: int | None = None
     """Reduces the mesh to this many triangles (quadric decimation). None: keeps all of them."""
     texture: int | None = None
-    """Bakes the colours of a .glb or .obj into an image of about this many pixels a side. The mesh is reduced to 20000
-    triangles first, unless --faces has another number: unwrapping takes long."""
+    """Bakes the colours of a .glb or .obj into an image with this many pixels along its longer side. The mesh is
+    reduced to 20000 triangles first, unless --faces has another number: unwrapping takes long."""
     points: int | None = None
     """Writes this many points of the surface with normals and colours (.ply) in place of a mesh."""
     frame: Literal["world", "training"] = "world"

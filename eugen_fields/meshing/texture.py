@@ -28,7 +28,7 @@ def textured(
     Args:
         mesh: its vertices are split where a border runs through them; normals stay those of the whole mesh.
         color_fn: points (N, 3) on the surface and unit normals (N, 3) to RGB in [0, 1], shape (N, 3).
-        size: texels along a side of the image, about.
+        size: texels along the longer side of the image.
 
     Raises:
         InputError: the image is too small for the charts.
@@ -56,7 +56,7 @@ def unwrap(mesh: trimesh.Trimesh, size: int) -> tuple[np.ndarray, np.ndarray, np
 
     Returns:
         the vertex that each new one comes from (V,), faces of the new ones (F, 3), their places (V, 2) in the image in
-        [0, 1] from its lower left corner, and the image's width and height in texels, about `size`.
+        [0, 1] from its lower left corner, and the image's width and height in texels, the larger one `size`.
 
     Raises:
         InputError: the charts do not fit.
@@ -78,7 +78,11 @@ def unwrap(mesh: trimesh.Trimesh, size: int) -> tuple[np.ndarray, np.ndarray, np
             f"fewer --faces than {len(mesh.faces)}."
         )
     origin, faces, uv = atlas.get_mesh(0)
-    return origin.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64), atlas.width, atlas.height
+    # the atlas comes out larger than asked for, by what it did not know of padding
+    width, height = (
+        max(1, round(size * side / max(atlas.width, atlas.height))) for side in (atlas.width, atlas.height)
+    )
+    return origin.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64), width, height
 
 
 def texel_triangles(uv: np.ndarray, faces: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
