@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eugen_fields.meshing.options import TEXTURE_FACES, MeshOptions
@@ -84,13 +85,15 @@ def _density_surface(
                 f"{run.folder} at step {run.step} has no opaque surface{_inside(options)}; densities span "
                 f"{low:.3g}..{high:.3g}. Train longer, or give a --level in between."
             )
+    is_empty_outside = level > grid.min_density
     vertices, faces = extract_mesh(
         # densities span decades: their logarithm is what runs straighter between lattice points
         region.in_scene(lambda points: torch.log1p(evaluate_density(field, points) / level)),
         region.aabb,
         options.resolution,
         math.log(2.0),
-        occupied=region.occupied(near_occupied(grid) if level > grid.min_density else None),
+        occupied=region.occupied(near_occupied(grid) if is_empty_outside else None),
+        occupied_within=region.occupied_within(partial(near_occupied, grid)) if is_empty_outside else None,
         halvings=_HALVINGS,
         device=run.field.aabb.device,
         progress=progress,

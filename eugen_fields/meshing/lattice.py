@@ -75,15 +75,26 @@ class Blocks:
         return (points - 1).clip(0) // self.size, (points // self.size).clip(max=last)
 
 
-def surface_blocks(function: Callable[[Tensor], Tensor], lattice: Lattice, level: float, lipschitz: float) -> Blocks:
-    """The blocks that the surface may cross of a function that changes by at most `lipschitz` per unit of length.
+def surface_blocks(
+    function: Callable[[Tensor], Tensor],
+    lattice: Lattice,
+    level: float,
+    *,
+    lipschitz: float | None = None,
+    occupied_within: Callable[[float], Callable[[Tensor], Tensor]] | None = None,
+) -> Blocks:
+    """The blocks that the surface may cross of a function of which something is known.
 
     A block is wholly on the side of its centre where the function is farther from the level there than it can change up
-    to the corners. What stays open is halved, from blocks of 64 cells to blocks of 4.
+    to the corners, and wholly unoccupied where nothing is occupied as near to its centre as they are. What stays open
+    is halved, from blocks of 64 cells to blocks of 4.
 
     Args:
-        function: points (N, 3) to values (N,), larger inside.
+        function: points (N, 3) to values (N,), larger inside; 0 where unoccupied.
         level: value at the surface.
+        lipschitz: the most that the function changes per unit of length; None: not known.
+        occupied_within: from a radius to a function from points (N, 3) to whether anything may be occupied within that
+            of them, bool (N,).
     """
     cells = np.array(lattice.cells)
     side = np.zeros((1, 1, 1), dtype=np.int8)
@@ -97,13 +108,22 @@ def surface_blocks(function: Callable[[Tensor], Tensor], lattice: Lattice, level
                 side = side.repeat(2, axis=axis)
             side = np.ascontiguousarray(side[tuple(slice(count) for count in shape)])
         flat = side.reshape(-1)
+        near = None
+        if occupied_within is not None:
+            near = occupied_within(float(np.linalg.norm(size * lattice.spacing)) / 2)
         still_open = np.flatnonzero(flat == 0)
         for first in range(0, len(still_open), POINTS_EVALUATED):
             chunk = still_open[first : first + POINTS_EVALUATED]
             low = np.stack(np.unravel_index(chunk, side.shape), axis=-1) * size
             high = np.minimum(low + size, cells)
-            found = function(lattice.points((low + high) / 2)).detach().double().cpu().numpy() - level
-            reach = lipschitz * np.linalg.norm((high - low) * lattice.spacing, axis=-1) / 2
-            flat[chunk] = np.where(np.abs(found) > reach, np.sign(found), 0)  # NaN stays open
+            centers = lattice.points((low + high) / 2)
+            if near is not None:
+                occupied = near(centers).cpu().numpy()
+                flat[chunk[~occupied]] = 1 if level < 0 else -1
+                chunk, low, high, centers = chunk[occupied], low[occupied], high[occupied], centers[occupied]
+            if lipschitz is not None and len(chunk) > 0:
+                found = function(centers).detach().double().cpu().numpy() - level
+                reach = lipschitz * np.linalg.norm((high - low) * lattice.spacing, axis=-1) / 2
+                flat[chunk] = np.where(np.abs(found) > reach, np.sign(found), 0)  # NaN stays open
         size //= 2
     return Blocks(2 * size, side, lattice.cells)

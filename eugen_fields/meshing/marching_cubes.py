@@ -29,6 +29,7 @@ def extract_mesh(
     *,
     block: int | None = None,
     occupied: Callable[[Tensor], Tensor] | None = None,
+    occupied_within: Callable[[float], Callable[[Tensor], Tensor]] | None = None,
     lipschitz: float | None = None,
     halvings: int = 0,
     device: torch.device | str = "cpu",
@@ -47,6 +48,8 @@ def extract_mesh(
         level: density at the surface.
         block: lattice cells along x that are held at once; None: as many as a bounded memory allows.
         occupied: points (N, 3) to bool (N,); the density is 0 and not evaluated where it says False.
+        occupied_within: from a radius to a function that says for points (N, 3) whether anything may be occupied within
+            that of them. Blocks of the lattice with nothing in them are then passed over.
         lipschitz: the most that the density changes per unit of length (of a signed distance 1, of a trained one a
             little more). Blocks of the lattice that cannot hold the surface are then not evaluated.
         halvings: how often the lattice edge of each vertex is halved before the vertex is put where the density runs
@@ -67,7 +70,9 @@ def extract_mesh(
         block = max(1, _POINTS_HELD // (plane_shape[0] * plane_shape[1]))
     elif block < 1:
         raise ValueError(f"block is {block}; it must be at least 1")
-    blocks = None if lipschitz is None else surface_blocks(density_fn, lattice, level, lipschitz)
+    blocks = None
+    if lipschitz is not None or occupied_within is not None:
+        blocks = surface_blocks(density_fn, lattice, level, lipschitz=lipschitz, occupied_within=occupied_within)
     height = _height(density_fn, occupied, level)
     pieces = []
     with tqdm(
@@ -143,13 +148,14 @@ def _sample_plane(
     """How far the density is above the level, (cells_y + 1, cells_z + 1), on a lattice plane. Points are handed over a
     plane at a time, since what a network computes can depend in its last bits on what else is in the batch."""
     shape = (lattice.cells[1] + 1, lattice.cells[2] + 1)
-    # what is not evaluated has its side; by how much does not matter
-    values = np.full(shape[0] * shape[1], -1.0, dtype=np.float32)
-    wanted, solid = np.arange(len(values)), np.zeros(0, dtype=np.int64)
+    # what is not evaluated has its side; by how much does not matter, unless it is unoccupied
+    values = np.full(shape[0] * shape[1], -level if level >= 0.0 else -1.0, dtype=np.float32)
+    wanted, doubtful = np.arange(len(values)), np.zeros(0, dtype=np.int64)
     if blocks is not None:
         is_open, inside = blocks.plane(x)
-        wanted, solid = np.flatnonzero(is_open), np.flatnonzero(inside & ~is_open)
-        values[solid] = 1.0
+        values[(inside & ~is_open).reshape(-1)] = 1.0
+        # on the side that unoccupied places are not on
+        wanted, doubtful = np.flatnonzero(is_open), np.flatnonzero(~is_open & (inside == (level >= 0.0)))
 
     def points(chunk: np.ndarray) -> Tensor:
         return lattice.points(np.stack([np.full(len(chunk), x), chunk // shape[1], chunk % shape[1]], axis=-1))
@@ -157,7 +163,7 @@ def _sample_plane(
     for chunk in _chunks(wanted):
         values[chunk] = height(points(chunk))
     if occupied is not None:
-        for chunk in _chunks(solid):
+        for chunk in _chunks(doubtful):
             values[chunk[~occupied(points(chunk)).cpu().numpy()]] = -level
     return values.reshape(shape)
 
@@ -236,11 +242,11 @@ def _join(pieces: list[_Piece]) -> _Piece:
     turned = (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3
     faces = np.take_along_axis(faces, turned, axis=1)
     faces = faces[np.argsort(faces[:, 0] * len(keys) + faces[:, 1], kind="stable")]
-    vertices = (
+    corners, axes, offsets, ends = (
         np.concatenate([getattr(piece, name) for piece in pieces])[first]
         for name in ("corners", "axes", "offsets", "ends")
     )
-    return _Piece(keys, *vertices, faces)
+    return _Piece(keys, corners, axes, offsets, ends, faces)
 
 
 def _settle(mesh: _Piece, height: Callable[[Tensor], np.ndarray], lattice: Lattice, halvings: int) -> None:

@@ -27,7 +27,8 @@ def smooth(vertices: np.ndarray, faces: np.ndarray, rounds: int) -> tuple[np.nda
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
     joined = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(vertices), len(vertices))).tocsr()
     joined.data[:] = 1.0  # an edge of two triangles counts once
-    mean = diags_array(1.0 / joined.sum(axis=1).A1.clip(min=1.0)) @ joined
+    num_neighbours = np.bincount(joined.nonzero()[0], minlength=len(vertices))
+    mean = diags_array(1.0 / num_neighbours.clip(min=1)) @ joined
     for _ in range(rounds):
         for share in _TAUBIN:
             vertices = vertices + share * (mean @ vertices - vertices)

@@ -63,6 +63,12 @@ class Region:
 
         return occupied
 
+    def occupied_within(
+        self, near: Callable[[float], Callable[[Tensor], Tensor]]
+    ) -> Callable[[float], Callable[[Tensor], Tensor]]:
+        """The same for whether anything may be occupied within a radius, from such a function of the training frame."""
+        return lambda radius: self.in_scene(near(self.scale * radius))
+
     def scene_bounds(self) -> Tensor:
         """The box along the axes of the training frame that holds this one, shape (2, 3)."""
         corners = self.to_scene(box_corners(self.aabb))

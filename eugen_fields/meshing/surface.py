@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -85,10 +86,14 @@ def density_span(field: RadianceField, grid: OccupancyGrid, num_points: int = 1 
     return float(density.min()), float(density.max())
 
 
-def near_occupied(grid: OccupancyGrid) -> Callable[[Tensor], Tensor]:
-    """A function from points (N, 3) to whether each lies in an occupied cell or next to one, bool (N,)."""
+def near_occupied(grid: OccupancyGrid, radius: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """A function from points (N, 3) to whether each lies in an occupied cell or next to one, bool (N,); with a radius:
+    whether that may be so of a place within it, scene units."""
+    cells = 1 + math.ceil(radius / float(grid.cell_size().min()))
+    if cells >= grid.resolution:
+        return lambda points: torch.ones_like(points[:, 0], dtype=torch.bool)
     wider = OccupancyGrid(grid.aabb, grid.resolution, step_size=1.0).to(grid.aabb.device)
-    wider.occupied.copy_(grid.dilated(1))
+    wider.occupied.copy_(grid.dilated(cells))
     return wider.occupied_at
 
 

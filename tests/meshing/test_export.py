@@ -83,6 +83,17 @@ def test_the_dilated_grid_reaches_one_cell_further(run):
     assert near(center + steps).tolist() == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize("radius", [0.0, 0.1, 0.4, 9.0])
+def test_what_is_occupied_within_a_radius_is_never_missed(run, radius):
+    generator = torch.Generator().manual_seed(0)
+    points = 2.0 * torch.rand(20000, 3, generator=generator) - 1.0
+    steps = torch.nn.functional.normalize(torch.randn(20000, 3, generator=generator), dim=-1) * radius
+    others = points + steps * torch.rand(20000, 1, generator=generator)
+    occupied = near_occupied(run.grid)(others)
+    assert 0 < int(occupied.sum()) < 20000
+    assert bool(near_occupied(run.grid, radius)(points)[occupied].all())
+
+
 # Files
 
 

@@ -18,7 +18,7 @@ LONG = torch.tensor([[-1.2, -1.0, -0.9], [1.1, 1.0, 0.9]])
 def test_every_point_that_is_not_open_is_on_the_side_it_is_said_to_be(name, aabb):
     distance = SHAPES[name].distance
     lattice = Lattice(aabb, 70)
-    blocks = surface_blocks(lambda points: -distance(points), lattice, 0.0, 1.0)
+    blocks = surface_blocks(lambda points: -distance(points), lattice, 0.0, lipschitz=1.0)
     y, z = np.meshgrid(np.arange(lattice.cells[1] + 1), np.arange(lattice.cells[2] + 1), indexing="ij")
     num_open = 0
     for x in range(lattice.cells[0] + 1):
@@ -67,6 +67,32 @@ def test_unoccupied_space_cuts_the_solid_and_the_mesh_is_closed_there():
     # the cut lies on the first plane that is unoccupied, since the density there is just the level
     assert mesh.bounds[1, 0] == pytest.approx(1 / 32, abs=1e-3)
     assert mesh.volume == pytest.approx(2 / 3 * np.pi * 0.8**3 + np.pi * 0.8**2 / 32, rel=0.01)
+
+
+@pytest.mark.parametrize("lipschitz", [None, 1.0])
+@pytest.mark.parametrize("level", [0.02, 0.0, -0.02])
+def test_unoccupied_blocks_are_passed_over_and_change_nothing(lipschitz, level):
+    center, asked = torch.tensor([-0.4, 0.2, 0.0]), []
+
+    def occupied(points):
+        asked.append(len(points))
+        return (points - center).norm(dim=-1) < 0.4
+
+    meshes, counts = [], []
+    for within in (None, lambda radius: lambda points: (points - center).norm(dim=-1) < 0.4 + radius):
+        asked.clear()
+        meshes.append(
+            extract_mesh(
+                lambda points: -SHAPES["torus"].distance(points), CUBE, 90, level,
+                occupied=occupied, occupied_within=within, lipschitz=lipschitz, progress=False,
+            )
+        )  # fmt: skip
+        counts.append(sum(asked))
+    assert len(meshes[0][1]) > 100
+    if level >= 0.0:  # below, what is unoccupied is inside
+        assert counts[1] < (0.2 if lipschitz is None else 0.6) * counts[0]
+    np.testing.assert_array_equal(meshes[0][0], meshes[1][0])
+    np.testing.assert_array_equal(meshes[0][1], meshes[1][1])
 
 
 def test_a_function_that_breaks_its_bound_still_gives_a_closed_mesh():
