@@ -85,15 +85,15 @@ def _density_surface(
                 f"{run.folder} at step {run.step} has no opaque surface{_inside(options)}; densities span "
                 f"{low:.3g}..{high:.3g}. Train longer, or give a --level in between."
             )
-    is_empty_outside = level > grid.min_density
+    grid_tells = level > grid.min_density
     vertices, faces = extract_mesh(
         # densities span decades: their logarithm is what runs straighter between lattice points
         region.in_scene(lambda points: torch.log1p(evaluate_density(field, points) / level)),
         region.aabb,
         options.resolution,
         math.log(2.0),
-        occupied=region.occupied(near_occupied(grid) if is_empty_outside else None),
-        occupied_within=region.occupied_within(partial(near_occupied, grid)) if is_empty_outside else None,
+        occupied=region.occupied(near_occupied(grid) if grid_tells else None),
+        occupied_within=region.occupied_within(partial(near_occupied, grid)) if grid_tells else None,
         halvings=_HALVINGS,
         device=run.field.aabb.device,
         progress=progress,
