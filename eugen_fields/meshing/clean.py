@@ -1,8 +1,8 @@
 """Drops the small pieces of a mesh."""
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from eugen_fields.meshing.topology import pieces
 
 
 def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -15,9 +15,7 @@ def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: fl
     Returns:
         vertices and faces of what is kept, in their order.
     """
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
-    graph = coo_matrix((np.ones(len(edges), dtype=bool), tuple(edges.T)), shape=(len(vertices), len(vertices)))
-    _, piece_of_vertex = connected_components(graph, directed=False)
+    piece_of_vertex = pieces(len(vertices), faces)
     piece_of_face = piece_of_vertex[faces[:, 0]]
     sizes = np.bincount(piece_of_face)
     kept = sizes >= min_share * sizes.max()

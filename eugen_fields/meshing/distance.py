@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.meshing.marching_cubes import extract_mesh
+from eugen_fields.meshing.region import Region
 from eugen_fields.sampling import SeenCells
 
 _CELLS_EVALUATED = 2
@@ -19,44 +21,65 @@ _AT_SIDE = 0.01
 
 
 def distance_mesh(
-    field: SDFField, resolution: int, *, level: float = 0.0, seen: SeenCells | None = None, progress: bool = True
+    field: SDFField,
+    resolution: int,
+    *,
+    level: float = 0.0,
+    seen: SeenCells | None = None,
+    region: Region | None = None,
+    progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The surface where a signed distance passes a level, its triangles facing free space.
 
     Args:
         field: folded or not.
-        resolution: lattice cells along the longest side of the field's box.
+        resolution: lattice cells along the longest side of the region.
         level: metres.
-        seen: keep only what lies near where surfaces were seen; None: everything in the box, closed at its sides.
+        seen: keep only what lies near where surfaces were seen; None: everything in the region, closed at its sides.
+        region: where to look; None: the field's box.
         progress: shows a progress bar on a terminal.
 
     Returns:
-        vertices (V, 3) float64, metres, each used by a face, and faces (F, 3) int64; both empty where there is nothing.
+        vertices (V, 3) float64 in the frame of the region (metres), each used by a face, and faces (F, 3) int64; both
+        empty where there is nothing.
 
     Raises:
         ValueError: resolution below 2.
     """
-    aabb = field.aabb.float()
+    region = Region(field.aabb.float()) if region is None else region
+    device = field.aabb.device
     vertices, faces = extract_mesh(
-        lambda points: level - field.evaluate(points.to(field.aabb)),
-        aabb,
+        region.in_scene(lambda points: level - field.evaluate(points.to(field.aabb))),
+        region.aabb,
         resolution,
         0.0,
-        occupied=None if seen is None else seen.near(_CELLS_EVALUATED),
-        device=aabb.device,
+        occupied=region.occupied(None if seen is None else seen.near(_CELLS_EVALUATED)),
+        lipschitz=gradient_bound(field, region.scene_bounds()) * region.scale,
+        device=device,
         progress=progress,
     )
     if seen is None or len(faces) == 0:
         return vertices, faces
-    near = seen.near(_CELLS_KEPT)(torch.from_numpy(vertices).float().to(aabb.device)).cpu().numpy()
+    near = region.in_scene(seen.near(_CELLS_KEPT))(torch.from_numpy(vertices).float().to(device)).cpu().numpy()
     # where the solid goes on behind the sides of the box the mesh is closed by them: nobody saw that
-    low, high = aabb.double().numpy(force=True)
+    low, high = region.aabb.double().numpy(force=True)
     reach = _AT_SIDE * (high - low).max() / resolution
     at_side = ((vertices <= low + reach) | (vertices >= high - reach)).any(axis=1)
     faces = faces[near[faces].all(axis=1) & ~at_side[faces].all(axis=1)]
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
+def gradient_bound(field: SDFField, bounds: Tensor, num_points: int = 1 << 14) -> float:
+    """What the gradient of a trained distance hardly exceeds in a box (2, 3): half more than the longest met at random
+    places, and at least that of a true distance, 1."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(num_points, 3, generator=generator).to(field.aabb)
+    bounds = bounds.to(field.aabb)
+    points = bounds[0] + places * (bounds[1] - bounds[0])
+    lengths = [field.sdf_and_gradient(chunk)[1].detach().norm(dim=-1) for chunk in points.split(1 << 12)]
+    return 1.5 * max(1.0, float(torch.cat(lengths).max()))
 
 
 def distance_span(field: SDFField, num_points: int = 1 << 16) -> tuple[float, float]:

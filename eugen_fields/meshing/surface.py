@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from eugen_fields.fields import RadianceField
 from eugen_fields.sampling import OccupancyGrid, intersect_box, render_weights, sample_rays
@@ -84,14 +86,20 @@ def density_span(field: RadianceField, grid: OccupancyGrid, num_points: int = 1 
     return float(density.min()), float(density.max())
 
 
-def near_occupied(grid: OccupancyGrid) -> Callable[[Tensor], Tensor]:
-    """A function from points (N, 3) to whether each lies in an occupied cell or next to one, bool (N,)."""
+def near_occupied(grid: OccupancyGrid, radius: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """A function from points (N, 3) to whether each lies in an occupied cell or next to one, bool (N,); with a radius:
+    whether that may be so of a place within it, scene units."""
+    cells = 1 + math.ceil(radius / float(grid.cell_size().min()))
+    if cells >= grid.resolution:
+        return lambda points: torch.ones_like(points[:, 0], dtype=torch.bool)
     wider = OccupancyGrid(grid.aabb, grid.resolution, step_size=1.0).to(grid.aabb.device)
-    wider.occupied.copy_(grid.dilated(1))
+    wider.occupied.copy_(grid.dilated(cells))
     return wider.occupied_at
 
 
-def surface_colors(field: RadianceField, points: Tensor, normals: Tensor, step_size: float) -> Tensor:
+def surface_colors(
+    field: RadianceField, points: Tensor, normals: Tensor, step_size: float, *, progress: bool = False
+) -> Tensor:
     """Colours of a surface as a camera right in front of it sees them.
 
     A field's surface has a thickness: its colour is composited from just outside to some steps inside, along minus the
@@ -100,12 +108,14 @@ def surface_colors(field: RadianceField, points: Tensor, normals: Tensor, step_s
     Args:
         points, normals: on the surface, and its outward unit normals there, shape (N, 3).
         step_size: length of a sample in training, scene units.
+        progress: shows a progress bar on a terminal.
 
     Returns:
         RGB in [0, 1], shape (N, 3).
     """
     colors = []
-    with torch.no_grad():
+    bar = tqdm(total=len(points), desc="Colours", unit="points", unit_scale=True, disable=None if progress else True)
+    with torch.no_grad(), bar:
         for chunk, normal in zip(points.split(_POINTS_EVALUATED), normals.split(_POINTS_EVALUATED)):
             color, light = torch.zeros_like(chunk), torch.ones_like(chunk[:, :1])
             for depth in _COLOR_DEPTHS:
@@ -116,4 +126,5 @@ def surface_colors(field: RadianceField, points: Tensor, normals: Tensor, step_s
             opacity = 1.0 - light
             # where nothing at all was met, the colour at the last depth stands
             colors.append(torch.where(opacity > 1e-6, color / opacity.clamp(min=1e-6), seen))
+            bar.update(len(chunk))
     return torch.cat(colors).clamp(0.0, 1.0) if colors else torch.zeros_like(points)

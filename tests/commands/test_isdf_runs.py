@@ -19,6 +19,9 @@ from PIL import Image
 
 from eugen_fields.benchmark.train import make_config, train_run
 from eugen_fields.errors import InputError
+from eugen_fields.fields.sdf import SDFField
+from eugen_fields.meshing import extract_mesh
+from eugen_fields.meshing.distance import gradient_bound
 from eugen_fields.meshing.export import export_mesh
 from eugen_fields.runs import SDFRun, open_run
 from eugen_fields.training.checkpoints import list_checkpoints, read_checkpoint
@@ -255,6 +258,39 @@ def test_a_run_opens_and_exports_its_walls(box_run: Path, tmp_path: Path) -> Non
     mesh = trimesh.load(tmp_path / "near.ply", force="mesh")
     assert nearer["level"] == 0.1
     assert abs(float(box_distance(torch.from_numpy(np.array(mesh.vertices))).median()) - 0.1) < 0.03
+
+
+def test_blocks_that_are_passed_over_change_nothing(box_run: Path) -> None:
+    """The bound on the gradient of a trained field holds."""
+    field = open_run(box_run, device="cpu").field.folded()
+    assert isinstance(field, SDFField)
+    evaluated = []
+
+    def distance(points: torch.Tensor) -> torch.Tensor:
+        evaluated.append(len(points))
+        return -field.evaluate(points)
+
+    bound, meshes, counts = gradient_bound(field, field.aabb), [], []
+    for lipschitz in (None, bound):
+        evaluated.clear()
+        meshes.append(extract_mesh(distance, field.aabb, 96, 0.0, lipschitz=lipschitz, progress=False))
+        counts.append(sum(evaluated))
+    assert counts[1] < 0.5 * counts[0]
+    np.testing.assert_array_equal(meshes[0][1], meshes[1][1])
+    np.testing.assert_allclose(meshes[0][0], meshes[1][0], atol=1e-4)
+
+
+def test_walls_are_cropped_closed_and_thinned(box_run: Path, tmp_path: Path) -> None:
+    low, high = LOW, (LOW[0] + 1.0, *HIGH[1:])
+    part = export_mesh(box_run, tmp_path / "part.stl", box=(*low, *high), resolution=48, device="cpu", progress=False)
+    assert not part["watertight"] and part["extent"][0] < 1.1 and part["units"] == "metres"
+    whole = export_mesh(
+        box_run, tmp_path / "room.ply", watertight=True, smooth=5, faces=2000, resolution=48, device="cpu",
+        progress=False,
+    )  # fmt: skip
+    assert whole["watertight"] and whole["faces"] <= 2000
+    sides = np.array(HIGH) - LOW
+    assert whole["volume"] == pytest.approx(sides.prod(), rel=0.1)
 
 
 def test_a_level_without_a_surface_is_told_with_the_span(box_run: Path, tmp_path: Path) -> None:

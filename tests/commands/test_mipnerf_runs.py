@@ -247,6 +247,23 @@ def test_an_unbounded_run_with_corrected_cameras_and_codes_opens_with_a_filled_g
     assert float(run.grid.occupied_at(places[dense]).float().mean()) > 0.95
 
 
+@pytest.mark.parametrize("half", [1.2, 8.0])
+def test_an_unbounded_run_exports_a_box_of_the_world(unbounded_run: Path, tmp_path: Path, half: float) -> None:
+    """The smaller box lies between the cameras, the larger one reaches where space is contracted."""
+    run = open_run(unbounded_run, device="cpu")
+    box, level = (*[-half] * 3, *[half] * 3), 2.0 * run.grid.min_density
+    facts = export_mesh(
+        run, tmp_path / "mesh.ply", box=box, level=level, resolution=48, min_component=0, progress=False
+    )
+    mesh = trimesh.load(tmp_path / "mesh.ply", process=False)
+    assert facts["where"] == "--box" and facts["box"] == box and facts["watertight"]
+    assert np.abs(mesh.vertices).max() <= half + 1e-5
+    scene_from_world = torch.linalg.inv(run.world_from_scene).float()
+    points = torch.from_numpy(mesh.vertices[(np.abs(mesh.vertices) < 0.99 * half).all(axis=1)]).float()
+    density = run.field.density(points @ scene_from_world[:3, :3].T + scene_from_world[:3, 3])[0]
+    assert len(points) > 100 and 0.5 < float(density.median()) / level < 2.0
+
+
 @pytest.mark.parametrize(
     "name, value, says",
     [

@@ -20,6 +20,11 @@ class Room(nn.Module):
     def evaluate(self, points):
         return (self.aabb[1] - 0.1 - points.abs()).amin(dim=-1)
 
+    def sdf_and_gradient(self, points):
+        points = points.detach().requires_grad_()
+        distance = self.evaluate(points)
+        return distance, torch.autograd.grad(distance.sum(), points)[0]
+
 
 def looked(where):
     """Cells with seen surface points: those of the walls where a condition on points holds."""

@@ -83,6 +83,17 @@ def test_the_dilated_grid_reaches_one_cell_further(run):
     assert near(center + steps).tolist() == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize("radius", [0.0, 0.1, 0.4, 9.0])
+def test_what_is_occupied_within_a_radius_is_never_missed(run, radius):
+    generator = torch.Generator().manual_seed(0)
+    points = 2.0 * torch.rand(20000, 3, generator=generator) - 1.0
+    steps = torch.nn.functional.normalize(torch.randn(20000, 3, generator=generator), dim=-1) * radius
+    others = points + steps * torch.rand(20000, 1, generator=generator)
+    occupied = near_occupied(run.grid)(others)
+    assert 0 < int(occupied.sum()) < 20000
+    assert bool(near_occupied(run.grid, radius)(points)[occupied].all())
+
+
 # Files
 
 
@@ -126,14 +137,14 @@ def test_missing_folders_are_made(run, tmp_path):
 # Bad input
 
 
-@pytest.mark.parametrize("name", ["mesh.stl", "mesh", "mesh.ply.gz"])
-def test_an_unknown_ending_names_the_three(run, tmp_path, name):
-    with pytest.raises(InputError, match=r"\.ply, \.glb, \.obj"):
+@pytest.mark.parametrize("name", ["mesh.off", "mesh", "mesh.ply.gz"])
+def test_an_unknown_ending_names_the_four(run, tmp_path, name):
+    with pytest.raises(InputError, match=r"\.ply, \.glb, \.obj, \.stl"):
         export_mesh(run, tmp_path / name, **SMALL)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "build_mesh", lambda *args, **options: pytest.fail("worked"))
+    monkeypatch.setattr(export_module, "find_surface", lambda *args, **options: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.ply").mkdir()
     with pytest.raises(InputError, match="cannot write"):

@@ -9,7 +9,7 @@ import trimesh
 
 from eugen_fields.meshing import extract_mesh
 from eugen_fields.meshing.clean import keep_large_components
-from eugen_fields.meshing.marching_cubes import lattice_cells
+from eugen_fields.meshing.lattice import lattice_cells
 
 CUBE = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 LONG = torch.tensor([[-2.0, -1.0, 0.0], [2.0, 1.0, 1.5]])
@@ -75,11 +75,28 @@ def white_noise(points):
 
 @pytest.mark.parametrize("density", [torus, white_noise])
 @pytest.mark.parametrize("block", [1, 3, 4, 20])
-def test_the_mesh_does_not_depend_on_the_slabs(density, block):
+def test_the_mesh_does_not_depend_on_the_slabs_to_the_last_bit(density, block):
     level = 1.0 if density is torus else 0.55
     whole, sliced = (extract_mesh(density, CUBE, 20, level, block=b, progress=False) for b in (None, block))
-    np.testing.assert_allclose(whole[0], sliced[0], atol=2e-4 if density is white_noise else 0)
-    assert {tuple(sorted(face)) for face in whole[1]} == {tuple(sorted(face)) for face in sliced[1]}
+    np.testing.assert_array_equal(whole[0], sliced[0])
+    np.testing.assert_array_equal(whole[1], sliced[1])
+
+
+@pytest.mark.parametrize("block", [5, 33, None])
+def test_pieces_of_a_slab_that_are_marched_alone_fit_together(block):
+    """White noise on a lattice wider than one piece."""
+    wide = torch.tensor([[-1.0, -1.0, -1.0], [-0.9, 1.0, 1.0]])
+
+    def noise(points):
+        x, y, z = ((points + 1.0) * 50.0).round().long().unbind(-1)
+        return torch.sin((x * 12.9898 + y * 78.233 + z * 37.719).double() * 43758.5453).float() + 1.0
+
+    vertices, faces = extract_mesh(noise, wide, 100, 1.2, block=block, progress=False)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    whole = extract_mesh(noise, wide, 100, 1.2, progress=False)
+    np.testing.assert_array_equal(whole[0], vertices)
+    np.testing.assert_array_equal(whole[1], faces)
 
 
 @pytest.mark.parametrize("block", [1, 6, None])
@@ -157,6 +174,30 @@ def test_the_density_function_is_asked_for_bounded_numbers_of_points():
     extract_mesh(lambda points: counts.append(len(points)) or density(points), CUBE, 100, 1.0, progress=False)
     assert sum(counts) == 101**3  # no lattice point is evaluated twice
     assert max(counts) <= 1 << 19
+
+
+def step(points):
+    """A density that is 1 in a ball and 0 around it but for a very steep slope."""
+    return torch.sigmoid((0.7 - points.norm(dim=-1)) / 1e-3)
+
+
+@pytest.mark.parametrize("block", [1, 7, None])
+def test_halved_edges_find_the_surface_of_a_step(block):
+    errors = []
+    for halvings in (0, 3, 6):
+        vertices, faces = extract_mesh(step, CUBE, 40, 0.5, halvings=halvings, block=block, progress=False)
+        errors.append(np.abs(np.linalg.norm(vertices, axis=1) - 0.7).mean())
+        assert trimesh.Trimesh(vertices, faces, process=False).is_watertight
+    assert errors[0] > 0.15 * 0.05 and errors[1] < 0.2 * errors[0] and errors[2] < 0.2 * errors[1]
+
+
+@pytest.mark.parametrize("density", [step, white_noise, lambda points: torch.full((len(points),), 5.0)])
+def test_halving_edges_keeps_the_mesh_closed_and_in_the_box(density):
+    vertices, faces = extract_mesh(density, CUBE, 20, 0.55, halvings=3, progress=False)
+    assert trimesh.Trimesh(vertices, faces, process=False).is_watertight
+    assert np.abs(vertices).max() <= 1.0
+    plain = extract_mesh(density, CUBE, 20, 0.55, progress=False)
+    np.testing.assert_array_equal(faces, plain[1])
 
 
 @pytest.mark.parametrize("bad", [{"resolution": 1}, {"block": 0}])

@@ -1,0 +1,56 @@
+"""What was exported and what it is like, in numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eugen_fields.meshing.options import MeshOptions
+from eugen_fields.meshing.region import is_unbounded
+from eugen_fields.meshing.topology import is_watertight, pieces
+from eugen_fields.runs import Run, SDFRun
+
+
+def surface_facts(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
+    """watertight (each edge joins two triangles that face the same way), components, area, volume (None unless
+    watertight; of a hollow that is seen from within, what it holds) and extent (edges of the bounding box).
+
+    Args:
+        vertices: (V, 3), each used by a face.
+        faces: (F, 3), F > 0.
+    """
+    corners = vertices[faces] - vertices.mean(axis=0)
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    watertight = is_watertight(faces)
+    return {
+        "watertight": watertight,
+        "components": int(pieces(len(vertices), faces).max()) + 1,
+        "area": float(np.linalg.norm(across, axis=1).sum() / 2),
+        "volume": abs(float((corners[:, 0] * across).sum() / 6)) if watertight else None,
+        "extent": tuple(float(side) for side in vertices.max(axis=0) - vertices.min(axis=0)),
+    }
+
+
+def run_facts(run: Run, options: MeshOptions, level: float) -> dict[str, Any]:
+    """What was exported: step, method, frame, units, resolution, level, box and where."""
+    where = "the scene box"
+    if options.box is not None:
+        where = "--box"
+    elif is_unbounded(run):
+        where = "the scene box, between the cameras (the scene goes on around it: --box)"
+    units = "units of the training frame"
+    if isinstance(run, SDFRun):
+        units = "metres"
+    elif options.frame == "world":
+        units = "units of the data set's poses"
+    return {
+        "step": run.step,
+        "method": run.method_name,
+        "frame": options.frame,
+        "units": units,
+        "resolution": options.resolution,
+        "level": level,
+        "box": options.box,
+        "where": where,
+    }
