@@ -91,6 +91,14 @@ class MipNeRFModelConfig(RadianceModelConfig):
             return self.distortion_weight
         return 0.01 if self.regime == "unbounded" else 0.0
 
+    def chosen_near_plane(self) -> float:
+        """The flag, or what the regime has for it: where steps are even in inverse depth, the near plane decides how
+        many lie right before the camera, where nothing is, and how few are left for the scene. Captures are scaled so
+        that their cameras lie within the unit cube; 0.2 is that of Mip-NeRF 360."""
+        if self.near_plane is None and self.regime == "unbounded":
+            return 0.2
+        return super().chosen_near_plane()
+
     def setting(self, name: str) -> Any:
         """A flag, or what the size has for it."""
         if self.size not in SIZES:
@@ -116,8 +124,9 @@ class MipNeRFModelConfig(RadianceModelConfig):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} is {value}; it must be 0 or more")
-        if not 0.0 < self.near_plane < self.far_plane < float("inf"):
-            raise ValueError(f"near_plane is {self.near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
+        near_plane = self.chosen_near_plane()
+        if not 0.0 < near_plane < self.far_plane < float("inf"):
+            raise ValueError(f"near_plane is {near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
         if self.regime == "auto":
             raise ValueError("regime is still auto; it must be bounded or unbounded once the data parser is known")
         if self.regime not in ("bounded", "unbounded"):
