@@ -15,6 +15,7 @@ from eugen_fields.encodings import conical_frustum_gaussians
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
 from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
+from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import (
     alpha_weights,
     annealed,
@@ -189,6 +190,7 @@ class MipNeRFModel(RadianceModel):
         self.camera_optimizer = self.config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
         self.grid = self.config.build_grid(aabb) if self.field.bounded else None
         self.anneal_progress = 1.0
+        self.small_frames = SmallFramesOnCPU(128)
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         groups = {"fields": [*self.field.parameters(), *self.proposal.parameters()]}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import BIN, PROJECT
+from helpers import BIN, PROJECT, write_capture_scene
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,7 +61,7 @@ def shows_sphere(path: Path) -> bool:
     return bool(blue > 0.03 and red > 0.03 and white.mean() > 0.3)
 
 
-def watch(command: list[str], is_shown: Callable[[Path], bool], screenshot: Path) -> None:
+def watch(command: list[str], is_shown: Callable[[Path], bool], screenshot: Path, seconds: float = 240) -> None:
     """Starts a command that serves nerfstudio's viewer, opens its page and waits until a screenshot passes."""
     from playwright.sync_api import sync_playwright
 
@@ -86,7 +86,7 @@ def watch(command: list[str], is_shown: Callable[[Path], bool], screenshot: Path
                 page.screenshot(path=screenshot, timeout=60_000)
                 return is_shown(screenshot)
 
-            wait_for(passes, 240, f"the object in {screenshot}\n{''.join(printed)[-2000:]}")
+            wait_for(passes, seconds, f"the object in {screenshot}\n{''.join(printed)[-2000:]}")
             browser.close()
         assert process.poll() is None, "the command must go on while it is watched"
         assert "Traceback" not in "".join(printed), "".join(printed)[-3000:]
@@ -115,6 +115,17 @@ def test_training_shows_the_forming_object(tmp_path: Path) -> None:
         "--viewer.num-rays-per-chunk", "4096",
     ]  # fmt: skip
     watch(train, shows_hotdog, artefacts(tmp_path) / "live_training.png")
+
+
+def test_training_shows_a_forming_capture_without_bounds(tmp_path: Path) -> None:
+    """Every ray of it costs samples: frames of nerfstudio's 512 pixels would hold up training for most of the time."""
+    scene = write_capture_scene(tmp_path / "capture", size=32)
+    train = [
+        str(BIN / "ns-train"), "eugen-mipnerf-tiny", "--data", str(scene), "--output-dir", str(tmp_path),
+        "--max-num-iterations", "100000", "--vis", "viewer", "--pipeline.target-num-samples", "6144",
+        "nerfstudio-data", "--eval-mode", "all",
+    ]  # fmt: skip
+    watch(train, shows_sphere, artefacts(tmp_path) / "live_capture.png", seconds=480)
 
 
 def test_ns_viewer_shows_a_finished_run(trained_run: Path, tmp_path: Path) -> None:
