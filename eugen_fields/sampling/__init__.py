@@ -7,12 +7,14 @@ from eugen_fields.sampling.intervals import alpha_weights, transmittance
 from eugen_fields.sampling.keyframes import becomes_keyframe, choose_frames, depth_agreement, frame_losses
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+from eugen_fields.sampling.proposals import Intervals, march
 from eugen_fields.sampling.spacing import Spacing, to_distances, to_normalised
 from eugen_fields.sampling.sphere_trace import sphere_trace
 
 __all__ = [
     "DepthRays",
     "DistanceBounds",
+    "Intervals",
     "OccupancyGrid",
     "PackedSamples",
     "Spacing",
@@ -28,6 +30,7 @@ __all__ = [
     "interlevel_loss",
     "intersect_box",
     "inverse_distribution",
+    "march",
     "point_bounds",
     "ray_bounds",
     "render_weights",

@@ -15,6 +15,7 @@ from eugen_fields.benchmark.train import score_run
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.sampling import to_distances
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 NAMES = {"rgb": 3, "accumulation": 1, "depth": 1, "normals": 3}
@@ -271,7 +272,7 @@ def test_the_first_look_tells_apart_what_stands_before_the_cameras_of_a_capture(
     model = make_model("unbounded", proposal_samples=SIZES["tiny"]["proposal_samples"]).eval()
     rays = make_rays([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]])
     near, far = model._ray_limits(rays)
-    edges = model._distances(model._march(rays).history[0][0], near[:, None], far[:, None])[0]
+    edges = to_distances(model._march(rays).history[0][0], near[:, None], far[:, None], "disparity")[0]
     there = torch.searchsorted(edges, torch.tensor(distance))
     assert float(edges[there] - edges[there - 1]) < 0.25 * distance
 
