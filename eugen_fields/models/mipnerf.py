@@ -24,6 +24,7 @@ from eugen_fields.sampling import (
     intersect_box,
     inverse_distribution,
     march,
+    unbiased_near_cameras,
 )
 
 _NO_CAMERA_AREA = 0.5
@@ -253,7 +254,12 @@ class MipNeRFModel(RadianceModel):
             spacing="linear" if self.field.bounded else "disparity",
             anneal_progress=self.anneal_progress if self.training else 1.0,
             stratified=self.training,
+            whole_gradients_from=self._whole_gradients_from(),
         )
+
+    def _whole_gradients_from(self) -> Tensor | None:
+        """Distance from cameras from which gradients are whole: half of the scene box, where captures have them."""
+        return None if self.field.bounded else (self.field.aabb[1] - self.field.aabb[0]).max() / 2
 
     def _evaluate(self, network: nn.Module, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
         """Densities (R, S) and features (R, S, feature width) of Gaussians with means (R, S, 3)."""
@@ -273,6 +279,9 @@ class MipNeRFModel(RadianceModel):
             images = ray_bundle.camera_indices.expand(-1, num_samples).flatten()
         color = field.color(intervals.features.flatten(0, 1), directions, images)  # type: ignore[operator]
         color = color.view(-1, num_samples, 3)
+        whole_gradients_from = self._whole_gradients_from()
+        if whole_gradients_from is not None:
+            color = unbiased_near_cameras(color, intervals.distances, whole_gradients_from)
         rgb, accumulation = (
             (intervals.weights[..., None] * color).sum(dim=1),
             intervals.weights.sum(dim=1, keepdim=True),
