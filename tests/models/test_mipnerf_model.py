@@ -454,7 +454,7 @@ def test_weights_in_unbounded_fog_sum_to_what_it_absorbs():
     thinning = lambda means, covariances: torch.exp(-means.norm(dim=-1))
     model = show(make_model("unbounded", proposal_samples=(64, 64), num_samples=64).eval(), thinning)
     outputs = model(make_rays([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))
-    absorbed = 1.0 - math.exp(-math.exp(-0.05))
+    absorbed = 1.0 - math.exp(-math.exp(-model.config.chosen_near_plane()))
     assert float(outputs["accumulation"]) == pytest.approx(absorbed, abs=0.02)
 
 
