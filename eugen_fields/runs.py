@@ -19,10 +19,12 @@ from torch import Tensor
 
 from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
+from eugen_fields.fields.sdf import SDFField
+from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
-from eugen_fields.sampling import OccupancyGrid
+from eugen_fields.sampling import OccupancyGrid, SeenCells
 from eugen_fields.training.checkpoints import (
     checkpoint_path,
     list_checkpoints,
@@ -30,9 +32,10 @@ from eugen_fields.training.checkpoints import (
     read_newest_checkpoint,
 )
 
-MODEL_CONFIGS: dict[str, type[RadianceModelConfig]] = {
+MODEL_CONFIGS: dict[str, type[RadianceModelConfig] | type[ISDFModelConfig]] = {
     "eugen_fields.models.nerf.NeRFModelConfig": NeRFModelConfig,
     "eugen_fields.models.mipnerf.MipNeRFModelConfig": MipNeRFModelConfig,
+    "eugen_fields.models.isdf.ISDFModelConfig": ISDFModelConfig,
 }
 """The only classes that are built from a config.yml."""
 
@@ -129,7 +132,7 @@ def find_run(path: Path) -> Path:
 
 @dataclass
 class Run:
-    """A trained field with what is needed to sample it and to place it in the world."""
+    """A trained field with what is needed to place it in the world."""
 
     folder: Path
     """Folder that holds config.yml."""
@@ -137,21 +140,39 @@ class Run:
     """The nerfstudio method that trained it."""
     step: int
     """Training step of the weights."""
-    model_config: RadianceModelConfig
+    model_config: RadianceModelConfig | ISDFModelConfig
     """Settings of the model."""
-    field: RadianceField
+    field: RadianceField | SDFField
     """The field with its weights, in evaluation mode."""
-    grid: OccupancyGrid
-    """Where there is density in the scene box."""
     aabb: Tensor
     """Scene box in the training frame, shape (2, 3), on the CPU."""
     world_from_scene: Tensor
     """Maps points of the training frame to the world of the data set, shape (4, 4), float64, on the CPU."""
 
+
+@dataclass
+class RadianceRun(Run):
+    """A field of density and colour."""
+
+    model_config: RadianceModelConfig
+    field: RadianceField
+    grid: OccupancyGrid
+    """Where there is density in the scene box."""
+
     @property
     def step_size(self) -> float:
         """Length of a sample, scene units."""
         return self.model_config.step_size(self.aabb)
+
+
+@dataclass
+class SDFRun(Run):
+    """A field of signed distance; its training frame is the world, in metres."""
+
+    model_config: ISDFModelConfig
+    field: SDFField
+    seen: SeenCells
+    """Where surfaces were seen."""
 
 
 def open_run(path: str | Path, device: str | torch.device | None = None, step: int | None = None) -> Run:
@@ -172,7 +193,7 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
     state, checkpoint = read_state(folder, config, step)
     target = resolve_device(device)
 
-    field_state, grid_state = _part(state, "_model.field."), _part(state, "_model.grid.")
+    field_state = _part(state, "_model.field.")
     aabb = field_state.get("aabb")
     if not isinstance(aabb, Tensor) or aabb.shape != (2, 3) or not bool((aabb[0] < aabb[1]).all()):
         raise InputError(
@@ -185,34 +206,41 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
             f"checkpoint {checkpoint} holds NaN or infinity in {broken[0]}: the training diverged. "
             f"{_other_steps(checkpoint)}Train again with a smaller learning rate."
         )
+    extra: OccupancyGrid | SeenCells
     try:
         field = model_config.build_field(aabb, num_images=len(field_state.get("appearance.weight", ())))
-        grid = model_config.build_grid(aabb)
+        if isinstance(model_config, ISDFModelConfig):
+            extra, extra_state = model_config.build_seen(aabb), _part(state, "_model.seen.")
+        else:
+            extra, extra_state = model_config.build_grid(aabb), _part(state, "_model.grid.")
     except (ValueError, TypeError, ArithmeticError) as error:
         raise InputError(f"the model settings in {config_path} build no network: {error}.") from None
     try:
         field.load_state_dict(field_state)
-        if grid_state:
-            grid.load_state_dict(grid_state)
+        if extra_state:
+            extra.load_state_dict(extra_state)
     except RuntimeError as error:
         first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise InputError(f"checkpoint {checkpoint} is of another network than {config_path}: {first_lines}") from None
-    field, grid = field.to(target).eval().requires_grad_(False), grid.to(target).eval()
-    if not grid_state:
-        grid.fill(lambda points: field.density(points)[0])
-    return Run(
-        folder=folder,
-        method_name=str(config.get("method_name")),
-        step=int(state["step"]),
-        model_config=model_config,
-        field=field,
-        grid=grid,
-        aabb=aabb,
-        world_from_scene=read_world_from_scene(folder / "dataparser_transforms.json"),
-    )
+    field, extra = field.to(target).eval().requires_grad_(False), extra.to(target).eval()
+    common: dict[str, Any] = {
+        "folder": folder,
+        "method_name": str(config.get("method_name")),
+        "step": int(state["step"]),
+        "model_config": model_config,
+        "field": field,
+        "aabb": aabb,
+        "world_from_scene": read_world_from_scene(folder / "dataparser_transforms.json"),
+    }
+    if isinstance(extra, SeenCells):
+        return SDFRun(**common, seen=extra)
+    if not extra_state:
+        assert isinstance(field, RadianceField)
+        extra.fill(lambda points: field.density(points)[0])
+    return RadianceRun(**common, grid=extra)
 
 
-def _model_config(config: ClassData, path: Path) -> RadianceModelConfig:
+def _model_config(config: ClassData, path: Path) -> RadianceModelConfig | ISDFModelConfig:
     """The model's settings, built only where their class is one of ours; fields it does not know are passed over."""
     model = config["pipeline"].get("model")
     class_path = model.class_path if isinstance(model, ClassData) else "no model"

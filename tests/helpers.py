@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import subprocess
@@ -112,3 +113,13 @@ def command(name: str, *arguments: object, timeout: float = 300, **options) -> s
 
 TRAIN_FLAGS = ("--vis", "tensorboard", "--viewer.quit-on-train-completion", "True")
 """Flags of a training that ends by itself and opens no port."""
+
+
+def typed(method: str, data: Path, output: Path, *flags: object):
+    """The configuration that ns-train makes of flags, as a user types them, of a run `output/.../run`."""
+    import tyro
+    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
+
+    words = (method, "--data", data, "--output-dir", output, "--timestamp", "run", *TRAIN_FLAGS, *flags)
+    config = tyro.cli(AnnotatedBaseConfigUnion, args=[str(word) for word in words])
+    return copy.deepcopy(config)  # the parser hands out the objects of the registry

@@ -14,12 +14,13 @@ import tyro
 if TYPE_CHECKING:
     import trimesh
 
-    from eugen_fields.runs import Run
+    from eugen_fields.runs import RadianceRun, Run, SDFRun
 
 
 @dataclass
 class ExportOptions:
-    """Extracts the surface of a trained run as a watertight triangle mesh with vertex colours and normals."""
+    """Extracts the surface of a trained run as a triangle mesh with normals: watertight and with vertex colours for
+    fields of density and colour; for fields of signed distance cut to where surfaces were seen."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run (it holds config.yml), or a folder above exactly one run. May still be training."""
@@ -28,9 +29,13 @@ class ExportOptions:
     resolution: int = 256
     """Lattice cells along the longest side of the scene box."""
     level: float | None = None
-    """Density at the surface, per unit of the training frame. None: found by following rays through the field."""
+    """Density at the surface, per unit of the training frame; None: found by following rays through the field. Of
+    signed distances: metres in front of the surface (None: 0, the surface itself)."""
     min_component: float = 0.02
     """Drops separate pieces with less than this share of the largest one's triangles. 0: keeps all; 1: the largest."""
+    region: Literal["seen", "box"] = "seen"
+    """Of signed distances. seen: only surfaces near where some were seen; box: everything in the scene box, closed at
+    its sides."""
     frame: Literal["world", "training"] = "world"
     """Coordinates: those of the data set's own poses, or those the network was trained in."""
     device: str | None = None
@@ -46,6 +51,7 @@ def export_mesh(
     resolution: int = 256,
     level: float | None = None,
     min_component: float = 0.02,
+    region: Literal["seen", "box"] = "seen",
     frame: Literal["world", "training"] = "world",
     device: str | None = None,
     step: int | None = None,
@@ -66,21 +72,27 @@ def export_mesh(
     """
     from eugen_fields.errors import InputError
     from eugen_fields.meshing.files import check_output, write_mesh
-    from eugen_fields.runs import open_run
+    from eugen_fields.runs import SDFRun, open_run
 
     start = time.perf_counter()
     if resolution < 2:
         raise InputError(f"--resolution is {resolution}; it must be at least 2.")
-    if level is not None and not 0 < level < float("inf"):
-        raise InputError(f"--level is {level}; it must be a positive density.")
     if not 0 <= min_component <= 1:
         raise InputError(f"--min-component is {min_component}; it must lie between 0 and 1.")
     if isinstance(run, (str, Path)):
         run = open_run(run, device, step)
+    if level is not None and not (math.isfinite(level) and (level > 0 or isinstance(run, SDFRun))):
+        raise InputError(f"--level is {level}; it must be a positive density.")
     path = run.folder / "mesh.ply" if output is None else Path(output).expanduser()
     check_output(path)
     mesh, level = build_mesh(
-        run, resolution=resolution, level=level, min_component=min_component, frame=frame, progress=progress
+        run,
+        resolution=resolution,
+        level=level,
+        min_component=min_component,
+        region=region,
+        frame=frame,
+        progress=progress,
     )
     write_mesh(mesh, path)
     return {
@@ -102,14 +114,32 @@ def build_mesh(
     resolution: int = 256,
     level: float | None = None,
     min_component: float = 0.02,
+    region: Literal["seen", "box"] = "seen",
     frame: Literal["world", "training"] = "world",
     progress: bool = True,
 ) -> tuple[trimesh.Trimesh, float]:
-    """The coloured mesh of an open run, and the level it was cut at. Arguments as in `eugen-export`.
+    """The mesh of an open run, and the level it was cut at. Arguments as in `eugen-export`.
 
     Raises:
         InputError: there is no surface at the level.
     """
+    from eugen_fields.runs import RadianceRun, SDFRun
+
+    if isinstance(run, RadianceRun):
+        mesh, level = _radiance_mesh(run, resolution, level, min_component, progress)
+    else:
+        assert isinstance(run, SDFRun)
+        level = level or 0.0
+        mesh = _sdf_mesh(run, resolution, level, min_component, region, progress)
+    if frame == "world":
+        mesh.apply_transform(run.world_from_scene.numpy())
+    return mesh, level
+
+
+def _radiance_mesh(
+    run: RadianceRun, resolution: int, level: float | None, min_component: float, progress: bool
+) -> tuple[trimesh.Trimesh, float]:
+    """The coloured mesh of a density, in the training frame, and its level."""
     import torch
     import trimesh
 
@@ -154,9 +184,30 @@ def build_mesh(
     normals = torch.from_numpy(mesh.vertex_normals.copy()).float().to(device)
     colors = surface_colors(field, torch.from_numpy(vertices).float().to(device), normals, run.step_size)
     mesh.visual.vertex_colors = (colors * 255).round().byte().cpu().numpy()  # type: ignore[union-attr]
-    if frame == "world":
-        mesh.apply_transform(run.world_from_scene.numpy())
     return mesh, level
+
+
+def _sdf_mesh(
+    run: SDFRun, resolution: int, level: float, min_component: float, region: Literal["seen", "box"], progress: bool
+) -> trimesh.Trimesh:
+    """The mesh where a signed distance is `level` metres; it has no colours."""
+    import trimesh
+
+    from eugen_fields.errors import InputError
+    from eugen_fields.meshing.clean import keep_large_components
+    from eugen_fields.meshing.distance import distance_mesh, distance_span
+
+    seen = run.seen if region == "seen" else None
+    field = run.field.folded()
+    vertices, faces = distance_mesh(field, resolution, level=level, seen=seen, progress=progress)
+    if len(faces) == 0:
+        low, high = distance_span(field)
+        where = " where surfaces were seen (--region box looks everywhere)" if seen is not None else ""
+        raise InputError(
+            f"nothing at level {level:g} m{where}; distances span {low:.3g}..{high:.3g} m. Give a --level in between."
+        )
+    vertices, faces = keep_large_components(vertices, faces, min_component)
+    return trimesh.Trimesh(vertices, faces, process=False)
 
 
 def main() -> None:

@@ -77,7 +77,10 @@ def _encode_obj(mesh: trimesh.Trimesh) -> bytes:
 
 
 def _encode_glb(mesh: trimesh.Trimesh) -> bytes:
-    """glTF takes vertex colours as linear light, and a field's colours have their lighting in them already: unlit."""
+    """glTF takes vertex colours as linear light, and a field's colours have their lighting in them already: unlit. A
+    mesh without colours is left to the light of whoever shows it."""
+    if mesh.visual.kind is None:  # type: ignore[union-attr]
+        return export_glb(trimesh.Scene(mesh), include_normals=True)
     linear = mesh.copy()
     srgb = mesh.visual.vertex_colors[:, :3] / 255.0  # type: ignore[union-attr]
     light = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

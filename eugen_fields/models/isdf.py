@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
-from eugen_fields.models.viewer_start import StartAtTrainingPose
-from eugen_fields.sampling import intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
+from eugen_fields.models.viewer_start import StartAbove
+from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
 
 _SURFACE_COLOR = (0.86, 0.84, 0.80)
 _BACKGROUND = 1.0
@@ -48,6 +48,9 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     bounds: Literal["pc", "ray"] = "pc"
     """What bounds the distance at a sample. pc: the nearest surface point that the step saw; ray: the surface along the
     sample's own ray, which is farther."""
+    unseen_depth: float = 0.0
+    """Metres. Space that no camera has looked into is taken to hold a surface this far behind its border, which bounds
+    distances too. 0: nothing is assumed of it, as in iSDF: then distances are those to surfaces that were seen."""
     near: float = 0.07
     """Samples along rays begin here, metres."""
     beyond: float = 0.1
@@ -60,6 +63,9 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     """Samples a ray between the camera and behind the surface."""
     truncation: float = 0.2937
     """Metres. Samples with a bound up to this are fitted to it."""
+    free_space_fit: float = 0.0
+    """Weight of fitting samples beyond that to their bound too, per metre; iSDF only keeps them below it. Wants tight
+    bounds: --pipeline.datamanager.cloud-points."""
     near_surface_weight: float = 5.383
     """Weight of samples that are fitted, per metre."""
     eikonal_weight: float = 0.268
@@ -86,12 +92,16 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
             **self.layer_settings(),
         )
 
+    def build_seen(self, aabb: Tensor) -> SeenCells:
+        """The grid of where surfaces were seen in a box, shape (2, 3), metres; none yet."""
+        return SeenCells(aabb)
+
     def check_flags(self) -> None:
         """Builds the network once. Raises ValueError where a flag is out of range."""
-        for name in ("near", "beyond", "surface_spread", "truncation"):
+        for name in ("position_scale", "output_scale", "near", "beyond", "surface_spread", "truncation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("num_near_surface", "num_stratified"):
+        for name in ("num_near_surface", "num_stratified", "free_space_fit", "unseen_depth"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.trace_steps < 1:
@@ -101,6 +111,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     def loss_weights(self) -> SDFLossWeights:
         return SDFLossWeights(
             truncation=self.truncation,
+            free_space_fit=self.free_space_fit,
             near_surface=self.near_surface_weight,
             eikonal=self.eikonal_weight,
             eikonal_from=self.eikonal_from,
@@ -116,11 +127,14 @@ class ISDFModel(Model):
 
     config: ISDFModelConfig
     field: SDFField
+    seen: SeenCells
 
     def populate_modules(self) -> None:
         super().populate_modules()
-        self.field = self.config.build_field(self.scene_box.aabb.float().cpu())
-        self.start_camera = StartAtTrainingPose()
+        aabb = self.scene_box.aabb.float().cpu()
+        self.field = self.config.build_field(aabb)
+        self.seen = self.config.build_seen(aabb)
+        self.start_camera = StartAbove(aabb)
         self._folded: SDFField | None = None
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -157,9 +171,12 @@ class ISDFModel(Model):
         distances, points, seen = outputs["distances"], outputs["points"], batch["distances"][:, None]
         target = point_bounds(points, distances > seen, batch["surface"], batch["surface_normals"])
         bounds = target.bounds if self.config.bounds == "pc" else ray_bounds(batch["distances"], distances)
-        return sdf_loss_terms(
-            outputs["sdf"], outputs["gradient"], bounds, target.directions, self.config.loss_weights()
-        )
+        directions = target.directions
+        if self.config.unseen_depth > 0:
+            farthest = self.seen.unseen_distance(points.view(-1, 3)).view(bounds.shape) + self.config.unseen_depth
+            directions = torch.where((bounds <= farthest)[..., None], directions, torch.zeros_like(directions))
+            bounds = torch.minimum(bounds, farthest)
+        return sdf_loss_terms(outputs["sdf"], outputs["gradient"], bounds, directions, self.config.loss_weights())
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None

@@ -23,6 +23,9 @@ class SDFLossWeights:
     """Metres. Samples with a bound up to this are fitted to it; beyond lies free space, where it is only a bound."""
     free_space_sharpness: float = 5.0
     """Per metre: how steeply negative distances in free space are punished."""
+    free_space_fit: float = 0.0
+    """Weight, per metre, of fitting samples in free space to their bound too. iSDF does not: the bounds of five frames
+    are loose. Those of all keyframes are not."""
     near_surface: float = 5.383
     """Weight of samples fitted to their bound, per metre."""
     eikonal: float = 0.268
@@ -91,6 +94,8 @@ def sdf_loss_terms(
     weights = weights or SDFLossWeights()
     free = bounds > weights.truncation
     in_front = free_space_loss(sdf, bounds, weights.free_space_sharpness)
+    if weights.free_space_fit > 0:
+        in_front = in_front + weights.free_space_fit * (sdf - bounds).abs()
     none = torch.zeros_like(sdf)
     return {
         "free_space": torch.where(free, in_front, none),

@@ -8,6 +8,7 @@ from eugen_fields.sampling.keyframes import becomes_keyframe, choose_frames, dep
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 from eugen_fields.sampling.proposals import Intervals, march
+from eugen_fields.sampling.seen import SeenCells
 from eugen_fields.sampling.spacing import Spacing, to_distances, to_normalised
 from eugen_fields.sampling.sphere_trace import sphere_trace
 
@@ -17,6 +18,7 @@ __all__ = [
     "Intervals",
     "OccupancyGrid",
     "PackedSamples",
+    "SeenCells",
     "Spacing",
     "accumulate",
     "alpha_weights",

@@ -7,10 +7,15 @@ surfaces as from the nearest of those that were seen: the bound is an upper one,
 from typing import NamedTuple
 
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor
 
 _TOUCHING = 1e-5
 """Metres within which a sample is the surface point itself: its direction from that would be rounding."""
+
+
+_FEW_POINTS = 256
+"""So few are searched by brute force on the CPU too."""
 
 
 class DistanceBounds(NamedTuple):
@@ -23,16 +28,19 @@ class DistanceBounds(NamedTuple):
 
 
 def nearest_points(queries: Tensor, points: Tensor, chunk_size: int = 1 << 22) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest of some points and its index, by brute force.
+    """Distance to the nearest of some points and its index: by a k-d tree on the CPU, by brute force elsewhere.
 
     Args:
         queries: shape (N, 3), metres.
         points: shape (M, 3), metres, at least one.
-        chunk_size: distances held at once.
+        chunk_size: distances held at once by brute force.
 
     Returns:
         distances (N,), metres, and indices (N,) into points.
     """
+    if queries.device.type == "cpu" and len(points) > _FEW_POINTS:
+        indices = torch.from_numpy(KDTree(points.detach().numpy()).query(queries.detach().numpy())[1])
+        return (queries - points[indices]).norm(dim=-1), indices
     distances = queries.new_empty(len(queries))
     indices = torch.empty(len(queries), dtype=torch.long, device=queries.device)
     rows = max(1, chunk_size // max(1, len(points)))

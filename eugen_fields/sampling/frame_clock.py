@@ -74,11 +74,14 @@ class FrameClock:
         """Moves on to another frame if it is time to.
 
         Args:
-            step: the training step that comes next, from 0.
+            step: the training step that comes next, from 0. "offline": all frames are done before the first.
             agreement: of a frame with the map as it was when the last keyframe was done, 0 to 1.
             frame_done: called with the index of each frame that has had all of its steps, and whether it is a keyframe.
         """
         if self.clock == "offline":
+            if step == 0 and frame_done is not None:
+                for frame in self.keyframes:
+                    frame_done(frame, True)
             return
         if self._start is None:
             since = self.timestamps[max(0, self.current)] - self.timestamps[0]
@@ -117,6 +120,12 @@ class FrameClock:
         self.skipped += following - frame - 1
         self.current = following
         self._steps_left = self.steps_per_frame
+
+    def finish(self, frame_done: Callable[[int, bool], None]) -> None:
+        """Ends the current frame's turn, when no step comes any more."""
+        if self.current >= 0 and not self.ended:
+            self.ended = self.current == len(self) - 1 and self._steps_left <= 0
+            frame_done(self.current, self.current in self.keyframes)
 
     def _keyframe_steps(self, step: int) -> int:
         if self.total_steps is None or self.clock != "steps":

@@ -15,6 +15,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.sampling import depth_agreement, frame_losses
+from eugen_fields.training.map_view import MapView
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.stream_data_manager import StreamDataManager, StreamDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
@@ -36,6 +37,7 @@ class MappingPipeline(SharedWeightsPipeline):
 
     Attributes:
         frame_listeners: called with the index of each frame that is done.
+        map_view: what nerfstudio's viewer shows of the map beside its render.
     """
 
     config: MappingPipelineConfig
@@ -51,8 +53,10 @@ class MappingPipeline(SharedWeightsPipeline):
         grad_scaler: Any = None,
     ) -> None:
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self.map_view = MapView(self.map, self.datamanager)
         self.frame_listeners: list[Callable[[int], None]] = []
         self._explained: SDFField | None = None
+        self._looked_at: set[int] = set()
 
     @property
     def map(self) -> ISDFModel:
@@ -62,6 +66,7 @@ class MappingPipeline(SharedWeightsPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         clock = self.datamanager.clock
         clock.before_step(step, self._agreement, self._frame_done)
+        self._look_at(clock.known_frames())
         bundle, batch = self.datamanager.next_train(step)
         outputs = self._model(bundle)
         losses = self.model.get_loss_dict(outputs, batch)
@@ -71,8 +76,22 @@ class MappingPipeline(SharedWeightsPipeline):
         metrics = {"frame": clock.current, "keyframes": len(clock.keyframes), "skipped_frames": clock.skipped}
         return outputs, losses, metrics
 
+    def finish(self) -> None:
+        """To be called when training ends: the current frame is done."""
+        self.datamanager.clock.finish(self._frame_done)
+
+    def _look_at(self, frames: list[int]) -> None:
+        """Remembers what frames saw that are new."""
+        stream = self.datamanager.stream
+        for frame in frames:
+            if frame not in self._looked_at:
+                self._looked_at.add(frame)
+                self.map.seen.add(stream.points(frame, stride=2).to(self.device))
+                view = (stream.depth(frame), stream.intrinsics[frame], stream.poses[frame])
+                self.map.seen.look(*(part.to(self.device) for part in view))
+
     def _frame_done(self, frame: int, is_keyframe: bool) -> None:
-        if is_keyframe:
+        if is_keyframe and self.datamanager.clock.clock != "offline":
             self._explained = copy.deepcopy(self.map.field).requires_grad_(False)
         for listener in self.frame_listeners:
             listener(frame)
@@ -127,6 +146,11 @@ class MappingTrainer(FieldTrainer):
     pipeline: MappingPipeline
     _last_step = -1
 
+    @property
+    def steps_done(self) -> int:
+        """Steps of training so far."""
+        return self._last_step + 1
+
     def train(self) -> None:
         clock, total = self.pipeline.datamanager.clock, self.config.max_num_iterations
         if clock.clock == "steps":
@@ -148,6 +172,7 @@ class MappingTrainer(FieldTrainer):
 
     def _after_train(self) -> None:
         self.step = self._last_step  # where training stops early, nerfstudio has counted one step more
+        self.pipeline.finish()
         super()._after_train()
         clock = self.pipeline.datamanager.clock
         seen = len(clock) if clock.ended else clock.current + 1

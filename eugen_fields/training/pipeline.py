@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
 from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +21,8 @@ _MIN_NUM_RAYS = 40
 
 class SharedWeightsPipeline(VanillaPipeline):
     """Data and model, on one device or on several; checkpoints do not depend on how many there were."""
+
+    datamanager: VanillaDataManager
 
     def __init__(
         self,

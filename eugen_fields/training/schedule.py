@@ -52,12 +52,15 @@ class WarmupDecayConfig(SchedulerConfig):
     """Steps of linear warm-up."""
     final_factor: float = 0.03
     """Learning rate at the end over that at the beginning."""
+    hold: float = 0.0
+    """Share of the steps before the decay begins."""
     max_steps: int = 0
     """Step at which the end is reached. 0: the length of the training."""
 
 
 class WarmupDecay(Scheduler):
-    """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** (step / max_steps)."""
+    """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** progress, where progress is that
+    of the steps after those of `hold`."""
 
     config: WarmupDecayConfig
 
@@ -66,7 +69,8 @@ class WarmupDecay(Scheduler):
 
         def multiplier(step: int) -> float:
             warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-            progress = min(1.0, step / max(1, config.max_steps))
+            passed = min(1.0, step / max(1, config.max_steps))
+            progress = max(0.0, passed - config.hold) / (1.0 - config.hold)
             return warm * math.exp(progress * math.log(config.final_factor))
 
         return LambdaLR(optimizer, lr_lambda=multiplier)

@@ -11,6 +11,7 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
+from torch import Tensor
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.depth_dataset import DepthStreamDataset
@@ -22,6 +23,7 @@ from eugen_fields.sampling.frame_clock import Clock, FrameClock
 
 _WALL_STEPS = 1_000_000
 _OFFLINE_STEPS = 2_000
+_CLOUD_POINTS_PER_FRAME = 512
 
 
 @dataclass
@@ -52,6 +54,9 @@ class StreamDataManagerConfig(VanillaDataManagerConfig):
     """Rays through each of these frames."""
     surface_points_per_frame: int = 100
     """Further points of each of these frames that bound the distance of samples; they cost no evaluation."""
+    cloud_points: int = 8192
+    """Surface points of all keyframes together that bound distances too. 0: as in iSDF, where only the frames of a step
+    do."""
     min_depth: float = 0.07
     """Depths below this (metres) count as none."""
 
@@ -78,7 +83,7 @@ class StreamDataManagerConfig(VanillaDataManagerConfig):
         for name in ("first_frame_steps", "steps_per_frame", "keyframe_rays", "rays_per_frame"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("steps_per_keyframe", "num_replayed", "surface_points_per_frame"):
+        for name in ("steps_per_keyframe", "num_replayed", "surface_points_per_frame", "cloud_points"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in ("speed", "min_depth", "keyframe_seconds"):
@@ -134,6 +139,7 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
             config.check_data(config.data)
         super().__init__(config, device, test_mode, **kwargs)
         self.clock = config.make_clock(self.stream)
+        self._clouds: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def stream(self) -> DepthStream:
@@ -186,6 +192,21 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
         assert self.train_pixel_sampler is not None
         return self._batch(chosen, self.train_pixel_sampler.num_rays_per_batch // (2 + self.config.num_replayed))
 
+    def _cloud(self) -> tuple[Tensor, Tensor]:
+        """Surface points (P, 3) of the keyframes and their normals (P, 3), equally many of each."""
+        points = normals = torch.zeros(0, 3, device=self.device)
+        keyframes = self.clock.keyframes
+        per_frame = min(self.config.cloud_points // max(1, len(keyframes)), _CLOUD_POINTS_PER_FRAME)
+        if per_frame == 0 or not keyframes:
+            return points, normals
+        for frame in keyframes:
+            if frame not in self._clouds:
+                rays = self.draw([frame], _CLOUD_POINTS_PER_FRAME)
+                self._clouds[frame] = rays.surface(), rays.normals
+        clouds = [self._clouds[frame] for frame in keyframes]
+        points, normals = (torch.cat([cloud[part][:per_frame] for cloud in clouds]) for part in (0, 1))
+        return points, normals
+
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
         """The same for random frames of the whole stream."""
         self.eval_count += 1
@@ -205,7 +226,11 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
             camera_indices=frames[:, None],
             metadata={"distances": rays.distances[:, None]},
         )
-        surface = {"surface": seen.surface(), "surface_normals": seen.normals}
+        points, normals = self._cloud()
+        surface = {
+            "surface": torch.cat([seen.surface(), points]),
+            "surface_normals": torch.cat([seen.normals, normals]),
+        }
         return bundle, {"distances": rays.distances, "normals": rays.normals, "frames": frames} | surface
 
 

@@ -12,7 +12,7 @@ from eugen_fields.methods import METHODS
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.runs import (
     MODEL_CONFIGS,
-    Run,
+    RadianceRun,
     find_run,
     open_run,
     read_config,
@@ -28,7 +28,7 @@ VANILLA = "vanilla-nerf"
 
 def open_teacher(
     path: Path, device: str | None, step: int | None, grid_resolution: int
-) -> tuple[Run, FieldTrainerConfig]:
+) -> tuple[RadianceRun, FieldTrainerConfig]:
     """A dense run, and a configuration of ours that describes its data and its network.
 
     Args:
@@ -50,6 +50,7 @@ def open_teacher(
         known = [name for name, config in METHODS.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
         raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
     run = open_run(folder, device, step)
+    assert isinstance(run, RadianceRun)
     dense = all(isinstance(layer, nn.Linear) for layer in run.field.trunk.layers)
     if not dense:
         raise InputError(
@@ -61,7 +62,7 @@ def open_teacher(
 
 def _open_vanilla(
     folder: Path, data, config: FieldTrainerConfig, device: str | None, step: int | None, grid_resolution: int
-) -> Run:
+) -> RadianceRun:
     """A vanilla-nerf run as one of ours: its fine field, and an occupancy grid that is found from its density."""
     state, checkpoint = read_state(folder, data, step)
     target = resolve_device(device)
@@ -84,7 +85,7 @@ def _open_vanilla(
     field = field.to(target).eval().requires_grad_(False)
     grid = model.build_grid(aabb).to(target)  # type: ignore[attr-defined]
     grid.fill(lambda points: field.density(points)[0])
-    return Run(
+    return RadianceRun(
         folder=folder,
         method_name=VANILLA,
         step=int(state["step"]),

@@ -98,8 +98,11 @@ class FieldTrainerConfig(TrainerConfig):
                 optimizer.lr = self.learning_rates[layer]
             if optimizer.lr <= 0:
                 raise InputError(f"the learning rate is {optimizer.lr}; it must be positive.")
-            if isinstance(scheduler, WarmupDecayConfig) and scheduler.max_steps == 0:
-                scheduler.max_steps = self.max_num_iterations
+            if isinstance(scheduler, WarmupDecayConfig):
+                if not 0 <= scheduler.hold < 1:
+                    raise InputError(f"the scheduler's hold is {scheduler.hold}; it must be at least 0 and below 1.")
+                if scheduler.max_steps == 0:
+                    scheduler.max_steps = self.max_num_iterations
 
     def _check_output(self) -> None:
         folder = self.get_base_dir()

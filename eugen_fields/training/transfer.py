@@ -16,7 +16,7 @@ import tyro
 if TYPE_CHECKING:
     from eugen_fields.fields import RadianceField
     from eugen_fields.layers.transfer import TransferReport
-    from eugen_fields.runs import Run
+    from eugen_fields.runs import RadianceRun
     from eugen_fields.training.distillation import TrainingRays
     from eugen_fields.training.trainer import FieldTrainerConfig
 
@@ -80,7 +80,7 @@ class TransferOptions:
 
 
 def transfer_field(
-    run: Run, rays: TrainingRays, options: TransferOptions, *, random_start: bool = False, progress: bool = True
+    run: RadianceRun, rays: TrainingRays, options: TransferOptions, *, random_start: bool = False, progress: bool = True
 ) -> tuple[RadianceField, TransferReport]:
     """The fitted (and fine-tuned) copy of a run's field, and the report of the closed form with the seconds of both.
 
@@ -142,7 +142,7 @@ def transfer_field(
     return student.requires_grad_(False).eval(), report
 
 
-def training_rays(run: Run, config: FieldTrainerConfig) -> TrainingRays:
+def training_rays(run: RadianceRun, config: FieldTrainerConfig) -> TrainingRays:
     """Rays of the cameras a run was trained with. Raises InputError where its scene is gone or damaged."""
     from eugen_fields.data.checks import check_scene
     from eugen_fields.training.distillation import TrainingRays
@@ -178,7 +178,7 @@ def transfer_run(options: TransferOptions, *, progress: bool = True) -> tuple[Pa
     return folder, report
 
 
-def _new_folder(options: TransferOptions, run: Run, config: FieldTrainerConfig) -> Path:
+def _new_folder(options: TransferOptions, run: RadianceRun, config: FieldTrainerConfig) -> Path:
     """Sets where the configuration puts the new run; refuses a place that is taken or cannot be written to."""
     from eugen_fields.errors import InputError
 
@@ -198,7 +198,12 @@ def _new_folder(options: TransferOptions, run: Run, config: FieldTrainerConfig) 
 
 
 def _write_run(
-    folder: Path, run: Run, config: FieldTrainerConfig, student: Any, report: TransferReport, options: TransferOptions
+    folder: Path,
+    run: RadianceRun,
+    config: FieldTrainerConfig,
+    student: Any,
+    report: TransferReport,
+    options: TransferOptions,
 ) -> None:
     """Writes the new run beside its place, then renames it."""
     import shutil

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import shutil
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pytest
 import torch
 import trimesh
-import tyro
-from helpers import TRAIN_FLAGS
-from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 from nerfstudio.scripts import train
 from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.exporter import ExportPointCloud
@@ -32,13 +29,10 @@ CAPTURE = ("nerfstudio-data", "--eval-mode", "fraction")
 
 
 def typed(method: str, scene: Path, output: Path, *flags: object):
-    """The configuration that ns-train makes of flags, as a user types them."""
-    words = (
-        method, "--data", scene, "--output-dir", output, "--timestamp", "run", "--max-num-iterations", 2,
-        "--pipeline.target-num-samples", 2048, *TRAIN_FLAGS, *flags,
-    )  # fmt: skip
-    config = tyro.cli(AnnotatedBaseConfigUnion, args=[str(word) for word in words])
-    return copy.deepcopy(config)  # the parser hands out the objects of the registry
+    """A run of two small steps, unless flags say otherwise."""
+    return helpers.typed(
+        method, scene, output, "--max-num-iterations", 2, "--pipeline.target-num-samples", 2048, *flags
+    )
 
 
 def model_settings(folder: Path):

@@ -1,0 +1,66 @@
+"""The surface of a signed distance field, cut to where surfaces were seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from eugen_fields.fields.sdf import SDFField
+from eugen_fields.meshing.marching_cubes import extract_mesh
+from eugen_fields.sampling import SeenCells
+
+_CELLS_EVALUATED = 2
+"""Around cells with seen surfaces the field is evaluated so far..."""
+_CELLS_KEPT = 1
+"""... and its surface kept so far: what is made up where the evaluation ends lies farther off."""
+
+_AT_SIDE = 1e-4
+"""Metres from a side of the box within which a vertex lies in it."""
+
+
+def distance_mesh(
+    field: SDFField, resolution: int, *, level: float = 0.0, seen: SeenCells | None = None, progress: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """The surface where a signed distance passes a level, its triangles facing free space.
+
+    Args:
+        field: folded or not.
+        resolution: lattice cells along the longest side of the field's box.
+        level: metres.
+        seen: keep only what lies near where surfaces were seen; None: everything in the box, closed at its sides.
+        progress: shows a progress bar on a terminal.
+
+    Returns:
+        vertices (V, 3) float64, metres, each used by a face, and faces (F, 3) int64; both empty where there is nothing.
+
+    Raises:
+        ValueError: resolution below 2.
+    """
+    aabb = field.aabb.float()
+    vertices, faces = extract_mesh(
+        lambda points: level - field.evaluate(points.to(field.aabb)),
+        aabb,
+        resolution,
+        0.0,
+        occupied=None if seen is None else seen.near(_CELLS_EVALUATED),
+        device=aabb.device,
+        progress=progress,
+    )
+    if seen is None or len(faces) == 0:
+        return vertices, faces
+    near = seen.near(_CELLS_KEPT)(torch.from_numpy(vertices).float().to(aabb.device)).cpu().numpy()
+    # where the solid goes on behind the sides of the box the mesh is closed by them: nobody saw that
+    low, high = (vertices <= aabb[0].numpy(force=True) + _AT_SIDE), (vertices >= aabb[1].numpy(force=True) - _AT_SIDE)
+    closing = np.concatenate([low, high], axis=1)[faces].all(axis=1).any(axis=-1)
+    faces = faces[near[faces].all(axis=1) & ~closing]
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
+def distance_span(field: SDFField, num_points: int = 1 << 16) -> tuple[float, float]:
+    """Lowest and highest distance met at random places in the field's box, metres."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(num_points, 3, generator=generator).to(field.aabb)
+    distances = field.evaluate(field.aabb[0] + places * (field.aabb[1] - field.aabb[0]))
+    return float(distances.min()), float(distances.max())
