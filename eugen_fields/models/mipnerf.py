@@ -58,7 +58,8 @@ class MipNeRFModelConfig(RadianceModelConfig):
     skip_connections: tuple[int, ...] | None = None
     """Trunk layers that see the encoded position again."""
     proposal_layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
-    """Kind of the proposal network's hidden layers. None: that of the field (size paper: dense)."""
+    """Kind of the proposal network's hidden layers. None: that of the field, in unbounded scenes and in size paper
+    dense."""
     proposal_num_layers: int | None = None
     """Hidden layers of the proposal network."""
     proposal_width: int | None = None
@@ -96,6 +97,15 @@ class MipNeRFModelConfig(RadianceModelConfig):
         if self.near_plane is None and self.regime == "unbounded":
             return 0.2
         return super().chosen_near_plane()
+
+    def chosen_proposal_layer(self) -> str:
+        """The flag, or what size and regime have for it. In bounded scenes the occupancy grid has left little to
+        search; along rays without end proposals alone find the scene, and where a network of few features misses it,
+        the field shows photos as fog right before their cameras."""
+        layer = self.setting("proposal_layer")
+        if layer is None:
+            return "dense" if self.regime == "unbounded" else self.layer
+        return layer
 
     def setting(self, name: str) -> Any:
         """A flag, or what the size has for it."""
@@ -147,7 +157,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     def build_proposal(self, aabb: Tensor) -> GaussianDensityField:
         """The untrained proposal network on a scene box, shape (2, 3). Raises ValueError as build_field."""
         self._check()
-        layer = self.setting("proposal_layer") or self.layer
+        layer = self.chosen_proposal_layer()
         options = self.layer_settings(layer)
         for name in ("num_features", "rank"):
             if options.get(name):
