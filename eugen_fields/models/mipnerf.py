@@ -24,7 +24,6 @@ from eugen_fields.sampling import (
     intersect_box,
     inverse_distribution,
     march,
-    unbiased_near_cameras,
 )
 
 _NO_CAMERA_AREA = 0.5
@@ -58,8 +57,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     skip_connections: tuple[int, ...] | None = None
     """Trunk layers that see the encoded position again."""
     proposal_layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
-    """Kind of the proposal network's hidden layers. None: that of the field, in unbounded scenes and in size paper
-    dense."""
+    """Kind of the proposal network's hidden layers. None: that of the field (size paper: dense)."""
     proposal_num_layers: int | None = None
     """Hidden layers of the proposal network."""
     proposal_width: int | None = None
@@ -90,23 +88,6 @@ class MipNeRFModelConfig(RadianceModelConfig):
             return self.distortion_weight
         return 0.01 if self.regime == "unbounded" else 0.0
 
-    def chosen_near_plane(self) -> float:
-        """The flag, or what the regime has for it: where steps are even in inverse depth, the near plane decides how
-        many lie right before the camera, where nothing is, and how few are left for the scene. Captures are scaled so
-        that their cameras lie within the unit cube; 0.2 is that of Mip-NeRF 360."""
-        if self.near_plane is None and self.regime == "unbounded":
-            return 0.2
-        return super().chosen_near_plane()
-
-    def chosen_proposal_layer(self) -> str:
-        """The flag, or what size and regime have for it. In bounded scenes the occupancy grid has left little to
-        search; along rays without end proposals alone find the scene, and where a network of few features misses it,
-        the field shows photos as fog right before their cameras."""
-        layer = self.setting("proposal_layer")
-        if layer is None:
-            return "dense" if self.regime == "unbounded" else self.layer
-        return layer
-
     def setting(self, name: str) -> Any:
         """A flag, or what the size has for it."""
         if self.size not in SIZES:
@@ -132,9 +113,8 @@ class MipNeRFModelConfig(RadianceModelConfig):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} is {value}; it must be 0 or more")
-        near_plane = self.chosen_near_plane()
-        if not 0.0 < near_plane < self.far_plane < float("inf"):
-            raise ValueError(f"near_plane is {near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
+        if not 0.0 < self.near_plane < self.far_plane < float("inf"):
+            raise ValueError(f"near_plane is {self.near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
         if self.regime == "auto":
             raise ValueError("regime is still auto; it must be bounded or unbounded once the data parser is known")
         if self.regime not in ("bounded", "unbounded"):
@@ -157,7 +137,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     def build_proposal(self, aabb: Tensor) -> GaussianDensityField:
         """The untrained proposal network on a scene box, shape (2, 3). Raises ValueError as build_field."""
         self._check()
-        layer = self.chosen_proposal_layer()
+        layer = self.setting("proposal_layer") or self.layer
         options = self.layer_settings(layer)
         for name in ("num_features", "rank"):
             if options.get(name):
@@ -264,12 +244,7 @@ class MipNeRFModel(RadianceModel):
             spacing="linear" if self.field.bounded else "disparity",
             anneal_progress=self.anneal_progress if self.training else 1.0,
             stratified=self.training,
-            whole_gradients_from=self._whole_gradients_from(),
         )
-
-    def _whole_gradients_from(self) -> Tensor | None:
-        """Distance from cameras from which gradients are whole: half of the scene box, where captures have them."""
-        return None if self.field.bounded else (self.field.aabb[1] - self.field.aabb[0]).max() / 2
 
     def _evaluate(self, network: nn.Module, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
         """Densities (R, S) and features (R, S, feature width) of Gaussians with means (R, S, 3)."""
@@ -289,13 +264,8 @@ class MipNeRFModel(RadianceModel):
             images = ray_bundle.camera_indices.expand(-1, num_samples).flatten()
         color = field.color(intervals.features.flatten(0, 1), directions, images)  # type: ignore[operator]
         color = color.view(-1, num_samples, 3)
-        whole_gradients_from = self._whole_gradients_from()
-        if whole_gradients_from is not None:
-            color = unbiased_near_cameras(color, intervals.distances, whole_gradients_from)
-        rgb, accumulation = (
-            (intervals.weights[..., None] * color).sum(dim=1),
-            intervals.weights.sum(dim=1, keepdim=True),
-        )
+        rgb = (intervals.weights[..., None] * color).sum(dim=1)
+        accumulation = intervals.weights.sum(dim=1, keepdim=True)
         return intervals.on_all_rays(rgb, num_rays), intervals.on_all_rays(accumulation, num_rays)
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:

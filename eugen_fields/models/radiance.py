@@ -34,8 +34,8 @@ class RadianceModelConfig(LayerFlags, ModelConfig):
     white or black."""
     eval_background: Literal["white", "black"] = "white"
     """Background of renders and of test images with alpha."""
-    near_plane: float | None = None
-    """Nothing nearer to a camera than this is rendered (scene units). None: 0.05, in unbounded scenes 0.2."""
+    near_plane: float = 0.05
+    """Nothing nearer to a camera than this is rendered (scene units)."""
     enable_collider: bool = False
     """The scene box bounds rays; nerfstudio's colliders are not used."""
     output_normals: bool = True
@@ -54,10 +54,6 @@ class RadianceModelConfig(LayerFlags, ModelConfig):
     """A cell is empty below this opacity of one step."""
     eval_num_samples_per_chunk: int = 1 << 17
     """Samples evaluated at once in evaluation."""
-
-    def chosen_near_plane(self) -> float:
-        """The flag, or what stands for it."""
-        return 0.05 if self.near_plane is None else self.near_plane
 
     def check_flags(self) -> None:
         """Builds the networks once. Raises ValueError where a flag is out of range."""
@@ -182,9 +178,9 @@ class RadianceModel(Model):
         more than a tenth of its rays.
         """
         if ray_bundle.nears is None or ray_bundle.fars is None:
-            return near.clamp(min=self.config.chosen_near_plane()), far
+            return near.clamp(min=self.config.near_plane), far
         nears, fars = ray_bundle.nears[..., 0], ray_bundle.fars[..., 0]
-        near_plane = (0.1 * fars).clamp(max=self.config.chosen_near_plane())
+        near_plane = (0.1 * fars).clamp(max=self.config.near_plane)
         return torch.maximum(torch.maximum(near, near_plane), nears), torch.minimum(far, fars)
 
     def _train_background(self, origins: Tensor) -> Tensor:

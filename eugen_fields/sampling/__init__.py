@@ -3,7 +3,7 @@
 from eugen_fields.sampling.depth_rays import DepthRays, depth_rays, sample_depth_rays
 from eugen_fields.sampling.distance_bounds import DistanceBounds, point_bounds, ray_bounds
 from eugen_fields.sampling.histograms import annealed, distortion_loss, interlevel_loss, inverse_distribution, resample
-from eugen_fields.sampling.intervals import alpha_weights, transmittance, unbiased_near_cameras
+from eugen_fields.sampling.intervals import alpha_weights, transmittance
 from eugen_fields.sampling.keyframes import becomes_keyframe, choose_frames, depth_agreement, frame_losses
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
@@ -43,5 +43,4 @@ __all__ = [
     "to_distances",
     "to_normalised",
     "transmittance",
-    "unbiased_near_cameras",
 ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.sampling.histograms import annealed, resample
-from eugen_fields.sampling.intervals import alpha_weights, unbiased_near_cameras
+from eugen_fields.sampling.intervals import alpha_weights
 from eugen_fields.sampling.spacing import Spacing, to_distances
 
 _PADDING = 0.1
@@ -59,7 +59,6 @@ def march(
     spacing: Spacing,
     anneal_progress: float = 1.0,
     stratified: bool = False,
-    whole_gradients_from: float | Tensor | None = None,
 ) -> Intervals:
     """Rounds of samples along those rays that have near < far; each is drawn from the weights of the one before.
 
@@ -73,8 +72,6 @@ def march(
         spacing: of normalised distances; the first round is even in them.
         anneal_progress: as in `annealed`.
         stratified: as in `resample`.
-        whole_gradients_from: distance from which gradients of densities are whole, as in `unbiased_near_cameras`. None:
-            they are everywhere.
     """
     rays = (near < far).nonzero()[:, 0]
     meets_nothing = len(rays) == 0
@@ -91,8 +88,6 @@ def march(
         distances = to_distances(edges, near, far, spacing)
         means, covariances = gaussians(rays, distances)
         density, features = network(means, covariances)
-        if whole_gradients_from is not None:
-            density = unbiased_near_cameras(density, distances, whole_gradients_from)
         weights = alpha_weights(density, distances) * (0.0 if meets_nothing else 1.0)
         history.append((edges, weights))
     return Intervals(rays, distances, means, covariances, weights, features, history)

@@ -152,7 +152,7 @@ def training_rays(run: RadianceRun, config: FieldTrainerConfig) -> TrainingRays:
     parser = copy.deepcopy(manager.dataparser)  # type: ignore[attr-defined]
     parser.data = manager.data
     cameras = parser.setup().get_dataparser_outputs("train").cameras
-    return TrainingRays(cameras, run.grid, run.step_size, run.model_config.chosen_near_plane())
+    return TrainingRays(cameras, run.grid, run.step_size, run.model_config.near_plane)
 
 
 def transfer_run(options: TransferOptions, *, progress: bool = True) -> tuple[Path, TransferReport]:

