@@ -51,11 +51,13 @@ def watch(
     is_shown: Callable[[Path], bool],
     screenshot: Path,
     then: Callable[[Any, Callable[[], bool]], None] | None = None,
+    seconds: float = 240,
 ) -> None:
     """Starts a command that serves nerfstudio's viewer, opens its page and waits until a screenshot passes.
 
     Args:
         then: called with playwright's page and a function that takes another screenshot and says whether it passes.
+        seconds: how long a screenshot may take to pass.
     """
     from playwright.sync_api import sync_playwright
 
@@ -83,7 +85,7 @@ def watch(
                 page.screenshot(path=screenshot, timeout=60_000)
                 return is_shown(screenshot)
 
-            wait_for(passes, 240, f"the object in {screenshot}\n{''.join(printed)[-2000:]}")
+            wait_for(passes, seconds, f"the object in {screenshot}\n{''.join(printed)[-2000:]}")
             if then is not None:
                 then(page, passes)
             browser.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,20 +16,16 @@ from eugen_fields.encodings import conical_frustum_gaussians
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
 from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
+from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import (
-    alpha_weights,
-    annealed,
+    Intervals,
     distortion_loss,
     interlevel_loss,
     intersect_box,
     inverse_distribution,
-    resample,
-    to_distances,
+    march,
 )
 
-_PROPOSAL_PADDING = 0.1
-"""Weight that is spread evenly whatever the proposal says, relative to all of its own: it must be able to find what it
-missed."""
 _NO_CAMERA_AREA = 0.5
 """No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
 
@@ -180,6 +177,7 @@ class MipNeRFModel(RadianceModel):
         self.camera_optimizer = self.config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
         self.grid = self.config.build_grid(aabb) if self.field.bounded else None
         self.anneal_progress = 1.0
+        self.small_frames = SmallFramesOnCPU(128)
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         groups = {"fields": [*self.field.parameters(), *self.proposal.parameters()]}
@@ -228,35 +226,25 @@ class MipNeRFModel(RadianceModel):
         away = (ray_bundle.origins - self.field.aabb.mean(dim=0)).norm(dim=-1)
         return torch.where((near < far) & (far > 0.0), far, away)[:, None]
 
-    def _distances(self, edges: Tensor, near: Tensor, far: Tensor) -> Tensor:
-        """Distances (R, S + 1) along rays of normalised ones."""
-        return to_distances(edges, near, far, "linear" if self.field.bounded else "disparity")
-
-    def _march(self, ray_bundle: RayBundle) -> _Intervals:
+    def _march(self, ray_bundle: RayBundle) -> Intervals:
         """Rounds of proposals, then the field, along those of the rays (R,) that meet something."""
-        near, far = self._ray_limits(ray_bundle)
-        rays = (near < far).nonzero()[:, 0]
-        meets_nothing = len(rays) == 0
-        if meets_nothing:  # one ray stands for all, without weight: losses need something to differentiate
-            rays, far = rays.new_zeros(1), near * (1.0 + 1e-4)
-        ray_bundle, near, far = ray_bundle[rays], near[rays, None], far[rays, None]
         radius = _cone_radius(ray_bundle)
-        edges, weights = torch.cat([torch.zeros_like(near), torch.ones_like(near)], dim=-1), torch.ones_like(near)
-        proposal, field = self._folded.get("proposal", self.proposal), self._folded.get("field", self.field)
+
+        def gaussians(rays: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+            origins, directions = ray_bundle.origins[rays], ray_bundle.directions[rays]
+            return conical_frustum_gaussians(origins, directions, distances[:, :-1], distances[:, 1:], radius[rays])
+
+        proposal = partial(self._evaluate, self._folded.get("proposal", self.proposal))
+        field = partial(self._evaluate, self._folded.get("field", self.field))
         rounds = [(proposal, count) for count in self.config.setting("proposal_samples")]
-        history: list[tuple[Tensor, Tensor]] = []
-        for network, count in (*rounds, (field, self.config.setting("num_samples"))):
-            weights = annealed(weights.detach(), self.anneal_progress if self.training else 1.0)
-            weights = weights + _PROPOSAL_PADDING * weights.mean(dim=-1, keepdim=True)
-            edges = resample(edges, weights, count, stratified=self.training)
-            distances = self._distances(edges, near, far)
-            means, covariances = conical_frustum_gaussians(
-                ray_bundle.origins, ray_bundle.directions, distances[:, :-1], distances[:, 1:], radius
-            )
-            density, features = self._evaluate(network, means, covariances)
-            weights = alpha_weights(density, distances) * (0.0 if meets_nothing else 1.0)
-            history.append((edges, weights))
-        return _Intervals(rays, ray_bundle, distances, means, covariances, weights, features, history)
+        return march(
+            *self._ray_limits(ray_bundle),
+            gaussians,
+            [*rounds, (field, self.config.setting("num_samples"))],
+            spacing="linear" if self.field.bounded else "disparity",
+            anneal_progress=self.anneal_progress if self.training else 1.0,
+            stratified=self.training,
+        )
 
     def _evaluate(self, network: nn.Module, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
         """Densities (R, S) and features (R, S, feature width) of Gaussians with means (R, S, 3)."""
@@ -266,9 +254,9 @@ class MipNeRFModel(RadianceModel):
         shape = means.shape[:2]
         return torch.cat(density).view(shape), torch.cat(features).view(*shape, -1)
 
-    def _composite(self, intervals: _Intervals) -> tuple[Tensor, Tensor]:
-        """RGB (R, 3) over nothing, and accumulation (R, 1)."""
-        field, ray_bundle = self._folded.get("field", self.field), intervals.ray_bundle
+    def _composite(self, ray_bundle: RayBundle, intervals: Intervals) -> tuple[Tensor, Tensor]:
+        """RGB (R, 3) over nothing, and accumulation (R, 1), of all rays (R,) of the bundle."""
+        field, num_rays, ray_bundle = self._folded.get("field", self.field), len(ray_bundle), ray_bundle[intervals.rays]
         num_samples = intervals.weights.shape[1]
         directions = ray_bundle.directions[:, None].expand(-1, num_samples, -1).flatten(0, 1)
         images = None
@@ -276,13 +264,15 @@ class MipNeRFModel(RadianceModel):
             images = ray_bundle.camera_indices.expand(-1, num_samples).flatten()
         color = field.color(intervals.features.flatten(0, 1), directions, images)  # type: ignore[operator]
         color = color.view(-1, num_samples, 3)
-        return (intervals.weights[..., None] * color).sum(dim=1), intervals.weights.sum(dim=1, keepdim=True)
+        rgb = (intervals.weights[..., None] * color).sum(dim=1)
+        accumulation = intervals.weights.sum(dim=1, keepdim=True)
+        return intervals.on_all_rays(rgb, num_rays), intervals.on_all_rays(accumulation, num_rays)
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
         intervals = self._march(ray_bundle)
-        rgb, accumulation = (_all_rays(ray_bundle, intervals, values) for values in self._composite(intervals))
+        rgb, accumulation = self._composite(ray_bundle, intervals)
         background = self._train_background(ray_bundle.origins)
         self.field.watch_footprint(*intervals.heaviest())
         *proposals, (edges, weights) = intervals.history
@@ -298,12 +288,12 @@ class MipNeRFModel(RadianceModel):
 
     def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         intervals = self._march(ray_bundle)
-        rgb, accumulation = (_all_rays(ray_bundle, intervals, values) for values in self._composite(intervals))
+        rgb, accumulation = self._composite(ray_bundle, intervals)
         # the median distance: in unbounded scenes a little weight far away would drag the mean there
         half = torch.full_like(intervals.distances[:, :1], 0.5)
         median = inverse_distribution(intervals.distances, intervals.weights, half)
         visible = accumulation > 1e-4
-        depth = torch.where(visible, _all_rays(ray_bundle, intervals, median), self._farthest(ray_bundle))
+        depth = torch.where(visible, intervals.on_all_rays(median, len(ray_bundle)), self._farthest(ray_bundle))
         outputs = {
             "rgb": (rgb + (1.0 - accumulation) * self.eval_background()).clamp(0.0, 1.0),
             "accumulation": accumulation.clamp(0.0, 1.0),
@@ -325,42 +315,8 @@ class MipNeRFModel(RadianceModel):
         return losses
 
 
-@dataclass
-class _Intervals:
-    """The last round of samples along the R rays of a bundle that meet something, S of them on each."""
-
-    rays: Tensor
-    """Their places in the bundle, shape (R,)."""
-    ray_bundle: RayBundle
-    """They themselves."""
-    distances: Tensor
-    """Edges along the rays, shape (R, S + 1)."""
-    means: Tensor
-    """Of the Gaussians, shape (R, S, 3)."""
-    covariances: Tensor
-    """Shape (R, S, 3, 3)."""
-    weights: Tensor
-    """Shares of the ray's colour, shape (R, S)."""
-    features: Tensor
-    """What the colour head reads, shape (R, S, feature width)."""
-    history: list[tuple[Tensor, Tensor]]
-    """Normalised edges and weights of every round, this one last."""
-
-    def heaviest(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Means (R, 3), covariances (R, 3, 3) and weights (R,) of each ray's Gaussian that shows most."""
-        weights, samples = self.weights.detach().max(dim=1)
-        rays = torch.arange(len(samples), device=samples.device)
-        return self.means[rays, samples], self.covariances[rays, samples], weights
-
-
 def _cone_radius(ray_bundle: RayBundle) -> Tensor:
     """Radius at distance 1 of the cones of rays (R,), shape (R, 1): that of the disc that has the variance of the pixel
     (Mip-NeRF, section 3.1)."""
     area = ray_bundle.pixel_area
     return torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()
-
-
-def _all_rays(ray_bundle: RayBundle, intervals: _Intervals, values: Tensor) -> Tensor:
-    """Values (R, channels) of the rays that meet something, with zeros for all others of the bundle."""
-    everywhere = values.new_zeros(len(ray_bundle), values.shape[1])
-    return everywhere.index_put((intervals.rays,), values)

@@ -1,4 +1,5 @@
-"""Places a new viewer client where it sees the scene: at a training camera, or above a map."""
+"""How nerfstudio's viewer starts: where a new client sees the scene (at a training camera, or above a map), and with
+frames that a CPU can render while it trains."""
 
 from __future__ import annotations
 
@@ -50,6 +51,36 @@ class StartAtTrainingPose(ViewerControl):
             client.camera.wxyz = rotation.wxyz
             client.camera.position = pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO
             client.camera.fov = float(2.0 * np.arctan(0.5 * int(cameras.height[0]) / float(cameras.fy[0])))
+
+
+class SmallFramesOnCPU(ViewerControl):
+    """As an attribute of a model it asks the viewer for smaller frames, more often, where a CPU trains.
+
+    Training stands still while a frame is rendered, and nerfstudio then trains nine times as long before the next: at
+    its 512 pixels, a model that evaluates every ray shows its second frame after minutes. "Max res" of the panel can
+    be raised again.
+
+    Args:
+        resolution: longest side of a frame, pixels.
+        training_share: of the time, while a browser looks.
+    """
+
+    def __init__(self, resolution: int, training_share: float = 0.8) -> None:
+        self.resolution = resolution
+        self.training_share = training_share
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        if viewer.trainer is None or torch.device(viewer.pipeline.device).type != "cpu":
+            return
+        viewer.control_panel._max_res.value = self.resolution
+        init_scene = viewer.init_scene
+
+        def init_scene_and_share(*args: Any, **kwargs: Any) -> None:
+            init_scene(*args, **kwargs)  # sets nerfstudio's share
+            viewer.train_util = self.training_share
+
+        viewer.init_scene = init_scene_and_share
 
 
 class StartAbove(ViewerControl):

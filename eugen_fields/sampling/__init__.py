@@ -7,6 +7,7 @@ from eugen_fields.sampling.intervals import alpha_weights, transmittance
 from eugen_fields.sampling.keyframes import becomes_keyframe, choose_frames, depth_agreement, frame_losses
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+from eugen_fields.sampling.proposals import Intervals, march
 from eugen_fields.sampling.seen import SeenCells
 from eugen_fields.sampling.spacing import Spacing, to_distances, to_normalised
 from eugen_fields.sampling.sphere_trace import sphere_trace
@@ -14,6 +15,7 @@ from eugen_fields.sampling.sphere_trace import sphere_trace
 __all__ = [
     "DepthRays",
     "DistanceBounds",
+    "Intervals",
     "OccupancyGrid",
     "PackedSamples",
     "SeenCells",
@@ -30,6 +32,7 @@ __all__ = [
     "interlevel_loss",
     "intersect_box",
     "inverse_distribution",
+    "march",
     "point_bounds",
     "ray_bounds",
     "render_weights",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from browser import artefacts, free_port, needs_browser, pixels_of, watch
-from helpers import BIN, PROJECT
+from helpers import BIN, PROJECT, write_capture_scene
 
 pytestmark = needs_browser
 
@@ -36,6 +36,17 @@ def test_training_shows_the_forming_object(tmp_path: Path) -> None:
         "--viewer.num-rays-per-chunk", "4096",
     ]  # fmt: skip
     watch(train, shows_hotdog, artefacts(tmp_path) / "live_training.png")
+
+
+def test_training_shows_a_forming_capture_without_bounds(tmp_path: Path) -> None:
+    """Every ray of it costs samples: frames of nerfstudio's 512 pixels would hold up training for most of the time."""
+    scene = write_capture_scene(tmp_path / "capture", size=32)
+    train = [
+        str(BIN / "ns-train"), "eugen-mipnerf-tiny", "--data", str(scene), "--output-dir", str(tmp_path),
+        "--max-num-iterations", "100000", "--vis", "viewer", "--pipeline.target-num-samples", "6144",
+        "nerfstudio-data", "--eval-mode", "all",
+    ]  # fmt: skip
+    watch(train, shows_sphere, artefacts(tmp_path) / "live_capture.png", seconds=480)
 
 
 def test_ns_viewer_shows_a_finished_run(trained_run: Path, tmp_path: Path) -> None:

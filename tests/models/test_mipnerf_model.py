@@ -442,7 +442,8 @@ def test_nothing_absorbs_nothing():
 
 @both_regimes
 def test_proposals_draw_samples_to_the_surface(regime):
-    model = show(make_model(regime, proposal_samples=(48, 48), num_samples=24).eval(), wall(0.3))
+    # not so opaque that the tails of long Gaussians before the wall hide it
+    model = show(make_model(regime, proposal_samples=(48, 48), num_samples=24).eval(), wall(0.3, opacity=20.0))
     intervals = model._march(make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))
     near = (0.5 * (intervals.distances[0, 1:] + intervals.distances[0, :-1]) - 3.3).abs() < 0.2
     assert int(near.sum()) >= 18, "three quarters of the last samples lie at the wall"
