@@ -165,10 +165,17 @@ eugen_mipnerf_tiny = _tiny(
 )
 
 _SDF_LEARNING_RATES = {"dense": 1.3e-3, "eugen": 1.3e-3, "prp": 5e-3, "low-rank": 1.3e-3, "snnk": 1.3e-3}
+_TINY_SDF_LEARNING_RATES = {"dense": 2.6e-3, "eugen": 2.6e-3, "prp": 5e-3, "low-rank": 2.6e-3, "snnk": 2.6e-3}
+_SDF_BOUNDS: dict[str, Any] = {"free_space_fit": 2.0, "unseen_depth": 0.8}
+"""Of iSDF both are 0: free space is not fitted, and nothing is assumed of what was not seen."""
 
 
 def _isdf(
-    method_name: str, model: ISDFModelConfig, manager: StreamDataManagerConfig, description: str
+    method_name: str,
+    model: ISDFModelConfig,
+    manager: StreamDataManagerConfig,
+    learning_rates: dict[str, float],
+    description: str,
 ) -> MethodSpecification:
     """Signed distance from a depth stream."""
     config = MappingTrainerConfig(
@@ -176,7 +183,7 @@ def _isdf(
         vis="viewer+tensorboard",
         machine=_machine(),
         mixed_precision=False,  # gradients of gradients
-        learning_rates=_SDF_LEARNING_RATES,
+        learning_rates=learning_rates,
         pipeline=MappingPipelineConfig(datamanager=manager, model=model),
         optimizers={
             "fields": {"optimizer": LayerAdamWConfig(), "scheduler": WarmupDecayConfig(warmup_steps=1, hold=0.7)}
@@ -195,15 +202,17 @@ def _stream(**settings: Any) -> StreamDataManagerConfig:
 
 eugen_isdf = _isdf(
     "eugen-isdf",
-    ISDFModelConfig(layer="eugen", replace=(4, 5), num_features=128, eval_num_rays_per_chunk=1 << 14),
+    ISDFModelConfig(layer="eugen", replace=(4, 5), num_features=128, **_SDF_BOUNDS, eval_num_rays_per_chunk=1 << 14),
     _stream(),
+    _SDF_LEARNING_RATES,
     "iSDF (6x256) with two EUGen hidden layers: signed distance from a posed depth stream.",
 )
 
 prp_isdf = _isdf(
     "prp-isdf",
-    ISDFModelConfig(layer="prp", eval_num_rays_per_chunk=1 << 14),
+    ISDFModelConfig(layer="prp", **_SDF_BOUNDS, eval_num_rays_per_chunk=1 << 14),
     _stream(),
+    _SDF_LEARNING_RATES,
     "iSDF (6x256) with PRP hidden layers: tiny checkpoints.",
 )
 
@@ -218,9 +227,11 @@ eugen_isdf_tiny = _isdf(
         activation="relu",
         num_near_surface=4,
         num_stratified=7,
+        **_SDF_BOUNDS,
         eval_num_rays_per_chunk=1 << 13,
     ),
     _stream(rays_per_frame=40),
+    _TINY_SDF_LEARNING_RATES,
     "A small iSDF (6x128) with two EUGen hidden layers, sized for a laptop CPU.",
 )
 

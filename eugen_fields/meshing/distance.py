@@ -16,8 +16,8 @@ _CELLS_EVALUATED = 2
 _CELLS_KEPT = 1
 """... and its surface kept so far: what is made up where the evaluation ends lies farther off."""
 
-_AT_SIDE = 1e-4
-"""Metres from a side of the box within which a vertex lies in it."""
+_AT_SIDE = 0.01
+"""Lattice cells from a side of the box within which a vertex counts as on it."""
 
 
 def distance_mesh(
@@ -62,9 +62,10 @@ def distance_mesh(
         return vertices, faces
     near = region.in_scene(seen.near(_CELLS_KEPT))(torch.from_numpy(vertices).float().to(device)).cpu().numpy()
     # where the solid goes on behind the sides of the box the mesh is closed by them: nobody saw that
-    low, high = (corner.numpy(force=True) for corner in region.aabb)
-    closing = np.concatenate([vertices <= low + _AT_SIDE, vertices >= high - _AT_SIDE], axis=1)
-    faces = faces[near[faces].all(axis=1) & ~closing[faces].all(axis=1).any(axis=-1)]
+    low, high = region.aabb.double().numpy(force=True)
+    reach = _AT_SIDE * (high - low).max() / resolution
+    at_side = ((vertices <= low + reach) | (vertices >= high - reach)).any(axis=1)
+    faces = faces[near[faces].all(axis=1) & ~at_side[faces].all(axis=1)]
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     return vertices[used], (np.cumsum(used) - 1)[faces]

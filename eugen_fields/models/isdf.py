@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
-from eugen_fields.models.viewer_start import StartAtTrainingPose
+from eugen_fields.models.viewer_start import StartAbove
 from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
 
 _SURFACE_COLOR = (0.86, 0.84, 0.80)
@@ -48,6 +48,9 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     bounds: Literal["pc", "ray"] = "pc"
     """What bounds the distance at a sample. pc: the nearest surface point that the step saw; ray: the surface along the
     sample's own ray, which is farther."""
+    unseen_depth: float = 0.0
+    """Metres. Space that no camera has looked into is taken to hold a surface this far behind its border, which bounds
+    distances too. 0: nothing is assumed of it, as in iSDF: then distances are those to surfaces that were seen."""
     near: float = 0.07
     """Samples along rays begin here, metres."""
     beyond: float = 0.1
@@ -98,7 +101,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
         for name in ("position_scale", "output_scale", "near", "beyond", "surface_spread", "truncation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("num_near_surface", "num_stratified", "free_space_fit"):
+        for name in ("num_near_surface", "num_stratified", "free_space_fit", "unseen_depth"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.trace_steps < 1:
@@ -131,7 +134,7 @@ class ISDFModel(Model):
         aabb = self.scene_box.aabb.float().cpu()
         self.field = self.config.build_field(aabb)
         self.seen = self.config.build_seen(aabb)
-        self.start_camera = StartAtTrainingPose()
+        self.start_camera = StartAbove(aabb)
         self._folded: SDFField | None = None
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -168,9 +171,12 @@ class ISDFModel(Model):
         distances, points, seen = outputs["distances"], outputs["points"], batch["distances"][:, None]
         target = point_bounds(points, distances > seen, batch["surface"], batch["surface_normals"])
         bounds = target.bounds if self.config.bounds == "pc" else ray_bounds(batch["distances"], distances)
-        return sdf_loss_terms(
-            outputs["sdf"], outputs["gradient"], bounds, target.directions, self.config.loss_weights()
-        )
+        directions = target.directions
+        if self.config.unseen_depth > 0:
+            farthest = self.seen.unseen_distance(points.view(-1, 3)).view(bounds.shape) + self.config.unseen_depth
+            directions = torch.where((bounds <= farthest)[..., None], directions, torch.zeros_like(directions))
+            bounds = torch.minimum(bounds, farthest)
+        return sdf_loss_terms(outputs["sdf"], outputs["gradient"], bounds, directions, self.config.loss_weights())
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None

@@ -1,15 +1,23 @@
-"""Places a new viewer client at a training camera instead of inside the scene."""
+"""Places a new viewer client where it sees the scene: at a training camera, or above a map."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from nerfstudio.viewer.viewer_elements import ViewerControl
+from torch import Tensor
 
 if TYPE_CHECKING:
     import viser
     from nerfstudio.viewer.viewer import Viewer
+
+_OPENING_ANGLE = math.radians(75.0)
+"""Of pages that open above a map, from top to bottom."""
+_ELEVATION = math.radians(50.0)
 
 
 class StartAtTrainingPose(ViewerControl):
@@ -42,3 +50,47 @@ class StartAtTrainingPose(ViewerControl):
             client.camera.wxyz = rotation.wxyz
             client.camera.position = pose[:, 3] * VISER_NERFSTUDIO_SCALE_RATIO
             client.camera.fov = float(2.0 * np.arctan(0.5 * int(cameras.height[0]) / float(cameras.fy[0])))
+
+
+class StartAbove(ViewerControl):
+    """The same for maps: all of the box is in view from above, where meshes, seen from behind, do not hide it.
+
+    Args:
+        aabb: the box, shape (2, 3), z up.
+    """
+
+    def __init__(self, aabb: Tensor) -> None:
+        self.aabb = aabb
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        viewer.viser_server.on_client_connect(self._place)
+
+    def _place(self, client: viser.ClientHandle) -> None:
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        cameras = self.viewer.pipeline.datamanager.train_dataset.cameras  # type: ignore[union-attr]
+        position, target = overlook(self.aabb, cameras.camera_to_worlds[0].cpu(), _OPENING_ANGLE)
+        with client.atomic():
+            client.camera.fov = _OPENING_ANGLE
+            client.camera.up_direction = (0.0, 0.0, 1.0)
+            client.camera.position = position.double().numpy() * VISER_NERFSTUDIO_SCALE_RATIO
+            client.camera.look_at = target.double().numpy() * VISER_NERFSTUDIO_SCALE_RATIO
+
+
+def overlook(aabb: Tensor, pose: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+    """A place above a box, on the side that a camera has behind it, that has the whole box in view.
+
+    Args:
+        aabb: the box, shape (2, 3), z up.
+        pose: the camera's, to the world, OpenGL axes, shape (3, 4) or (4, 4).
+        angle: of view, radians.
+
+    Returns:
+        the place and what to look at from there, each (3,).
+    """
+    middle = aabb.mean(dim=0)
+    distance = 0.5 * (aabb[1] - aabb[0]).norm() / math.sin(0.5 * angle)
+    backward = F.normalize(pose[:2, 2], dim=0)
+    toward = torch.cat([math.cos(_ELEVATION) * backward, pose.new_tensor([math.sin(_ELEVATION)])])
+    return middle + distance * toward, middle

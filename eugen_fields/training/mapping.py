@@ -15,6 +15,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.sampling import depth_agreement, frame_losses
+from eugen_fields.training.map_view import MapView
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.stream_data_manager import StreamDataManager, StreamDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
@@ -36,6 +37,7 @@ class MappingPipeline(SharedWeightsPipeline):
 
     Attributes:
         frame_listeners: called with the index of each frame that is done.
+        map_view: what nerfstudio's viewer shows of the map beside its render.
     """
 
     config: MappingPipelineConfig
@@ -51,8 +53,10 @@ class MappingPipeline(SharedWeightsPipeline):
         grad_scaler: Any = None,
     ) -> None:
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self.map_view = MapView(self.map, self.datamanager)
         self.frame_listeners: list[Callable[[int], None]] = []
         self._explained: SDFField | None = None
+        self._looked_at: set[int] = set()
 
     @property
     def map(self) -> ISDFModel:
@@ -62,6 +66,7 @@ class MappingPipeline(SharedWeightsPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         clock = self.datamanager.clock
         clock.before_step(step, self._agreement, self._frame_done)
+        self._look_at(clock.known_frames())
         bundle, batch = self.datamanager.next_train(step)
         outputs = self._model(bundle)
         losses = self.model.get_loss_dict(outputs, batch)
@@ -75,9 +80,17 @@ class MappingPipeline(SharedWeightsPipeline):
         """To be called when training ends: the current frame is done."""
         self.datamanager.clock.finish(self._frame_done)
 
+    def _look_at(self, frames: list[int]) -> None:
+        """Remembers what frames saw that are new."""
+        stream = self.datamanager.stream
+        for frame in frames:
+            if frame not in self._looked_at:
+                self._looked_at.add(frame)
+                self.map.seen.add(stream.points(frame, stride=2).to(self.device))
+                view = (stream.depth(frame), stream.intrinsics[frame], stream.poses[frame])
+                self.map.seen.look(*(part.to(self.device) for part in view))
+
     def _frame_done(self, frame: int, is_keyframe: bool) -> None:
-        points = self.datamanager.stream.points(frame, stride=2)
-        self.map.seen.add(points.to(self.device))
         if is_keyframe and self.datamanager.clock.clock != "offline":
             self._explained = copy.deepcopy(self.map.field).requires_grad_(False)
         for listener in self.frame_listeners:

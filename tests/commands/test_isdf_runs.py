@@ -78,7 +78,7 @@ def test_every_method_trains_two_steps(method: str, flags: tuple, recording: Pat
     state = read_checkpoint(path)["pipeline"]
     weights = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     assert all(bool(value.isfinite().all()) for value in weights.values() if value.is_floating_point())
-    assert bool(weights["_model.seen.bits"].any())
+    assert bool(weights["_model.seen.surface_bits"].any())
     assert state["stream"]["keyframes"] == (list(range(FRAMES)) if "offline" in flags else [0])
 
 
@@ -125,7 +125,7 @@ def test_a_run_resumes_at_its_frame(recording: Path, tmp_path: Path) -> None:
     trainer = second.setup(local_rank=0, world_size=1)
     trainer.setup()
     assert trainer.pipeline.datamanager.clock.state_dict() == before["stream"]
-    assert torch.equal(trainer.pipeline.model.seen.bits, before["_model.seen.bits"])
+    assert torch.equal(trainer.pipeline.model.seen.surface_bits, before["_model.seen.surface_bits"])
     trainer.train()
     last, path = list_checkpoints(second.get_base_dir() / "nerfstudio_models")[-1]
     assert last == 59 and read_checkpoint(path)["pipeline"]["stream"]["ended"]
@@ -243,7 +243,7 @@ def test_the_stock_point_cloud_lies_on_the_walls(box_run: Path, tmp_path: Path) 
 def test_a_run_opens_and_exports_its_walls(box_run: Path, tmp_path: Path) -> None:
     run = open_run(box_run, device="cpu")
     assert isinstance(run, SDFRun) and run.step == 899
-    assert 0.02 < float(run.seen.cells().float().mean()) < 0.5
+    assert 0.02 < float(run.seen.surface_cells().float().mean()) < 0.5
     torch.testing.assert_close(run.world_from_scene, torch.eye(4, dtype=torch.float64))
     for name in ("mesh.ply", "mesh.glb", "mesh.obj"):
         facts = export_mesh(run, tmp_path / name, resolution=64, progress=False)

@@ -201,3 +201,28 @@ def test_the_full_size_is_the_one_of_the_paper():
     manager = METHODS["eugen-isdf"].pipeline.datamanager
     assert samples == 27 and (2 + manager.num_replayed) * manager.rays_per_frame * samples == 27_000
     assert config.num_features == 128 and len(config.replace) == 2
+
+
+def test_unseen_space_bounds_distances_and_has_no_direction():
+    plain, careful = (
+        make_model(gradient_direction_weight=1.0),
+        make_model(gradient_direction_weight=1.0, unseen_depth=0.3),
+    )
+    bundle, batch = depth_batch()
+    outputs = plain.train()(bundle)
+    generator = torch.Generator().manual_seed(3)
+    unseen = torch.rand(outputs["points"].shape[:2], generator=generator)
+    object.__setattr__(careful.seen, "unseen_distance", lambda points: unseen.flatten())
+    terms, without = careful.loss_terms(outputs, batch), plain.loss_terms(outputs, batch)
+    behind = outputs["distances"] > batch["distances"][:, None]
+    target = point_bounds(outputs["points"], behind, batch["surface"], batch["surface_normals"])
+    limited = target.bounds > unseen + 0.3
+    assert 0.1 < float(limited.float().mean()) < 0.9
+    expected = sdf_loss_terms(
+        outputs["sdf"], outputs["gradient"], torch.where(limited, unseen + 0.3, target.bounds),
+        target.directions * ~limited[..., None], careful.config.loss_weights(),
+    )  # fmt: skip
+    for name, term in expected.items():
+        torch.testing.assert_close(terms[name], term)
+        torch.testing.assert_close(terms[name][~limited], without[name][~limited])
+    assert float(terms["gradient_direction"][limited].abs().max()) == 0.0

@@ -125,3 +125,14 @@ def test_a_true_distance_within_tight_bounds_costs_nothing():
     gradient = points / points.norm(dim=-1, keepdim=True)
     for name, term in sdf_loss_terms(sdf, gradient, sdf, gradient).items():
         assert float(term.abs().max()) < 1e-12, name
+
+
+def test_free_space_can_be_fitted_to_its_bound_as_well():
+    sdf, bounds = tensor(0.4, 1.5, -0.2, 0.1), tensor(1.0, 1.0, 1.0, 0.2)
+    gradient, directions = torch.zeros(4, 3, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64)
+    loose, tight = (
+        sdf_loss_terms(sdf, gradient, bounds, directions, SDFLossWeights(free_space_fit=fit)) for fit in (0.0, 2.0)
+    )
+    added = 2.0 * (sdf - bounds).abs() * tensor(1.0, 1.0, 1.0, 0.0)  # the last one is near the surface
+    torch.testing.assert_close(tight["free_space"], loose["free_space"] + added)
+    torch.testing.assert_close(tight["near_surface"], loose["near_surface"])

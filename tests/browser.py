@@ -1,0 +1,109 @@
+"""Watching nerfstudio's viewer in headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+]  # fmt: skip
+
+STOCK_FAULTS = ("Failed to load resource", "Computed radius is NaN")
+"""Console errors of every page of nerfstudio's: its logo comes from the network, and a line of its own is empty."""
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
+
+
+def wait_for(condition, seconds: float, what: str):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """The part of a screenshot that holds the scene, without the page's panels: integers, shape (H, W, 3)."""
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)[100:-60, 60:-360]
+
+
+def watch(
+    command: list[str],
+    is_shown: Callable[[Path], bool],
+    screenshot: Path,
+    then: Callable[[Any, Callable[[], bool]], None] | None = None,
+) -> None:
+    """Starts a command that serves nerfstudio's viewer, opens its page and waits until a screenshot passes.
+
+    Args:
+        then: called with playwright's page and a function that takes another screenshot and says whether it passes.
+    """
+    from playwright.sync_api import sync_playwright
+
+    printed: list[str] = []
+    faults: list[str] = []
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    reader = threading.Thread(target=printed.extend, args=(process.stdout,), daemon=True)
+    reader.start()
+    try:
+        address = wait_for(
+            lambda: re.search(r"http://127\.0\.0\.1:\d+", "".join(printed)), 120, "the viewer's address"
+        )[0]
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+            page = browser.new_page(viewport={"width": 1200, "height": 800})
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+            page.goto(address, wait_until="domcontentloaded", timeout=60_000)
+
+            def passes() -> bool:
+                page.screenshot(path=screenshot, timeout=60_000)
+                return is_shown(screenshot)
+
+            wait_for(passes, 240, f"the object in {screenshot}\n{''.join(printed)[-2000:]}")
+            if then is not None:
+                then(page, passes)
+            browser.close()
+        faults = [fault for fault in faults if not any(known in fault for known in STOCK_FAULTS)]
+        assert not faults, faults
+        assert process.poll() is None, "the command must go on while it is watched"
+        assert "Traceback" not in "".join(printed), "".join(printed)[-3000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    """A loopback port that nothing listened on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def artefacts(tmp_path: Path) -> Path:
+    """Where screenshots go: EUGEN_TEST_ARTEFACTS keeps them."""
+    return Path(os.environ.get("EUGEN_TEST_ARTEFACTS", tmp_path))
