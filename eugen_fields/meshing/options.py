@@ -86,6 +86,11 @@ class MeshOptions:
         if self.level is not None and not (math.isfinite(self.level) and (self.level > 0 or is_distance)):
             wanted = "a finite distance" if is_distance else "a positive density"
             raise InputError(f"--level is {self.level}; it must be {wanted}.")
+        if self.region == "box" and not is_distance:
+            raise InputError(
+                f"--region box is for fields of signed distance; {run.folder} is of {run.method_name}, a field of "
+                "density, all of which is exported. Leave it out (--box crops)."
+            )
         if self.texture is not None and is_distance:
             raise InputError(
                 f"--texture has no colours to bake: {run.folder} is of {run.method_name}, a field of signed distance "

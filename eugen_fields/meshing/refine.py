@@ -68,7 +68,10 @@ def close(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarr
         across = scale * (vertices.max(axis=0) - vertices.min(axis=0)).max() / edge
         depth = min(max(math.ceil(math.log2(across)), _POISSON_DEPTHS[0]), _POISSON_DEPTHS[1])
         solved, _ = open3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-            cloud, depth=depth, scale=scale, n_threads=1
+            cloud,
+            depth=depth,
+            scale=scale,
+            n_threads=1,  # several of them sum up in another order each time
         )
         found.append(_arrays(solved))
         if len(boundary_edges(found[-1][1])) == 0:

@@ -17,7 +17,7 @@ def surface_facts(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     watertight; of a hollow that is seen from within, what it holds) and extent (edges of the bounding box).
 
     Args:
-        vertices: (V, 3), each used by a face.
+        vertices: (V, 3).
         faces: (F, 3), F > 0.
     """
     corners = vertices[faces] - vertices.mean(axis=0)
@@ -25,7 +25,7 @@ def surface_facts(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     watertight = is_watertight(faces)
     return {
         "watertight": watertight,
-        "components": int(pieces(len(vertices), faces).max()) + 1,
+        "components": len(np.unique(pieces(len(vertices), faces)[faces[:, 0]])),
         "area": float(np.linalg.norm(across, axis=1).sum() / 2),
         "volume": abs(float((corners[:, 0] * across).sum() / 6)) if watertight else None,
         "extent": tuple(float(side) for side in vertices.max(axis=0) - vertices.min(axis=0)),

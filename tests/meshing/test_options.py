@@ -153,6 +153,7 @@ def test_smoothing_folds_no_triangles_and_keeps_the_volume(tmp_path):
         ({"points": 10, "texture": 64}, "--points writes points without a mesh, so --texture has no use"),
         ({"texture": 64}, r"--texture 64 wants an --output that ends in .glb or .obj; it is .*a\.ply"),
         ({"level": -1.0}, "--level is -1.0; it must be a positive density"),
+        ({"region": "box"}, "--region box is for fields of signed distance"),
     ],
 )
 def test_options_that_cannot_be_are_named(bad, message, tmp_path):
