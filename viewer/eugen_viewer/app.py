@@ -15,7 +15,8 @@ from eugen_viewer.address import choose_port, is_public
 from eugen_viewer.cameras import View
 from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
-from eugen_viewer.panel import Panel, look_through
+from eugen_viewer.panel import Panel
+from eugen_viewer.photos import Photos, find_photos
 
 if TYPE_CHECKING:
     import viser
@@ -49,6 +50,7 @@ class Viewer:
             raise InputError(f"{len(paths)} runs are given; give one, or two to see them side by side.")
         port = choose_port(host, port)
         self.runs = [OpenedRun(path, device, step) for path in paths]
+        self.photos = self._find_photos()
         self.worker = Worker()
         self.panels: dict[int, Panel] = {}
         import viser
@@ -65,20 +67,29 @@ class Viewer:
         self._follower = threading.Thread(target=self._follow, daemon=True, name="eugen-view checkpoints")
         self._follower.start()
 
-    def start_view(self) -> tuple[View, float]:
-        """Where a new browser looks from, and how far away what it looks at is."""
+    def _find_photos(self) -> Photos | None:
+        try:
+            return find_photos(self.runs[0])
+        except InputError as error:
+            print(f"eugen-view: {error.message}")
+            return None
+
+    def start_view(self) -> View:
+        """Where a new browser looks from: as the first photo, else from a corner."""
+        if self.photos is not None:
+            return self.photos.view(0)
         aabb = self.runs[0].shown.run.aabb.numpy().astype(np.float64)
         center, distance = aabb.mean(axis=0), 0.9 * float(np.linalg.norm(aabb[1] - aabb[0]))
         back = np.array([1.0, -1.0, 0.6]) / np.linalg.norm([1.0, -1.0, 0.6])
         right = np.cross([0.0, 0.0, 1.0], back)
         right /= np.linalg.norm(right)
         pose = np.stack([right, np.cross(back, right), back, center + distance * back], axis=1)
-        return View(pose, math.radians(50.0), 1.0), distance
+        return View(pose, math.radians(50.0), 1.0)
 
     def _welcome(self, client: viser.ClientHandle) -> None:
-        view, distance = self.start_view()
-        look_through(client, view, distance)
-        self.panels[client.client_id] = panel = Panel(client, self.runs, self.worker)
+        panel = Panel(client, self.runs, self.worker, self.photos)
+        panel.stage.look_through(self.start_view())
+        self.panels[client.client_id] = panel
         panel.live.wake()
 
     def _farewell(self, client: viser.ClientHandle) -> None:

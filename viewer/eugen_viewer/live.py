@@ -12,7 +12,7 @@ import numpy as np
 from eugen_viewer.cameras import View
 from eugen_viewer.jobs import SOON, URGENT, Steps, Worker
 from eugen_viewer.opened import Shown
-from eugen_viewer.pictures import Look, Picture, paint, render
+from eugen_viewer.pictures import Look, Picture, render
 
 MOVING_SECONDS = 0.1
 """What a picture may take while the camera moves."""
@@ -40,6 +40,7 @@ class LivePicture:
         worker: shared by all browsers.
         runs: what to render, newest weights, each time anew.
         view: the browser's camera.
+        draw: makes pixels of a render.
         send: shows pixels (height, width, 3) in the browser; called in the worker's thread.
     """
 
@@ -48,6 +49,7 @@ class LivePicture:
         worker: Worker,
         runs: Callable[[], Sequence[Shown]],
         view: Callable[[], View],
+        draw: Callable[[Picture, Look, View], np.ndarray],
         send: Callable[[np.ndarray, Picture], None],
     ) -> None:
         self.look = Look()
@@ -57,12 +59,16 @@ class LivePicture:
         self.finished = threading.Event()
         """Set while the picture is as fine as it gets."""
         self.last: tuple[np.ndarray, Picture, View] | None = None
-        self._worker, self._runs, self._view, self._send = worker, runs, view, send
+        self.on_still: list[Callable[[], None]] = []
+        """Called when a picture of full height is shown."""
+        self._worker, self._runs, self._view, self._draw, self._send = worker, runs, view, draw, send
         self._wanted, self._shown = 0, -1
         self._rays_per_second: dict[str, float] = {}
 
-    def wake(self) -> None:
-        """The camera has moved, or something else of the picture has changed."""
+    def wake(self, look: Look | None = None) -> None:
+        """The camera has moved, there are other weights, or a person wants another look."""
+        self.finished.clear()
+        self.look = look or self.look
         self._wanted += 1
         self.finished.clear()
         self._worker.ensure(self, self._steps)
@@ -100,15 +106,15 @@ class LivePicture:
                         break
                 if not coarse and wanted != self._wanted:
                     break  # unfinished: the camera moves on
-                self._take_up(picture, view, look, runs, coarse)
-                if height == self.height:
+                self._take_up(picture, view, look, coarse)
+                if height == heights[-1] and wanted == self._wanted:
                     self._shown = wanted
                     self.finished.set()
                 yield URGENT if wanted != self._wanted else SOON
                 if wanted != self._wanted:
                     break
 
-    def _take_up(self, picture: Picture, view: View, look: Look, runs: Sequence[Shown], coarse: bool) -> None:
+    def _take_up(self, picture: Picture, view: View, look: Look, coarse: bool) -> None:
         """Measures a picture and shows it."""
         speed = picture.height * picture.width / picture.seconds
         old = self._rays_per_second.get(look.mode)
@@ -118,6 +124,9 @@ class LivePicture:
             self.timing.moving = took
         if picture.height == self.height:
             self.timing.still = took
-        pixels = paint(picture, look, len(runs))
+        pixels = self._draw(picture, look, view)
         self.last = pixels, picture, view
         self._send(pixels, picture)
+        if picture.height == self.height:
+            for listener in self.on_still:
+                listener()

@@ -17,8 +17,12 @@ from eugen_fields.rendering import render_chunks
 from eugen_fields.sampling import intersect_box
 from eugen_viewer.cameras import View
 from eugen_viewer.opened import Shown, scene_from_view
+from eugen_viewer.photo_error import is_projectable, paint_error, photo_error
+from eugen_viewer.photos import Photos
 
 MODES = ("rgb", "depth", "normals", "accumulation")
+ERROR = "error to the nearest photo"
+"""A mode more where there are photos."""
 _LINE = 2
 """Pixels of the line between two runs, in a picture of 512 rows."""
 
@@ -105,10 +109,12 @@ def _in_frame(rays: RayBundle, first: Shown, other: Shown) -> tuple[RayBundle, f
     return moved, scale
 
 
-def paint(picture: Picture, look: Look, num_runs: int) -> np.ndarray:
-    """The picture in a person's mode, uint8, shape (height, width, 3)."""
+def paint(picture: Picture, look: Look, num_runs: int, view: View, photos: Photos | None = None) -> np.ndarray:
+    """The picture of a view in a person's mode, uint8, shape (height, width, 3)."""
     outputs = picture.outputs
-    if look.mode == "depth":
+    if look.mode == ERROR and photos is not None:
+        image = _against_photo(picture, view, photos)
+    elif look.mode == "depth":
         image = paint_depth(outputs["depth"], outputs["accumulation"])
     elif look.mode == "accumulation":
         image = colormaps.apply_colormap(outputs["accumulation"], colormaps.ColormapOptions("viridis"))
@@ -123,6 +129,17 @@ def paint(picture: Picture, look: Look, num_runs: int) -> np.ndarray:
         half = max(1, round(_LINE * picture.height / 512)) / 2
         pixels[:, max(0, int(border - half)) : int(border + half + 0.5)] = (40, 40, 40)
     return pixels
+
+
+def _against_photo(picture: Picture, view: View, photos: Photos) -> Tensor:
+    """The difference to the nearest photo in colours, (height, width, 3)."""
+    index = photos.nearest(view)
+    photo, camera = photos.image(index, 800), photos.cameras[index]
+    color = picture.outputs["rgb"]
+    if photo is None or not is_projectable(camera):
+        return paint_error(color[..., 0], torch.zeros_like(color[..., 0], dtype=torch.bool))
+    points = picture.rays.origins + picture.outputs["depth"] * picture.rays.directions
+    return paint_error(*photo_error(color, points, camera, torch.from_numpy(photo).float() / 255))
 
 
 def paint_depth(depth: Tensor, accumulation: Tensor) -> Tensor:
@@ -140,7 +157,7 @@ def paint_depth(depth: Tensor, accumulation: Tensor) -> Tensor:
 
 
 def plane_depth(picture: Picture) -> np.ndarray:
-    """Depth along the optical axis, (height, width), for hiding what lies behind; far away where nothing is visible."""
+    """Depth along the optical axis, (height, width), to hide what lies behind; far away where nothing is visible."""
     axis = picture.rays.directions[picture.height // 2, picture.width // 2]
     along = (picture.rays.directions * axis).sum(dim=-1, keepdim=True)
     depth = torch.where(picture.outputs["accumulation"] > 0.5, picture.outputs["depth"] * along, torch.tensor(1e3))
