@@ -31,8 +31,9 @@ def project(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
             x * radial + 2.0 * p1 * x * y + p2 * (square + 2.0 * x * x),
             y * radial + 2.0 * p2 * x * y + p1 * (square + 2.0 * y * y),
         )
-    pixels = torch.stack([camera.cx * x.new_ones(()) + camera.fx * x, camera.cy + camera.fy * y], dim=-1)
-    size = torch.tensor([float(camera.width), float(camera.height)])
+    fx, fy, cx, cy = (float(value) for value in (camera.fx, camera.fy, camera.cx, camera.cy))
+    pixels = torch.stack([cx + fx * x, cy + fy * y], dim=-1)
+    size = torch.tensor([float(camera.width), float(camera.height)]).to(pixels)
     return pixels, (ahead > 1e-6) & ((pixels > 0) & (pixels < size)).all(dim=-1)
 
 
