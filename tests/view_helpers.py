@@ -41,13 +41,24 @@ def model_config(kind: str):
     return ISDFModelConfig(**SMALL, position_scale=0.3, activation="relu", feature_activation="relu")
 
 
-def write_run(folder: Path, kind: str = "nerf", steps: tuple[int, ...] = (100,), seed: int = 0) -> Path:
-    """A run whose field is taught a sphere of radius 0.6 around the origin for a moment, saved as training would."""
+def write_run(
+    folder: Path, kind: str = "nerf", steps: tuple[int, ...] = (100,), seed: int = 0, data: Path | None = None
+) -> Path:
+    """A run whose field is taught a sphere of radius 0.6 around the origin for a moment, saved as training would.
+
+    Args:
+        folder: of the run, made here.
+        kind: nerf, mipnerf or isdf.
+        steps: of its checkpoints, all alike.
+        seed: of its weights.
+        data: a Blender scene that it says it was trained on.
+    """
     from eugen_fields.methods import METHODS
 
     method = {"nerf": "eugen-nerf-tiny", "mipnerf": "eugen-mipnerf-tiny", "isdf": "eugen-isdf-tiny"}[kind]
     config = copy.deepcopy(METHODS[method])
     config.pipeline.model = model_config(kind)
+    config.data = config.pipeline.datamanager.data = data  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     from nerfstudio.data.scene_box import SceneBox
 

@@ -58,7 +58,7 @@ class Viewer:
         self.server = viser.ViserServer(host=host, port=port, label="eugen-view", verbose=False)
         self.port = self.server.get_port()
         self.server.gui.configure_theme(
-            control_layout="collapsible", control_width="medium", show_logo=False, show_share_button=False
+            control_layout="collapsible", control_width="large", show_logo=False, show_share_button=False
         )
         self.server.scene.set_up_direction("+z")
         self.server.on_client_connect(self._welcome)

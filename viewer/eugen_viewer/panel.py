@@ -11,8 +11,10 @@ from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.photos import Photos
 from eugen_viewer.pictures import ERROR, MODES
+from eugen_viewer.save_tab import SaveTab
 from eugen_viewer.shape_tab import ShapeTab
 from eugen_viewer.stage import Stage
+from eugen_viewer.training_tab import TrainingTab
 
 if TYPE_CHECKING:
     import viser
@@ -43,16 +45,22 @@ class Panel:
                 self.cameras = CameraTab(stage, photos)
         with tabs.add_tab("Shape"):
             self.shape = ShapeTab(stage)
+        with tabs.add_tab("Save"):
+            self.save = SaveTab(stage)
+        with tabs.add_tab("Curves"):
+            self.training = TrainingTab(stage)
         self.live.on_still.append(self._write_cards)
         client.camera.on_update(lambda _: self.live.wake())
 
     def close(self) -> None:
         self.live.stop()
+        self.save.close()
 
     def refresh(self) -> None:
         """There is a newer checkpoint."""
         self.facts = [facts(shown) for shown in self.stage.shown()]
         self._write_cards()
+        self.training.refresh()
         self.live.wake()
 
     def _add_view_controls(self) -> None:
