@@ -64,13 +64,10 @@ class Stage:
         ahead = -float((aabb.mean(axis=0) - view.position) @ view.pose[:, 2])
         return max(ahead, 0.1 * float(np.linalg.norm(aabb[1] - aabb[0])))
 
-    def tell(self, title: str, text: str) -> None:
-        """A note in the browser that goes away."""
-        self.client.add_notification(title, text, auto_close=8000)
-
     def fail(self, title: str, error: BaseException) -> None:
-        """The same about what went wrong."""
-        self.tell(title, error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}")
+        """A note in the browser about what went wrong."""
+        text = error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        self.client.add_notification(title, text)
 
 
 def look_through(client: viser.ClientHandle, view: View, distance: float) -> None:
