@@ -31,6 +31,12 @@ def test_photos_are_found_with_their_cameras(tmp_path, sphere_scene):
         )
 
 
+@pytest.mark.parametrize("aspect", [0.0, float("nan")])
+def test_a_page_without_a_size_has_a_view(aspect):
+    view = View.of_browser(np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(3), 1.0, aspect)
+    assert view.aspect == 1.0 and view.width(10) == 10
+
+
 def test_data_is_looked_for_around_the_run(tmp_path, sphere_scene, monkeypatch):
     home = tmp_path / "home"
     (home / "elsewhere").mkdir(parents=True)

@@ -26,9 +26,10 @@ class View:
 
     @classmethod
     def of_browser(cls, wxyz: np.ndarray, position: np.ndarray, fov: float, aspect: float) -> View:
-        """From what viser says of a browser's camera."""
+        """From what viser says of a browser's camera; the aspect is 0 or NaN before the page has a size."""
         rotation = Rotation.from_quat(np.asarray(wxyz)[[1, 2, 3, 0]]).as_matrix() @ _FLIP
-        return cls(np.concatenate([rotation, np.asarray(position)[:, None]], axis=1), float(fov), float(aspect))
+        pose = np.concatenate([rotation, np.asarray(position)[:, None]], axis=1)
+        return cls(pose, float(fov), float(aspect) if aspect > 0 else 1.0)
 
     @classmethod
     def of_camera(cls, camera: Cameras) -> View:

@@ -139,7 +139,7 @@ def _against_photo(picture: Picture, view: View, photos: Photos) -> Tensor:
     if photo is None or not is_projectable(camera):
         return paint_error(color[..., 0], torch.zeros_like(color[..., 0], dtype=torch.bool))
     points = picture.rays.origins + picture.outputs["depth"] * picture.rays.directions
-    return paint_error(*photo_error(color, points, camera, torch.from_numpy(photo).float() / 255))
+    return paint_error(*photo_error(color, points, camera, torch.tensor(photo).float() / 255))
 
 
 def paint_depth(depth: Tensor, accumulation: Tensor) -> Tensor:
