@@ -18,7 +18,7 @@ import yaml
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import RadianceField
+from eugen_fields.fields import GaussianDensityField, RadianceField
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
@@ -158,6 +158,8 @@ class RadianceRun(Run):
     field: RadianceField
     grid: OccupancyGrid
     """Where there is density in the scene box."""
+    proposal: GaussianDensityField | None = None
+    """What tells renders of a Mip-NeRF-style run where to sample."""
 
     @property
     def step_size(self) -> float:
@@ -207,18 +209,23 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
             f"{_other_steps(checkpoint)}Train again with a smaller learning rate."
         )
     extra: OccupancyGrid | SeenCells
+    proposal, proposal_state = None, _part(state, "_model.proposal.")
     try:
         field = model_config.build_field(aabb, num_images=len(field_state.get("appearance.weight", ())))
         if isinstance(model_config, ISDFModelConfig):
             extra, extra_state = model_config.build_seen(aabb), _part(state, "_model.seen.")
         else:
             extra, extra_state = model_config.build_grid(aabb), _part(state, "_model.grid.")
+        if isinstance(model_config, MipNeRFModelConfig) and proposal_state:
+            proposal = model_config.build_proposal(aabb)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise InputError(f"the model settings in {config_path} build no network: {error}.") from None
     try:
         field.load_state_dict(field_state)
         if extra_state:
             extra.load_state_dict(extra_state)
+        if proposal is not None:
+            proposal.load_state_dict(proposal_state)
     except RuntimeError as error:
         first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise InputError(f"checkpoint {checkpoint} is of another network than {config_path}: {first_lines}") from None
@@ -237,7 +244,9 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
     if not extra_state:
         assert isinstance(field, RadianceField)
         extra.fill(lambda points: field.density(points)[0])
-    return RadianceRun(**common, grid=extra)
+    if proposal is not None:
+        proposal = proposal.to(target).eval().requires_grad_(False)
+    return RadianceRun(**common, grid=extra, proposal=proposal)
 
 
 def _model_config(config: ClassData, path: Path) -> RadianceModelConfig | ISDFModelConfig:
@@ -255,9 +264,14 @@ def _model_config(config: ClassData, path: Path) -> RadianceModelConfig | ISDFMo
     return config_class(**plain)
 
 
+def checkpoint_folder(folder: Path, config: ClassData) -> Path:
+    """Where a run keeps its checkpoints."""
+    return folder / str(config.get("relative_model_dir") or "nerfstudio_models")
+
+
 def read_state(folder: Path, config: ClassData, step: int | None) -> tuple[dict[str, Any], Path]:
     """The checkpoint's content and path."""
-    checkpoints = folder / str(config.get("relative_model_dir") or "nerfstudio_models")
+    checkpoints = checkpoint_folder(folder, config)
     if step is None:
         return read_newest_checkpoint(checkpoints)
     path = checkpoint_path(checkpoints, step)

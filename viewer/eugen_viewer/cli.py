@@ -1,0 +1,44 @@
+"""The eugen-view command: runs in the browser."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass
+class ViewOptions:
+    """Shows a trained run in the browser, or one that is still training; two runs are shown side by side with a slider
+    between them. Nothing in a run is executed, so that a stranger's can be opened."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN]")]
+    """Folders of one or two runs (they hold config.yml), or folders above exactly one run each."""
+    port: int = 7010
+    """Port of the page. 0: any free one."""
+    host: str = "127.0.0.1"
+    """Address to listen on. 127.0.0.1: this computer alone; 0.0.0.0: everyone who can reach it."""
+    device: str | None = None
+    """Device of the networks, such as cpu or cuda:0. None: CUDA if there is one, else the CPU."""
+    step: int | None = None
+    """Training step of the checkpoint. None: the newest, and newer ones as they are written."""
+
+
+def main() -> None:
+    """The `eugen-view` command."""
+    options = tyro.cli(ViewOptions, prog="eugen-view", description=ViewOptions.__doc__)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module="nerfstudio")
+    from eugen_viewer.app import serve
+
+    try:
+        serve(options.runs, host=options.host, port=options.port, device=options.device, step=options.step)
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""A run on show: its newest weights, exchanged while browsers look on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from eugen_fields.errors import InputError
+from eugen_fields.models.isdf import ISDFModel
+from eugen_fields.models.radiance import RadianceModel
+from eugen_fields.rendering import build_model
+from eugen_fields.runs import Run, checkpoint_folder, open_run, read_config, resolve_device
+from eugen_fields.training.checkpoints import checkpoint_path, list_checkpoints
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One checkpoint of a run, ready to render."""
+
+    run: Run
+    model: RadianceModel | ISDFModel
+    checkpoint: Path
+
+    @property
+    def name(self) -> str:
+        """Method, layer kind and folder in a few words."""
+        return f"{self.run.method_name} ({self.run.model_config.layer}), {self.run.folder.name}"
+
+
+class OpenedRun:
+    """A run that may still be training; `shown` is its newest checkpoint that could be read.
+
+    Args:
+        path: as of open_run.
+        device: as of open_run.
+        step: a checkpoint to stay with; None: follow new ones.
+
+    Raises:
+        InputError: as open_run.
+    """
+
+    def __init__(self, path: Path, device: str | None = None, step: int | None = None) -> None:
+        self._device = resolve_device(device)
+        self._step = step
+        run = open_run(path, self._device, step)
+        self.folder = run.folder
+        self.config = read_config(run.folder / "config.yml")
+        self._checkpoints = checkpoint_folder(run.folder, self.config)
+        self._seen = self._signature()
+        self.shown = self._ready(run)
+
+    def _ready(self, run: Run) -> Shown:
+        return Shown(run, build_model(run), checkpoint_path(self._checkpoints, run.step))
+
+    def _signature(self) -> tuple:
+        """Names, sizes and times of the checkpoints that are there."""
+        found = []
+        for step, path in list_checkpoints(self._checkpoints):
+            try:
+                facts = path.stat()
+            except OSError:  # the training has just removed it
+                continue
+            found.append((step, facts.st_size, facts.st_mtime_ns))
+        return tuple(found)
+
+    def refresh(self) -> bool:
+        """Takes up a newer checkpoint; whether there was one. A damaged or half-written one is left for later."""
+        if self._step is not None:
+            return False
+        signature = self._signature()
+        if signature == self._seen:
+            return False
+        self._seen = signature
+        if not signature or signature[-1][0] <= self.shown.run.step:
+            return False
+        try:
+            run = open_run(self.folder, self._device)
+            if run.step == self.shown.run.step:
+                return False
+            self.shown = self._ready(run)
+        except (InputError, RuntimeError, OSError):
+            return False
+        return True
+
+
+def scene_from_view(first: Run, other: Run) -> torch.Tensor:
+    """Maps points of the first run's training frame, in which everything is shown, to that of another, (4, 4)."""
+    return (torch.linalg.inv(other.world_from_scene) @ first.world_from_scene).float()

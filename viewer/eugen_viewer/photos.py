@@ -1,0 +1,109 @@
+"""The photos that a run was trained on, with their cameras in the frame that is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from PIL import Image
+
+from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.errors import InputError
+from eugen_fields.training.restore import restore_config
+from eugen_viewer.cameras import View
+from eugen_viewer.opened import OpenedRun
+
+PARSERS = (BlenderDataParserConfig, NerfstudioDataParserConfig, DepthStreamDataParserConfig)
+"""The data parsers that are run for a stranger's config.yml, built from its plain values."""
+
+
+@dataclass
+class Photos:
+    """Training photos.
+
+    Args:
+        paths: one image each; none where the frames are depth alone.
+        cameras: theirs, all with a size.
+    """
+
+    paths: list[Path]
+    cameras: Cameras
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def view(self, index: int) -> View:
+        return View.of_camera(self.cameras[index])
+
+    def image(self, index: int, longest: int) -> np.ndarray | None:
+        """A photo on white, at most this many pixels long, uint8 (height, width, 3); None: it cannot be read."""
+        return _read(self.paths[index], longest) if self.paths else None
+
+    def nearest(self, view: View) -> int:
+        """The photo that was taken from most nearly the same place in most nearly the same direction."""
+        poses = self.cameras.camera_to_worlds.cpu().numpy()
+        away = np.linalg.norm(poses[:, :, 3] - view.position, axis=1)
+        spread = np.linalg.norm(poses[:, :, 3] - poses[:, :, 3].mean(axis=0), axis=1).mean() + 1e-6
+        turned = 1.0 - poses[:, :, 2] @ view.pose[:, 2]
+        return int(np.argmin(away / spread + turned))
+
+    def some(self, count: int) -> list[int]:
+        """At most this many photos, evenly spread over all."""
+        return sorted({round(index) for index in np.linspace(0, len(self) - 1, min(count, len(self)))})
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, longest: int) -> np.ndarray | None:
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("RGB", "RGBA", "L", "P"):
+                return None
+            image.thumbnail((longest, longest))
+            rgba = image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    white = Image.new("RGBA", rgba.size, "white")
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def find_photos(opened: OpenedRun) -> Photos:
+    """The training photos of a run, if its data is still there.
+
+    Raises:
+        InputError: it is not, or it was read by another data parser than ours.
+    """
+    config_path = opened.folder / "config.yml"
+    config = restore_config(opened.config, opened.shown.run.method_name, config_path)
+    manager = config.pipeline.datamanager
+    parser = manager.dataparser  # type: ignore[attr-defined]
+    if not isinstance(parser, PARSERS):
+        raise InputError(f"the photos of {config_path} were read by {type(parser).__name__}, which is not shown.")
+    parser.data = _find_data(Path(manager.data or parser.data), opened.folder)
+    try:
+        outputs = parser.setup().get_dataparser_outputs("train")
+        cameras = outputs.cameras
+        paths = [Path(name) for name in outputs.image_filenames] if outputs.metadata.get("has_color", True) else []
+        if cameras.height is None or bool((cameras.height <= 0).any()):
+            with Image.open(paths[0]) as image:
+                cameras.width = torch.full_like(cameras.cx, image.width, dtype=torch.int64)
+                cameras.height = torch.full_like(cameras.cx, image.height, dtype=torch.int64)
+    except InputError:
+        raise
+    except Exception as error:  # data parsers raise many kinds for damaged data
+        raise InputError(f"the photos in {parser.data} cannot be read ({error}).") from None
+    return Photos(paths, cameras)
+
+
+def _find_data(data: Path, folder: Path) -> Path:
+    """The data's place: as it is written, else below one of the folders around the run."""
+    around = [] if data.is_absolute() else [parent / data for parent in folder.resolve().parents]
+    for place in (data, *around):
+        if place.exists():
+            return place
+    raise InputError(f"the data {data} of the run {folder} is not there, so that its photos are not shown.")

@@ -1,0 +1,79 @@
+"""What the controls of one browser act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eugen_fields.errors import InputError
+from eugen_viewer.cameras import View
+from eugen_viewer.jobs import Worker
+from eugen_viewer.live import LivePicture
+from eugen_viewer.opened import OpenedRun, Shown
+from eugen_viewer.photos import Photos
+from eugen_viewer.pictures import Look, Picture, paint, plane_depth
+
+if TYPE_CHECKING:
+    import viser
+
+
+@dataclass
+class Stage:
+    """One browser, what it is shown and its live picture."""
+
+    client: viser.ClientHandle
+    runs: Sequence[OpenedRun]
+    worker: Worker
+    photos: Photos | None
+    hides: bool = False
+    """Whether the render hides what lies behind it."""
+    overlays: set[str] = field(default_factory=set)
+    """What is drawn over the render, hidden by nothing."""
+
+    def __post_init__(self) -> None:
+        self.live = LivePicture(self.worker, self.shown, self.view, self.draw, self._send)
+
+    def shown(self) -> list[Shown]:
+        return [run.shown for run in self.runs]
+
+    def view(self) -> View:
+        camera = self.client.camera
+        return View.of_browser(camera.wxyz, camera.position, camera.fov, camera.aspect)
+
+    def change(self, **settings: Any) -> None:
+        """Sets fields of the look and renders anew."""
+        self.live.wake(replace(self.live.look, **settings))
+
+    def draw(self, picture: Picture, look: Look, view: View) -> np.ndarray:
+        return paint(picture, look, len(self.runs), view, self.photos)
+
+    def _send(self, pixels: np.ndarray, picture: Picture) -> None:
+        depth = plane_depth(picture) if self.hides and not self.overlays else None
+        self.client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=90, depth=depth)
+
+    def look_through(self, view: View) -> None:
+        """Moves the browser's camera to a view; it then turns about the point that lies as far away as the scene."""
+        look_through(self.client, view, self.distance(view))
+
+    def distance(self, view: View) -> float:
+        """From a camera to the middle of the scene, along where it looks."""
+        aabb = self.runs[0].shown.run.aabb.numpy().astype(np.float64)
+        ahead = -float((aabb.mean(axis=0) - view.position) @ view.pose[:, 2])
+        return max(ahead, 0.1 * float(np.linalg.norm(aabb[1] - aabb[0])))
+
+    def fail(self, title: str, error: BaseException) -> None:
+        """A note in the browser about what went wrong."""
+        text = error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        self.client.add_notification(title, text)
+
+
+def look_through(client: viser.ClientHandle, view: View, distance: float) -> None:
+    """Moves a browser's camera to a view; it then turns about the point this far ahead."""
+    with client.atomic():
+        client.camera.position = view.position
+        client.camera.look_at = view.position - distance * view.pose[:, 2]
+        client.camera.wxyz = view.wxyz
+        client.camera.fov = view.fov
