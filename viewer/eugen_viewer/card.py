@@ -43,8 +43,9 @@ def facts(shown: Shown) -> dict[str, str]:
 
 def networks_of(shown: Shown) -> dict[str, nn.Module]:
     """The trained networks of a run, before folding."""
+    networks: dict[str, nn.Module] = {"field": shown.run.field}
     proposal = getattr(shown.run, "proposal", None)
-    return {"field": shown.run.field} | ({} if proposal is None else {"proposal": proposal})
+    return networks if proposal is None else networks | {"proposal": proposal}
 
 
 def multiplications(network: nn.Module) -> int:
