@@ -38,6 +38,7 @@ def test_training_shows_the_forming_object(tmp_path: Path) -> None:
     watch(train, shows_hotdog, artefacts(tmp_path) / "live_training.png")
 
 
+@pytest.mark.slow
 def test_training_shows_a_forming_capture_without_bounds(tmp_path: Path) -> None:
     """Every ray of it costs samples: frames of nerfstudio's 512 pixels would hold up training for most of the time."""
     scene = write_capture_scene(tmp_path / "capture", size=32)
