@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from browser import artefacts, free_port, needs_browser, pixels_of, watch
+import pytest
 from helpers import BIN, PROJECT, write_capture_scene
 
 pytestmark = needs_browser
