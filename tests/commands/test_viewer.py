@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from browser import artefacts, free_port, needs_browser, pixels_of, watch
 import pytest
+from browser import artefacts, free_port, needs_browser, pixels_of, watch
 from helpers import BIN, PROJECT, write_capture_scene
 
 pytestmark = needs_browser
