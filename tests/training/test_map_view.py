@@ -95,6 +95,10 @@ class Ball(nn.Module):
     def evaluate(self, points: torch.Tensor) -> torch.Tensor:
         return (points - points.new_tensor(CENTER)).norm(dim=-1) - RADIUS
 
+    def sdf_and_gradient(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        away = points - points.new_tensor(CENTER)
+        return self.evaluate(points), away / away.norm(dim=-1, keepdim=True)
+
 
 def make_stream(count: int = 8) -> DepthStream:
     poses = ring_of_cameras(count, 1.1)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 def test_cameras_are_shown_and_looked_through(tmp_path, sphere_scene):
     with serving(write_run(tmp_path / "run", data=sphere_scene)) as viewer, browsing(viewer) as browser:
         page, panel = browser.open()
-        np.testing.assert_allclose(panel.stage.view().pose, viewer.photos.view(0).pose, atol=1e-3)
+        start = viewer.photos.view(0)
+        wait_for(page, lambda: np.abs(panel.stage.view().pose - start.pose).max() < 1e-3, "the first view")
         before = settled(page, panel)
         panel.mode.value = ERROR
         assert np.abs(settled(page, panel) - before).mean() > 5
