@@ -10,7 +10,10 @@ from view_helpers import write_run
 
 from eugen_viewer.pictures import ERROR
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.slow,  # pages are waited for: on a busy machine for too long
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
 
 
 def test_cameras_are_shown_and_looked_through(tmp_path, sphere_scene):

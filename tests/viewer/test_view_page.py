@@ -12,7 +12,10 @@ from view_helpers import write_run
 
 from eugen_viewer.pictures import MODES
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.slow,  # pages are waited for: on a busy machine for too long
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
 
 
 def test_two_browsers_see_their_own_pictures(tmp_path):
