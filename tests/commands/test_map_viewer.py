@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from browser import artefacts, needs_browser, pixels_of, wait_for, watch
 from depth_recordings import write_transforms
 
@@ -27,6 +28,7 @@ def shows_mesh(path: Path) -> bool:
     return shares(path)[0] > 0.08
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_growing_map(tmp_path: Path) -> None:
     train = [
         sys.executable, "-m", "nerfstudio.scripts.train", "eugen-isdf-tiny",
