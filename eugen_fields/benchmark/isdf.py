@@ -187,12 +187,9 @@ class _Evaluation:
         self.meshes: dict[str, Any] = {}
 
     def due(self, frame: int, so_far: list[dict[str, Any]]) -> bool:
-        """Whether a frame is the first one to come in another part of the stream."""
-        parts = {entry["frame"] // self.every for entry in so_far}
-        last = frame == len(self.stream) - 1
-        return last or (
-            (frame + 1) // self.every > 0 and (frame + 1) % self.every == 0 and frame // self.every not in parts
-        )
+        """Whether another part of the stream is over with a frame; some may have been skipped since the last one."""
+        over = max((entry["frame"] + 1 for entry in so_far), default=0) // self.every
+        return frame == len(self.stream) - 1 or (frame + 1) // self.every > over
 
     def at_frame(self, sdf: Any, frame: int) -> dict[str, Any]:
         """Errors where the frames up to one have looked, and where they saw the nearest surface too."""
@@ -218,10 +215,10 @@ class _Evaluation:
 
     def eikonal_residual(self, field: SDFField) -> float:
         """Mean | |grad f| - 1 | at the true points 10 cm and more from surfaces."""
-        points = self.truth.points[self.truth.distances >= 0.1].to(field.aabb)
-        lengths = [field.sdf_and_gradient(chunk)[1].detach().norm(dim=-1) for chunk in points.split(1 << 14)]
         import torch
 
+        points = self.truth.points[self.truth.distances >= 0.1].to(field.aabb)
+        lengths = [field.sdf_and_gradient(chunk)[1].detach().norm(dim=-1) for chunk in points.split(1 << 14)]
         return float((torch.cat(lengths) - 1.0).abs().mean())
 
     def mesh_errors(self, model: Any) -> dict[str, Any]:
@@ -264,6 +261,7 @@ class _Evaluation:
 
     def draw(self, runs: list[dict[str, Any]], field: SDFField | None, fusion: Any, json: Path) -> list[Path]:
         """Plots beside the JSON file; slices and meshes of what this call has run."""
+        from eugen_fields.benchmark.mesh_picture import draw_meshes
         from eugen_fields.benchmark.sdf_report import draw_errors
         from eugen_fields.benchmark.sdf_slice import draw_slices
 
@@ -278,39 +276,5 @@ class _Evaluation:
             draw_slices(fields, self.truth, self.stream, paths[-1], height=float(low + 0.4 * (high - low)))
         if self.meshes:
             paths.append(json.with_name(f"{json.stem}_mesh.png"))
-            self._draw_meshes(paths[-1])
+            draw_meshes({"truth": (self.truth.vertices, self.truth.triangles)} | self.meshes, self.stream, paths[-1])
         return paths
-
-    def _draw_meshes(self, path: Path) -> None:
-        """The true mesh and those of this call, seen from a frame of the stream and from above without a ceiling."""
-        import numpy as np
-        import trimesh
-        from PIL import Image, ImageDraw, ImageFont
-
-        from eugen_fields.meshing.silhouette import render_mesh
-
-        meshes = {"truth": (self.truth.vertices, self.truth.triangles)} | self.meshes
-        low, high = self.truth.vertices.min(axis=0), self.truth.vertices.max(axis=0)
-        above = np.eye(4)
-        above[:3, 3] = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[2] + 1.1 * (high - low)[:2].max()
-        stream, rows = self.stream, []
-        width, height = 320, round(320 * stream.height / stream.width)
-        cameras = [(above, width, width, width / 2, height / 2)]
-        for frame in (len(stream) // 2, len(stream) // 5):
-            fx, fy, cx, cy = (width / stream.width * stream.intrinsics[frame]).tolist()
-            cameras.insert(0, (stream.poses[frame].numpy(), fx, fy, cx, cy))
-        for vertices, faces in meshes.values():
-            mesh = trimesh.Trimesh(vertices, faces, process=False)
-            roofless = mesh.slice_plane([0, 0, low[2] + 0.75 * (high - low)[2]], [0, 0, -1])
-            shown = [mesh, mesh, roofless]
-            pictures = [
-                render_mesh(one, pose, fx, fy, cx, cy, width, height, shade=True)
-                for one, (pose, fx, fy, cx, cy) in zip(shown, cameras)
-            ]
-            rows.append(np.concatenate(pictures, axis=1))
-        sheet = Image.fromarray(np.concatenate(rows))
-        draw = ImageDraw.Draw(sheet)
-        for row, name in enumerate(meshes):
-            draw.text((6, row * height + 4), name, fill="red", font=ImageFont.load_default(size=14))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)

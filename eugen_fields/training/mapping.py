@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
@@ -43,16 +43,8 @@ class MappingPipeline(SharedWeightsPipeline):
     config: MappingPipelineConfig
     datamanager: StreamDataManager
 
-    def __init__(
-        self,
-        config: MappingPipelineConfig,
-        device: str,
-        test_mode: Literal["test", "val", "inference"] = "val",
-        world_size: int = 1,
-        local_rank: int = 0,
-        grad_scaler: Any = None,
-    ) -> None:
-        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.map_view = MapView(self.map, self.datamanager)
         self.frame_listeners: list[Callable[[int], None]] = []
         self._explained: SDFField | None = None

@@ -71,20 +71,12 @@ class FieldPipeline(SharedWeightsPipeline):
     config: FieldPipelineConfig
     datamanager: FieldDataManager
 
-    def __init__(
-        self,
-        config: FieldPipelineConfig,
-        device: str,
-        test_mode: Literal["test", "val", "inference"] = "val",
-        world_size: int = 1,
-        local_rank: int = 0,
-        grad_scaler: Any = None,
-    ) -> None:
+    def __init__(self, config: FieldPipelineConfig, *args: Any, **kwargs: Any) -> None:
         # the first batch knows no empty space: its rays are those that the target allows where all is occupied
         per_ray = config.model.max_samples_per_ray()  # type: ignore[attr-defined]
         manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
         manager.train_num_rays_per_batch = max(_MIN_NUM_RAYS, config.target_num_samples // per_ray)
-        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        super().__init__(config, *args, **kwargs)
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         sampler = self.datamanager.train_pixel_sampler
