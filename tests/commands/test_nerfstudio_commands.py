@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers import TRAIN_FLAGS, command
+from helpers import command, here, typed
+from nerfstudio.scripts import train
 from PIL import Image
 
 from eugen_fields.training.checkpoints import list_checkpoints
@@ -35,21 +36,14 @@ def output_of(result) -> str:
 def test_every_method_trains_two_steps(method: str, layer: str | None, sphere_scene: Path, tmp_path: Path) -> None:
     flags = () if layer is None else ("--pipeline.model.layer", layer)
     small = ("--pipeline.target-num-samples", 4096, "--pipeline.model.grid-resolution", 16)
-    result = command(
-        "ns-train", method, "--data", sphere_scene, "--output-dir", tmp_path, "--timestamp", "run",
-        "--max-num-iterations", 2, *small, *flags, *TRAIN_FLAGS,
-    )  # fmt: skip
-    output_of(result)
+    train.main(typed(method, sphere_scene, tmp_path, "--max-num-iterations", 2, *small, *flags))
     assert [step for step, _ in list_checkpoints(tmp_path / "sphere" / method / "run" / "nerfstudio_models")] == [1]
 
 
 def test_captures_train_through_nerfstudios_parser(capture_scene: Path, tmp_path: Path) -> None:
-    result = command(
-        "ns-train", "eugen-nerf-tiny", "--data", capture_scene, "--output-dir", tmp_path, "--timestamp", "run",
-        "--max-num-iterations", 2, "--pipeline.model.background", "white", *TRAIN_FLAGS,
-        "nerfstudio-data", "--eval-mode", "fraction",
-    )  # fmt: skip
-    output_of(result)
+    flags = ("--max-num-iterations", 2, "--pipeline.model.background", "white")
+    train.main(typed("eugen-nerf-tiny", capture_scene, tmp_path, *flags, "nerfstudio-data", "--eval-mode", "fraction"))
+    assert list_checkpoints(tmp_path / "ball" / "eugen-nerf-tiny" / "run" / "nerfstudio_models")
 
 
 def test_training_improves_and_its_checkpoint_loads_as_plain_tensors(trained_run: Path) -> None:
@@ -94,7 +88,7 @@ def test_render_dataset_writes_images_like_the_truth(trained_run: Path, tmp_path
 
 
 def test_export_cameras(trained_run: Path, tmp_path: Path) -> None:
-    output_of(command("ns-export", "cameras", "--load-config", trained_run / "config.yml", "--output-dir", tmp_path))
+    output_of(here("ns-export", "cameras", "--load-config", trained_run / "config.yml", "--output-dir", tmp_path))
     assert len(json.loads((tmp_path / "transforms_train.json").read_text())) == 12
 
 
@@ -120,7 +114,7 @@ def test_export_pointcloud_lies_on_the_sphere(trained_run: Path, tmp_path: Path)
 
 def test_export_poisson(trained_run: Path, tmp_path: Path) -> None:
     output_of(
-        command(
+        here(
             "ns-export",
             "poisson",
             "--load-config",
@@ -142,7 +136,7 @@ def test_export_poisson(trained_run: Path, tmp_path: Path) -> None:
 
 def test_export_tsdf(trained_run: Path, tmp_path: Path) -> None:
     output_of(
-        command(
+        here(
             "ns-export",
             "tsdf",
             "--load-config",
@@ -167,6 +161,6 @@ def test_opening_a_run_whose_scene_is_gone_says_so(trained_run: Path, tmp_path: 
     folder = re.search(r"data: &id\d+ !!python/object/apply:pathlib.PosixPath\n((?:\s*- .*\n)+)", text)
     assert folder is not None
     moved.write_text(text.replace(folder[1], folder[1].rstrip("\n") + "-gone\n"))
-    result = command("ns-eval", "--load-config", moved, "--output-path", tmp_path / "e.json")
+    result = here("ns-eval", "--load-config", moved, "--output-path", tmp_path / "e.json")
     assert result.returncode != 0
     assert "does not exist" in result.stderr and "Traceback" not in result.stderr + result.stdout

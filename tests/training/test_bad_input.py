@@ -176,7 +176,6 @@ def test_load_dir_that_is_no_folder_is_named(sphere_scene: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--data", "nowhere"), "nowhere does not exist"),
         (("--pipeline.model.layer", "fancy"), "fancy"),
         (("--pipeline.model.num-features", "0"), "num_features is 0"),
     ],

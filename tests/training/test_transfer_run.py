@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import TRAIN_FLAGS, command, write_sphere_scene
+from helpers import TRAIN_FLAGS, command, here, typed, write_sphere_scene
 from nerfstudio.configs.method_configs import method_configs
 from nerfstudio.field_components.encodings import NeRFEncoding
 from nerfstudio.fields.vanilla_nerf_field import NeRFField as StockField
+from nerfstudio.scripts import train
 
 from eugen_fields.runs import open_run
 
@@ -46,7 +47,7 @@ def student_run(dense_run: Path) -> Path:
 
 
 def psnr_of(run: Path, output: Path) -> float:
-    result = command("ns-eval", "--load-config", run / "config.yml", "--output-path", output)
+    result = here("ns-eval", "--load-config", run / "config.yml", "--output-path", output)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return json.loads(output.read_text())["results"]["psnr"]
 
@@ -61,23 +62,24 @@ def test_the_student_keeps_what_the_teacher_learned(dense_run: Path, student_run
     assert report["teacher_step"] == 299 and report["samples"] > 1000
 
 
-def test_the_student_opens_exports_and_trains_on(student_run: Path, tmp_path: Path) -> None:
+def test_the_student_opens_exports_and_trains_on(
+    student_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run = open_run(student_run)
     assert run.model_config.layer == "eugen" and run.model_config.replace == (1, 2, 3) and run.step == 299
-    result = command("eugen-export", student_run, "--resolution", 32, "--output", tmp_path / "mesh.ply")
+    result = here("eugen-export", student_run, "--resolution", 32, "--output", tmp_path / "mesh.ply")
     assert result.returncode == 0 and (tmp_path / "mesh.ply").stat().st_size > 1000, result.stdout + result.stderr
     text = (student_run / "config.yml").read_text()
     scene = re.search(r"data: &id\d+ !!python/object/apply:pathlib.PosixPath\n((?:\s*- .*\n)+)", text)
     assert scene is not None
     data = Path(*re.findall(r"- (.*)\n", scene[1]))
-    result = command(
-        "ns-train", "eugen-nerf-tiny", "--data", data, "--output-dir", tmp_path, "--timestamp", "more",
+    flags = (
         "--max-num-iterations", 303, "--load-dir", student_run / "nerfstudio_models", "--pipeline.model.num-features",
         32, "--pipeline.model.norm", "False", "--pipeline.model.projection-bias", "True",
-        "--pipeline.model.grid-resolution", 32, *TRAIN_FLAGS,
+        "--pipeline.model.grid-resolution", 32,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    assert "Resuming after step 299" in re.sub(r"\s+", " ", result.stdout)
+    train.main(typed("eugen-nerf-tiny", data, tmp_path, *flags))
+    assert "Resuming after step 299" in re.sub(r"\s+", " ", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("layer", ["prp", "low-rank", "snnk"])
@@ -91,7 +93,7 @@ def test_other_layer_kinds_and_the_best_layers_without_any_image(
     config.write_text(config.read_text().replace(scene.parent.name, tmp_path.name))
     for image in sorted((own_scene / "train").iterdir())[1:]:  # nerfstudio's parser takes the size from the first
         image.write_bytes(b"damaged")
-    result = command(
+    result = here(
         "eugen-transfer", run, "--layer", layer, "--best", 1, "--num-samples", 3000, "--finetune-steps", 2,
         "--output-dir", tmp_path / "new", "--name", "student",
     )  # fmt: skip
@@ -122,7 +124,7 @@ def vanilla_run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Path) -> None:
-    result = command(
+    result = here(
         "eugen-transfer", vanilla_run, "--num-features", 64, "--best", 3, "--num-samples", 5000, "--grid-resolution", 16
     )
     assert result.returncode == 0, result.stdout + result.stderr
@@ -143,7 +145,7 @@ def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Pat
     assert 0.0 < psnr_of(student.folder, tmp_path / "scores.json") < 60.0
     level = float(density.median())
     mesh = tmp_path / "mesh.glb"
-    result = command("eugen-export", student.folder, "--resolution", 12, "--level", level, "--output", mesh)
+    result = here("eugen-export", student.folder, "--resolution", 12, "--level", level, "--output", mesh)
     assert result.returncode == 0 and mesh.stat().st_size > 500, result.stdout + result.stderr
 
 
@@ -161,14 +163,14 @@ def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Pat
     ],
 )
 def test_bad_flags_are_named(flags: tuple, message: str, dense_run: Path) -> None:
-    result = command("eugen-transfer", dense_run, *flags)
+    result = here("eugen-transfer", dense_run, *flags)
     text = re.sub(r"\s+", " ", result.stdout + result.stderr)
     assert result.returncode != 0 and message in text and "Traceback" not in text, text
     assert not list(dense_run.parent.glob(".unfinished*"))
 
 
 def test_a_run_without_dense_layers_is_no_teacher(student_run: Path) -> None:
-    result = command("eugen-transfer", student_run)
+    result = here("eugen-transfer", student_run)
     text = re.sub(r"\s+", " ", result.stdout + result.stderr)
     assert result.returncode != 0 and "a teacher needs dense ones" in text and "Traceback" not in text, text
 
@@ -178,6 +180,6 @@ def test_a_scene_that_is_gone_is_named(dense_run: Path, tmp_path: Path) -> None:
     shutil.copytree(dense_run, run)
     config = run / "config.yml"
     config.write_text(config.read_text().replace("- sphere\n", "- sphere-gone\n"))
-    result = command("eugen-transfer", run, "--output-dir", tmp_path / "new")
+    result = here("eugen-transfer", run, "--output-dir", tmp_path / "new")
     text = re.sub(r"\s+", "", result.stdout + result.stderr)
     assert result.returncode != 0 and "sphere-gone" in text and "Traceback" not in text, text
