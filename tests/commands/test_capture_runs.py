@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from helpers import TRAIN_FLAGS, command, write_colmap_scene
+from helpers import typed, write_colmap_scene
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.scripts import train
 from nerfstudio.scripts.eval import ComputePSNR
@@ -27,12 +27,8 @@ from eugen_fields.training.transfer import training_rays
 def colmap_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As a user types it."""
     folder = tmp_path_factory.mktemp("colmap")
-    result = command(
-        "ns-train", "eugen-nerf-tiny", "--data", write_colmap_scene(folder / "ball"), "--output-dir", folder / "runs",
-        "--timestamp", "run", "--pipeline.model.background", "white", "--pipeline.model.grid-resolution", 16,
-        "--max-num-iterations", 2, *TRAIN_FLAGS, "colmap",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    flags = ("--max-num-iterations", 2, "--pipeline.model.background", "white", "--pipeline.model.grid-resolution", 16)
+    train.main(typed("eugen-nerf-tiny", write_colmap_scene(folder / "ball"), folder / "runs", *flags, "colmap"))
     return folder / "runs" / "ball" / "eugen-nerf-tiny" / "run"
 
 

@@ -8,7 +8,7 @@ from eugen_fields.sampling import march, to_distances, to_normalised
 NEAR = torch.tensor([0.1, 2.0, 0.5, 0.2])
 FAR = torch.tensor([50.0, 1.0, 30.0, 8.0])  # the second meets nothing
 MEETING = [0, 2, 3]
-every_spacing = pytest.mark.parametrize("spacing", ["linear", "disparity"])
+every_spacing = pytest.mark.parametrize("spacing", ["linear", "disparity", "power"])
 
 
 def along_x(rays, distances):
@@ -90,3 +90,22 @@ def test_values_of_followed_rays_stand_among_zeros():
     values = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     expected = torch.tensor([[1.0, 2.0], [0.0, 0.0], [3.0, 4.0], [5.0, 6.0]])
     assert torch.equal(intervals.on_all_rays(values, 4), expected)
+
+
+def test_gradients_near_a_camera_are_scaled_by_the_square_of_the_distance_and_values_are_not():
+    found = []
+    for scale_gradients in (False, True):
+        density = torch.full((3, 40), 0.1, requires_grad=True)
+        features = torch.ones(3, 40, 2, requires_grad=True)
+        # not the leaves themselves: hooks are on what the network gives
+        rounds = [(lambda means, covariances: (density * 1.0, features * 1.0), 40)]  # noqa: B023
+        intervals = march(NEAR, FAR, along_x, rounds, spacing="linear", scale_gradients=scale_gradients)
+        (intervals.weights[..., None] * intervals.features).square().sum().backward()
+        found.append((intervals, density.grad, features.grad))
+    (plain, *gradients), (scaled, *scaled_gradients) = found
+    assert torch.equal(plain.weights, scaled.weights)
+    middles = 0.5 * (plain.distances[:, 1:] + plain.distances[:, :-1])
+    scale = middles.square().clamp(max=1.0)
+    assert bool((scale < 1).any()) and bool((scale == 1).any())
+    torch.testing.assert_close(scaled_gradients[0], gradients[0] * scale)
+    torch.testing.assert_close(scaled_gradients[1], gradients[1] * scale[..., None])

@@ -7,7 +7,7 @@ from eugen_fields.sampling import to_distances, to_normalised
 
 NEAR = torch.tensor([[0.05], [1.0], [2.0]], dtype=torch.float64)
 FAR = torch.tensor([[4.0], [1e6], [2.5]], dtype=torch.float64)
-every_spacing = pytest.mark.parametrize("spacing", ["linear", "disparity"])
+every_spacing = pytest.mark.parametrize("spacing", ["linear", "disparity", "power"])
 
 
 def grid(count, dtype=torch.float64):
@@ -37,6 +37,17 @@ def test_linear_steps_are_equal_and_disparity_steps_are_equal_in_inverse_depth()
     torch.testing.assert_close(linear, ((FAR - NEAR) / 8.0).expand(3, 8))
     inverse = torch.diff(1.0 / to_distances(grid(9), NEAR, FAR, "disparity"))
     torch.testing.assert_close(inverse, ((1.0 / FAR - 1.0 / NEAR) / 8.0).expand(3, 8))
+
+
+def test_power_steps_are_equal_in_the_power_transformation():
+    def power(x, exponent):
+        """P(x, lambda) as Zip-NeRF writes it."""
+        scale = abs(exponent - 1.0)
+        return scale / exponent * ((x / scale + 1.0) ** exponent - 1.0)
+
+    start, end = power(2.0 * NEAR, -1.5), power(2.0 * FAR, -1.5)
+    steps = torch.diff(power(2.0 * to_distances(grid(9), NEAR, FAR, "power"), -1.5))
+    torch.testing.assert_close(steps, ((end - start) / 8.0).expand(3, 8))
 
 
 @every_spacing
