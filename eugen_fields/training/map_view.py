@@ -118,13 +118,20 @@ class MapView(ViewerControl):
             self._show_slice = gui.add_checkbox("Slice", True)
             self._height = gui.add_slider("Slice height (m)", low, high, 0.01, round(low + 0.2 * (high - low), 2))
         button.on_click(lambda _: self._ask(self._mesh_refresh))
-        self._show_mesh.on_update(lambda _: self._wake.set())
-        self._show_slice.on_update(lambda _: self._wake.set())
+        for box in (self._show_mesh, self._show_slice):
+            box.on_update(lambda _: self._show_or_hide())
+            box.on_update(lambda _: self._wake.set())
         self._height.on_update(lambda _: self._ask(self._slice_refresh))
 
     def _ask(self, refresh: Refresh) -> None:
         refresh.asked = True
         self._wake.set()
+
+    def _show_or_hide(self) -> None:
+        """What the boxes say, at once: the worker may be in the middle of a mesh."""
+        for node, box in ((self._mesh, self._show_mesh), (self._slice, self._show_slice)):
+            if node is not None and node.visible != box.value:
+                node.visible = box.value
 
     def _work(self) -> None:
         while not self._stopping:
@@ -146,9 +153,7 @@ class MapView(ViewerControl):
             self._card.content = text
         if not self.viser_server.get_clients():
             return
-        for node, box in ((self._mesh, self._show_mesh), (self._slice, self._show_slice)):
-            if node is not None and node.visible != box.value:
-                node.visible = box.value
+        self._show_or_hide()
         step = self._step()
         if self._show_slice.value and self._slice_refresh.due(step):
             with self._slice_refresh.made(step):

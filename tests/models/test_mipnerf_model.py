@@ -564,6 +564,6 @@ def test_an_unbounded_run_learns_the_photos(unbounded_mip_run):
 
 
 def test_the_distortion_loss_counts_without_bounds_alone_unless_asked_for():
-    for regime, weight in (("bounded", 0.0), ("unbounded", 0.01)):
+    for regime, weight in (("bounded", 0.0), ("unbounded", 0.001)):
         assert make_model(regime).config.chosen_distortion_weight() == weight
         assert make_model(regime, distortion_weight=0.5).config.chosen_distortion_weight() == 0.5
