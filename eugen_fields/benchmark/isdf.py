@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eugen_fields.benchmark.comparison import parse_options
+from eugen_fields.benchmark.contestants import parse_options
 from eugen_fields.benchmark.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
 

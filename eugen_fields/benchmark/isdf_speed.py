@@ -74,7 +74,7 @@ class ISDFSpeed:
         """What is timed of a layer kind: a training step, and a query."""
         import torch
 
-        from eugen_fields.benchmark.comparison import parse_options
+        from eugen_fields.benchmark.contestants import parse_options
         from eugen_fields.benchmark.train import make_config
 
         layer, *options = kind.split(":")

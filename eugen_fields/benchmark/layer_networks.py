@@ -109,6 +109,7 @@ def training_calls(
 ) -> dict[str, Call]:
     """A forward and a backward pass down to the gradients of all parameters, eager and compiled."""
     network = in_dtype(network.to(inputs[0].device), dtype)
+
     def step(forward: Callable) -> None:
         network.zero_grad(set_to_none=True)
         outputs = forward(*inputs)
