@@ -10,6 +10,7 @@ from eugen_fields.benchmark.comparison import Train
 from eugen_fields.benchmark.isdf import ISDF
 from eugen_fields.benchmark.isdf_speed import ISDFSpeed
 from eugen_fields.benchmark.layers import Layers
+from eugen_fields.benchmark.size import Size
 from eugen_fields.benchmark.synthetic import Synthetic
 from eugen_fields.benchmark.transfer import Transfer
 
@@ -21,6 +22,7 @@ def main() -> None:
     commands = {
         "layers": Layers,
         "train": Train,
+        "size": Size,
         "transfer": Transfer,
         "synthetic": Synthetic,
         "isdf": ISDF,
