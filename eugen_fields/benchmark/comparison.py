@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from eugen_fields.benchmark.comparison_report import draw, markdown_table
+from eugen_fields.benchmark.comparison_report import draw, goal_table, markdown_table
 from eugen_fields.benchmark.contestants import contestant, parse_options, with_options
 from eugen_fields.benchmark.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
@@ -60,6 +60,8 @@ class Train:
     """Times that a run is measured on the way, which no clock counts. Default: 8; with --quick 5."""
     curve_views: int = 2
     """Test views that are rendered each time."""
+    goal: float | None = None
+    """Also say after how many seconds of training this PSNR was reached, in dB."""
     quick: bool = False
     """Short runs: half a minute each on a CPU."""
     plot: bool = True
@@ -79,7 +81,10 @@ class Train:
         """Runs, draws, and returns the table of all runs in the file."""
         self.run_all()
         runs = load_results(self.json)["runs"]
-        lines = [markdown_table(runs), f"\nwritten to {self.json}"]
+        lines = [markdown_table(runs)]
+        if self.goal is not None:
+            lines.append("\n" + goal_table(runs, self.goal))
+        lines.append(f"\nwritten to {self.json}")
         if self.plot:
             path = self.json.with_suffix(".png")
             if draw(runs, path):

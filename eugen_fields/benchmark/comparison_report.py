@@ -8,6 +8,29 @@ from typing import Any
 Run = dict[str, Any]
 
 
+def seconds_to(run: Run, goal: float) -> float | None:
+    """Seconds of training until the learning curve reaches a PSNR, on straight lines between its checkpoints; None
+    where it never does."""
+    before = {"seconds": 0.0, "psnr": -float("inf")}
+    for point in run.get("curve", ()):
+        if point["psnr"] >= goal:
+            share = (goal - before["psnr"]) / (point["psnr"] - before["psnr"]) if before["seconds"] else 1.0
+            return before["seconds"] + share * (point["seconds"] - before["seconds"])
+        before = point
+    return None
+
+
+def goal_table(runs: list[Run], goal: float) -> str:
+    """Seconds of training until the PSNR of the test views on the way reaches a goal; one row a method, options, budget
+    and layer, the mean over the seeds that get there."""
+    rows = [f"| method | budget | layer | s to {goal:g} dB | seeds that get there |", "|---|---|---|---|---|"]
+    for (name, layer, _, _, budget), group in _groups(runs).items():
+        found = [seconds for seconds in (seconds_to(run, goal) for run in group) if seconds is not None]
+        mean = f"{sum(found) / len(found):.1f}" if found else "-"
+        rows.append(f"| {name} | {budget} | {layer} | {mean} | {len(found)} of {len(group)} |")
+    return "\n".join(rows)
+
+
 def markdown_table(runs: list[Run]) -> str:
     """One row per method, options, budget, layer and learning rate: means over the seeds, and the spread of PSNR."""
     rows = [

@@ -40,7 +40,11 @@ class ISDFSpeed:
     """Results."""
 
     def main(self) -> None:
-        """Measures, prints the table and writes the file."""
+        """Measures, writes the file and prints the table."""
+        print(self.report())
+
+    def report(self) -> str:
+        """Measures, writes the file, and returns the table."""
         from tqdm import tqdm
 
         for name in ("rounds", "query_points", "tile"):
@@ -63,12 +67,12 @@ class ISDFSpeed:
         save_results(
             {"environment": environment() | {"used": device}, **settings, "runs": runs, "ratios": ratios}, self.json
         )
-        print("| layers | step (ms) | query (ms) | dense / this: step | query |\n|---|---|---|---|---|")
+        lines = ["| layers | step (ms) | query (ms) | dense / this: step | query |", "|---|---|---|---|---|"]
         for run in runs:
             cells = [f"{run['ms'][what]['median']:.1f}" for what in ("step", "query")]
             cells += [f"{ratios[what + '.' + run['kind']]:.2f}" for what in ("step", "query")]
-            print(f"| {run['kind']} | " + " | ".join(cells) + " |")
-        print(f"written to {self.json}")
+            lines.append(f"| {run['kind']} | " + " | ".join(cells) + " |")
+        return "\n".join([*lines, f"\nwritten to {self.json}"])
 
     def _timed(self, kind: str, device: str) -> dict[str, Callable[[], Any]]:
         """What is timed of a layer kind: a training step, and a query."""

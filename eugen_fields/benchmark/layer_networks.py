@@ -135,6 +135,13 @@ def sizes(network: nn.Module) -> dict[str, int]:
     }
 
 
+def ceiling(device: str, dtype: torch.dtype) -> tuple[Call, int]:
+    """A product of two large square matrices, which no network outruns, and its multiplications."""
+    size = 8192 if device.startswith("cuda") else 1024
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right, size**3
+
+
 class _Cast(nn.Module):
     """A module that is handed its inputs in another dtype."""
 

@@ -145,7 +145,8 @@ class Layers:
         return groups
 
     def _measure(self, group: dict[str, Any]) -> list[dict[str, Any]]:
-        """One group: every kind in every way it can be run, in turn."""
+        """One group: every kind in every way it can be run, in turn; ceiling_share is the share of the multiplications
+        a second that the device does in a product of large matrices."""
         import torch
         from tqdm import tqdm
 
@@ -168,14 +169,17 @@ class Layers:
                 calls[f"{kind.name} {way}"] = call
         if not calls:
             raise InputError(f"--backend {' '.join(backends)}: none of them runs on {device} in {group['dtype']}.")
+        calls["ceiling"], ceiling = layer_networks.ceiling(device, dtype)
         name = f"{network} {group['mode']} width {group['width']}, {group['batch']} points, {group['dtype']}"
         with tqdm(total=len(calls) * (group["rounds"] + 2), desc=name, unit="call") as bar:
             times = interleaved(calls, device, group["rounds"], seed=self.seed, bar=bar)
+        most = ceiling / spread(times["ceiling"])["median"]
         results = []
         for (kind_name, way), about in facts.items():
-            seconds = spread(times[f"{kind_name} {way}"])
-            speed = {"ms": spread(times[f"{kind_name} {way}"], 1000.0)}
-            results.append(
-                {"kind": kind_name, **about, **speed, "points_per_second": group["batch"] / seconds["median"]}
-            )
+            ms = spread(times[f"{kind_name} {way}"], 1000.0)
+            rate = 1000.0 * group["batch"] / ms["median"]
+            speed = {"ms": ms, "points_per_second": rate}
+            if group["mode"] == "inference":
+                speed["ceiling_share"] = rate * about["multiplications"] / most
+            results.append({"kind": kind_name, **about, **speed})
         return results

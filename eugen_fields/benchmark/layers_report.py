@@ -62,17 +62,18 @@ def _group_table(group: Group) -> str:
         f"{group['mode']}, {group['network']}, width {group['width']}{order}, {group['batch']:,} points, "
         f"{group['dtype']}, {group['on']}, {group['rounds']} rounds:\n",
         "| layers | fastest as | ms (quartiles) | million points/s | dense / this | multiplications a point, folded "
-        "| bytes of the folded matrices | bytes of a checkpoint |",
-        "|---|---|---|---|---|---|---|---|",
+        "| share of the ceiling | bytes of the folded matrices | bytes of a checkpoint |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     best = fastest(group)
     for kind, result in best.items():
         ms = result["ms"]
+        share = f"{result['ceiling_share']:.0%}" if "ceiling_share" in result else "-"
         way = result["backend"] + (f", {result['tile']} rows" if result["tile"] else "")
         rows.append(
             f"| {kind.replace('.m', ', m = ')} | {way} | {ms['median']:.2f} ({ms['lower']:.2f} to {ms['upper']:.2f}) "
             f"| {result['points_per_second'] / 1e6:.2f} | {best['dense']['ms']['median'] / ms['median']:.2f} "
-            f"| {result['multiplications']:,} | {result['weight_bytes']:,} | {result['stored_bytes']:,} |"
+            f"| {result['multiplications']:,} | {share} | {result['weight_bytes']:,} | {result['stored_bytes']:,} |"
         )
     return "\n".join(rows)
 

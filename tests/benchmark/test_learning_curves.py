@@ -10,6 +10,7 @@ import pytest
 
 from eugen_fields.benchmark import learning_curve
 from eugen_fields.benchmark.comparison import Train
+from eugen_fields.benchmark.comparison_report import seconds_to
 from eugen_fields.errors import InputError
 from eugen_fields.training.schedule import WarmupDecayConfig
 
@@ -92,3 +93,10 @@ def test_wrong_flags_are_named_before_anything_is_trained(options: dict, says: s
     with pytest.raises(InputError, match=says):
         bench(tmp_path, tmp_path, **options).main()
     assert not (tmp_path / "results.json").exists()
+
+
+def test_the_time_to_a_goal_lies_between_checkpoints() -> None:
+    curve = [{"steps": 10 * i, "seconds": float(i), "psnr": psnr} for i, psnr in ((1, 20.0), (2, 28.0), (3, 32.0))]
+    assert seconds_to({"curve": curve}, 30.0) == pytest.approx(2.5)
+    assert seconds_to({"curve": curve}, 12.0) == pytest.approx(1.0)
+    assert seconds_to({"curve": curve}, 33.0) is None and seconds_to({}, 20.0) is None
