@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from eugen_fields.layers import fold
 
+Field = TypeVar("Field", bound=nn.Module)
 NumberFormat = Literal["float32", "float16", "int8"]
 FORMATS: tuple[NumberFormat, ...] = ("float32", "float16", "int8")
 _KEPT = ("aabb",)
 """Six numbers that place everything else: always float32."""
 
 
-def compact(field: nn.Module) -> nn.Module:
+def compact(field: Field) -> Field:
     """The trained field, or its folded form where that has fewer numbers: merged EUGen layers are smaller than the two
     matrices each was trained with. Random matrices that are drawn from a seed stay out of both."""
     folded = fold(field, materialise=False)
+    assert isinstance(folded, type(field))
     return min(
         (copy.deepcopy(field), folded), key=lambda form: sum(value.nbytes for value in form.state_dict().values())
     )
@@ -57,7 +59,7 @@ def write_field(field: nn.Module, path: Path, number_format: NumberFormat) -> in
     return path.stat().st_size
 
 
-def read_field(field: nn.Module, path: Path, number_format: NumberFormat) -> nn.Module:
+def read_field(field: Field, path: Path, number_format: NumberFormat) -> Field:
     """A copy of a field with the values that write_field has left in a file.
 
     Args:

@@ -8,6 +8,7 @@ The plain torch reference is FoldedMLP itself: the same results to rounding.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class TiledMLP(nn.Module):
             rows = x.reshape(-1, x.shape[-1])
             tile = max(1, min(self.tile, len(rows)))
             # per call: several threads may be inside one module, and matrices may have been loaded since
-            stages = [_TiledStage(s) if type(s) is FoldedStage else s for s in self.folded.stages]
+            stages: list[Any] = [_TiledStage(s) if type(s) is FoldedStage else s for s in self.folded.stages]
             widest = max((len(s.bias) for s in stages if isinstance(s, _TiledStage)), default=0)
             tile = max(1, min(self.tile, len(rows)))
             buffers = (rows.new_empty(tile * widest), rows.new_empty(tile * widest))
@@ -101,10 +102,10 @@ def _tiles_serve(x: Tensor) -> bool:
         return False
     if (x.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return False
-    return type(x) in (Tensor, nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return type(x) in (Tensor, nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # type: ignore[attr-defined]
 
 
-def _through(stages: list, x: Tensor, buffers: tuple[Tensor, Tensor], out: Tensor) -> None:
+def _through(stages: list[Any], x: Tensor, buffers: tuple[Tensor, Tensor], out: Tensor) -> None:
     """One tile x (rows, in_dim) through all stages, into out (rows, out_dim)."""
     f = x
     for index, stage in enumerate(stages):
