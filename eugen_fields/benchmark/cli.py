@@ -7,8 +7,12 @@ import warnings
 import tyro
 
 from eugen_fields.benchmark.comparison import Train
+from eugen_fields.benchmark.everything import Everything
 from eugen_fields.benchmark.isdf import ISDF
 from eugen_fields.benchmark.isdf_speed import ISDFSpeed
+from eugen_fields.benchmark.layers import Layers
+from eugen_fields.benchmark.render import Render
+from eugen_fields.benchmark.size import Size
 from eugen_fields.benchmark.synthetic import Synthetic
 from eugen_fields.benchmark.transfer import Transfer
 
@@ -17,5 +21,15 @@ def main() -> None:
     """Entry point of eugen-bench."""
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    commands = {"train": Train, "synthetic": Synthetic, "transfer": Transfer, "isdf": ISDF, "isdf-speed": ISDFSpeed}
+    commands = {
+        "layers": Layers,
+        "render": Render,
+        "train": Train,
+        "size": Size,
+        "transfer": Transfer,
+        "synthetic": Synthetic,
+        "isdf": ISDF,
+        "isdf-speed": ISDFSpeed,
+        "all": Everything,
+    }
     tyro.extras.subcommand_cli_from_dict(commands, description="Measures the fields and layers of eugen_fields.").main()

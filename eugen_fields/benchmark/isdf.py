@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eugen_fields.benchmark.comparison import parse_options
+from eugen_fields.benchmark.contestants import parse_options
 from eugen_fields.benchmark.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
 
@@ -58,6 +58,10 @@ class ISDF:
 
     def main(self) -> None:
         """Runs what is missing in the JSON file, prints the table and draws the plots."""
+        print(self.report())
+
+    def report(self) -> str:
+        """Runs, draws, and returns the table."""
         import torch
 
         from eugen_fields.benchmark.distance_truth import DistanceTruth
@@ -93,12 +97,11 @@ class ISDF:
                 facts, last = self._run(layer, seed, evaluation)
                 document["runs"].append(key | {"name": name, "tsdf_visible_error_cm": tsdf["visible_error_cm"]} | facts)
                 save_results(document, self.json)
-        print(markdown_table(document["runs"]))
         self._summarise(document)
+        lines = [markdown_table(document["runs"]), ""]
         if self.plots:
-            for path in evaluation.draw(document["runs"], last, fusion, self.json):
-                print(f"drawn {path}")
-        print(f"written to {self.json}")
+            lines += [f"drawn {path}" for path in evaluation.draw(document["runs"], last, fusion, self.json)]
+        return "\n".join([*lines, f"written to {self.json}"])
 
     def _summarise(self, document: dict[str, Any]) -> None:
         """Puts the figures of the last run that was asked for at the top of the file."""

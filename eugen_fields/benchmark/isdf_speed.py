@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from eugen_fields.benchmark.devices import choose_device
 from eugen_fields.benchmark.results import environment, save_results
+from eugen_fields.benchmark.timing import interleaved, spread
 from eugen_fields.errors import InputError
 
 
@@ -39,8 +40,11 @@ class ISDFSpeed:
     """Results."""
 
     def main(self) -> None:
-        """Measures, prints the table and writes the file."""
-        import torch
+        """Measures, writes the file and prints the table."""
+        print(self.report())
+
+    def report(self) -> str:
+        """Measures, writes the file, and returns the table."""
         from tqdm import tqdm
 
         for name in ("rounds", "query_points", "tile"):
@@ -48,44 +52,33 @@ class ISDFSpeed:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: it must be at least 1.")
         if "dense" not in self.kinds:
             raise InputError("--kinds: dense must be among them, as the others are compared with it.")
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if device != "cpu" and not torch.cuda.is_available():
-            raise InputError(f"--device {device}, but torch finds no CUDA device. Leave it out to use the CPU.")
-        timed = {kind: self._timed(kind, device) for kind in self.kinds}
-        times: dict[str, dict[str, list[float]]] = {kind: {"step": [], "query": []} for kind in self.kinds}
-        for turn in tqdm(range(-2, self.rounds), desc="Rounds", unit="round"):
-            for kind, calls in timed.items():
-                for what, call in calls.items():
-                    start = time.perf_counter()
-                    call()
-                    if device != "cpu":
-                        torch.cuda.synchronize()
-                    if turn >= 0:
-                        times[kind][what].append(1000.0 * (time.perf_counter() - start))
+        device = choose_device(self.device)
+        timed = {(what, kind): call for kind in self.kinds for what, call in self._timed(kind, device).items()}
+        names = {f"{what}.{kind}": (what, kind) for what, kind in timed}
+        with tqdm(total=len(names) * (self.rounds + 2), desc="Timing", unit="call") as bar:
+            calls = {name: timed[key] for name, key in names.items()}
+            times = interleaved(calls, device, self.rounds, seed=self.seed, bar=bar)
         runs = [
-            {"kind": kind, "ms": {what: _spread(values) for what, values in of.items()}} for kind, of in times.items()
+            {"kind": kind, "ms": {what: spread(times[f"{what}.{kind}"], 1000.0) for what in ("step", "query")}}
+            for kind in self.kinds
         ]
-        ratios = {
-            f"{what}.{kind}": median(times["dense"][what]) / median(of[what])
-            for what in ("step", "query")
-            for kind, of in times.items()
-        }
+        ratios = {name: median(times[f"{what}.dense"]) / median(times[name]) for name, (what, _) in names.items()}
         settings = {name: getattr(self, name) for name in ("method", "rounds", "query_points", "tile", "seed")}
         save_results(
             {"environment": environment() | {"used": device}, **settings, "runs": runs, "ratios": ratios}, self.json
         )
-        print("| layers | step (ms) | query (ms) | dense / this: step | query |\n|---|---|---|---|---|")
+        lines = ["| layers | step (ms) | query (ms) | dense / this: step | query |", "|---|---|---|---|---|"]
         for run in runs:
             cells = [f"{run['ms'][what]['median']:.1f}" for what in ("step", "query")]
             cells += [f"{ratios[what + '.' + run['kind']]:.2f}" for what in ("step", "query")]
-            print(f"| {run['kind']} | " + " | ".join(cells) + " |")
-        print(f"written to {self.json}")
+            lines.append(f"| {run['kind']} | " + " | ".join(cells) + " |")
+        return "\n".join([*lines, f"\nwritten to {self.json}"])
 
     def _timed(self, kind: str, device: str) -> dict[str, Callable[[], Any]]:
         """What is timed of a layer kind: a training step, and a query."""
         import torch
 
-        from eugen_fields.benchmark.comparison import parse_options
+        from eugen_fields.benchmark.contestants import parse_options
         from eugen_fields.benchmark.train import make_config
 
         layer, *options = kind.split(":")
@@ -116,8 +109,3 @@ class ISDFSpeed:
         points = model.field.aabb[0] + places * (model.field.aabb[1] - model.field.aabb[0])
         folded = model.field.folded()
         return {"step": step, "query": lambda: folded.evaluate(points, self.tile)}
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {"median": median(ordered), "least": ordered[0], "largest": ordered[-1]}

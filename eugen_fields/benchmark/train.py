@@ -24,6 +24,9 @@ from eugen_fields.training.data_manager import FieldDataManagerConfig
 from eugen_fields.training.mapping import MappingTrainer
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
+UNLIMITED = 1 << 40
+"""Steps of a run that something else ends, or between evaluations that are not wanted."""
+
 
 def make_config(
     method: str,
@@ -96,7 +99,8 @@ def train_run(
     torch.manual_seed(config.machine.seed)
     trainer: FieldTrainer = config.setup(local_rank=0, world_size=1)
     trainer.setup(test_mode="test")
-    bar = tqdm(total=config.max_num_iterations, desc="Training", unit="step", disable=not progress)
+    total = None if config.max_num_iterations == UNLIMITED else config.max_num_iterations
+    bar = tqdm(total=total, desc="Training", unit="step", disable=not progress)
     streams = isinstance(trainer, MappingTrainer)
     running = _StreamProgress(trainer, bar) if streams else _RunningPSNR(trainer, bar)
     trainer.callbacks.append(
@@ -147,8 +151,16 @@ class _StreamProgress:
             self.bar.set_postfix_str(f"frame {clock.current + 1} of {len(clock)}, {len(clock.keyframes)} keyframes")
 
 
-def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]:
-    """PSNR and SSIM of every test view and their means.
+def chosen_views(count: int, views: int) -> set[int]:
+    """Indices of so many of `count` test views, evenly spread; 0 takes all."""
+    return set(range(count)) if views <= 0 else {round(i * count / views) for i in range(min(views, count))}
+
+
+def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -> dict[str, Any]:
+    """PSNR and SSIM of test views and their means.
+
+    Args:
+        views: so many test views, evenly spread; 0 takes all.
 
     Returns:
         psnr, ssim: means over the test views; views: the same for each; empty_psnr: mean PSNR that a render of the
@@ -157,21 +169,23 @@ def score_run(trainer: FieldTrainer, *, progress: bool = True) -> dict[str, Any]
     """
     trainer.pipeline.eval()
     model = radiance_model(trainer)
-    views = []
+    found = []
     loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
-    for camera, batch in tqdm(loader, desc="Rendering test views", unit="view", disable=not progress):
+    indices = sorted(chosen_views(len(loader), views))
+    for index in tqdm(indices, desc="Rendering test views", unit="view", disable=not progress):
+        camera, batch = loader.get_camera(index)
         metrics, _ = model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
         background = model.eval_background()
         truth = model.blend(batch["image"].to(background.device), background)
         empty = psnr(background.expand_as(truth), truth)
         scores = {name: float(value) for name, value in metrics.items()} | {"empty_psnr": float(empty)}
-        views.append(scores | {"scale": int(batch["scale"])})
-    scores = {name: _mean(views, name) for name in views[0] if name != "scale"}
-    scales = sorted({view["scale"] for view in views})
+        found.append(scores | {"scale": int(batch["scale"])})
+    scores = {name: _mean(found, name) for name in found[0] if name != "scale"}
+    scales = sorted({view["scale"] for view in found})
     if len(scales) > 1:
-        of_scale = [[view for view in views if view["scale"] == scale] for scale in scales]
+        of_scale = [[view for view in found if view["scale"] == scale] for scale in scales]
         scores |= {f"{name}_by_scale": [_mean(group, name) for group in of_scale] for name in ("psnr", "ssim")}
-    return scores | {"views": views}
+    return scores | {"views": found}
 
 
 def _mean(views: list[dict[str, Any]], name: str) -> float:
@@ -194,6 +208,11 @@ def layer_bytes(trainer: FieldTrainer) -> int:
     trunk = radiance_model(trainer).field.trunk
     states = (trunk.layers[index].state_dict() for index in trunk.replace)
     return sum(value.numel() * value.element_size() for state in states for value in state.values())
+
+
+def stored_bytes(trainer: FieldTrainer) -> int:
+    """Bytes that the field takes in a checkpoint."""
+    return sum(value.nbytes for value in radiance_model(trainer).field.state_dict().values())
 
 
 def silhouette_iou(trainer: FieldTrainer, mesh_path: Path, world_from_scene: torch.Tensor) -> float | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import tyro
-from tqdm import tqdm
 
 from eugen_fields.benchmark.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
+
+if TYPE_CHECKING:
+    from eugen_fields.benchmark.scoring import Scorer
 
 VARIANTS = ("closed form", "closed form + fine-tuning", "random start + fine-tuning")
 
@@ -48,6 +47,7 @@ class Transfer:
 
     def main(self) -> None:
         """Runs what is missing in the JSON file, prints the table and draws the plot."""
+        from eugen_fields.benchmark.scoring import Scorer
         from eugen_fields.training.teacher import open_teacher
         from eugen_fields.training.transfer import training_rays
 
@@ -55,7 +55,7 @@ class Transfer:
             raise InputError("--finetune-steps and --shares must be 1 or more, --best 0 or more.")
         document = load_results(self.json)
         run, config = open_teacher(self.run, self.device, None, 128)
-        scorer = _Scorer(run, config, self.views)
+        scorer = Scorer(run, config, self.views)
         rays = training_rays(run, config)
         width = int(run.field.trunk.layers[0].out_features)  # type: ignore[arg-type]
         rows = [self._measure(document, {"variant": "teacher", "best": 0, "features": width}, run, scorer, rays)]
@@ -70,7 +70,7 @@ class Transfer:
             draw(rows, self.plot)
             print(f"drawn to {self.plot}")
 
-    def _measure(self, document: dict[str, Any], key: dict[str, Any], run: Any, scorer: _Scorer, rays: Any):
+    def _measure(self, document: dict[str, Any], key: dict[str, Any], run: Any, scorer: Scorer, rays: Any):
         """One row: from the document, or measured and saved there."""
         from eugen_fields.training.transfer import TransferOptions, transfer_field
 
@@ -113,42 +113,6 @@ class Transfer:
         document["runs"].append(row)
         save_results(document, self.json)
         return row
-
-
-class _Scorer:
-    """Renders the test views of a run's scene with any field."""
-
-    def __init__(self, run: Any, config: Any, views: int) -> None:
-        from nerfstudio.data.scene_box import SceneBox
-
-        from eugen_fields.data.checks import check_scene
-
-        manager = copy.deepcopy(config.pipeline.datamanager)
-        check_scene(manager.dataparser, manager.data, splits=("train", "test"))
-        device = run.field.aabb.device
-        self.data = manager.setup(device=device, test_mode="test")
-        self.model = config.pipeline.model.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
-        self.model.grid.load_state_dict(run.grid.state_dict())
-        self.model = self.model.to(device).eval()
-        count = len(self.data.eval_dataset)
-        self.views = set(range(count)) if views <= 0 else {round(i * count / views) for i in range(min(views, count))}
-
-    @torch.no_grad()
-    def score(self, field: Any) -> dict[str, float]:
-        """psnr and ssim: means over the views; render_seconds: time of all renders."""
-        self.model.field = field
-        psnr = ssim = seconds = 0.0
-        loader = self.data.fixed_indices_eval_dataloader
-        for index, (camera, batch) in enumerate(tqdm(loader, desc="Rendering test views", unit="view")):
-            if index not in self.views:
-                continue
-            start = time.perf_counter()
-            outputs = self.model.get_outputs_for_camera(camera)
-            seconds += time.perf_counter() - start
-            metrics, _ = self.model.get_image_metrics_and_images(outputs, batch)
-            psnr, ssim = psnr + float(metrics["psnr"]), ssim + float(metrics["ssim"])
-        count = len(self.views)
-        return {"psnr": psnr / count, "ssim": ssim / count, "render_seconds": seconds}
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:

@@ -57,6 +57,12 @@ class WarmupDecayConfig(SchedulerConfig):
     max_steps: int = 0
     """Step at which the end is reached. 0: the length of the training."""
 
+    def factor(self, step: int, passed: float) -> float:
+        """What the learning rate is multiplied by at a step, when a share `passed` of the training is over."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        progress = max(0.0, min(1.0, passed) - self.hold) / (1.0 - self.hold)
+        return warm * math.exp(progress * math.log(self.final_factor))
+
 
 class WarmupDecay(Scheduler):
     """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** progress, where progress is that
@@ -67,10 +73,4 @@ class WarmupDecay(Scheduler):
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
         config = self.config
 
-        def multiplier(step: int) -> float:
-            warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-            passed = min(1.0, step / max(1, config.max_steps))
-            progress = max(0.0, passed - config.hold) / (1.0 - config.hold)
-            return warm * math.exp(progress * math.log(config.final_factor))
-
-        return LambdaLR(optimizer, lr_lambda=multiplier)
+        return LambdaLR(optimizer, lr_lambda=lambda step: config.factor(step, step / max(1, config.max_steps)))

@@ -1,0 +1,226 @@
+"""The networks that `eugen-bench layers` times, and the ways in which each can be run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eugen_fields.encodings import FrequencyEncoding
+from eugen_fields.fields import NeRFField
+from eugen_fields.kernels import TiledMLP
+from eugen_fields.layers import MLP, fold, layer_options
+from eugen_fields.layers.folded import FoldedMLP
+
+Inputs = tuple[Tensor, ...]
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A layer kind with its size."""
+
+    layer: str
+    num_features: int | None = None
+    """m of EUGen and SNNK, the rank of low-rank layers; None for kinds that have neither."""
+    order: int = 1
+    """Of EUGen layers."""
+
+    @property
+    def name(self) -> str:
+        """As in the keys of the ratios: dense, eugen.m32."""
+        return self.layer if self.num_features is None else f"{self.layer}.m{self.num_features}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of MLP."""
+        sizes = {"num_features": self.num_features, "rank": self.num_features, "order": self.order}
+        names = () if self.num_features is None else layer_options(self.layer)
+        return {"layer": self.layer} | {name: sizes[name] for name in names if name in sizes}
+
+
+def kinds(layers: tuple[str, ...], features: tuple[int, ...], order: int) -> list[Kind]:
+    """What is compared in one group: every layer at every m; above order 1 dense and EUGen layers alone."""
+    if order > 1:
+        layers = tuple(layer for layer in layers if layer in ("dense", "eugen"))
+    found = []
+    for layer in layers:
+        sizes = (None,) if layer in ("dense", "prp") else features
+        found += [Kind(layer, size, order if layer == "eugen" else 1) for size in sizes]
+    return found
+
+
+def build(network: str, width: int, kind: Kind, seed: int) -> nn.Module:
+    """An untrained network in its training form.
+
+    Args:
+        network: trunk, the eight layers of NeRF (63 inputs, which layer 4 sees again), or field, NeRF's whole network
+            with its encodings and its colour head.
+    """
+    torch.manual_seed(seed)
+    if network == "trunk":
+        return MLP(63, 8, width, None, skip_connections=(4,), seed=seed, **kind.options)
+    aabb = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    return NeRFField(aabb, layer_width=width, feature_dim=width, color_width=width // 2, seed=seed, **kind.options)
+
+
+def make_inputs(network: str, batch: int, device: str, dtype: torch.dtype, seed: int) -> Inputs:
+    """Encoded points (batch, 63) for a trunk; points and unit directions (batch, 3), float32, for a field."""
+    generator = torch.Generator().manual_seed(seed)
+    points = 2.0 * torch.rand(batch, 3, generator=generator) - 1.0
+    if network == "trunk":
+        return (FrequencyEncoding(3, 10)(points).to(device, dtype),)
+    directions = nn.functional.normalize(torch.randn(batch, 3, generator=generator), dim=-1)
+    return points.to(device), directions.to(device)
+
+
+def inference_calls(
+    network: nn.Module, inputs: Inputs, dtype: torch.dtype, backends: tuple[str, ...], tiles: tuple[int, ...]
+) -> dict[str, Call]:
+    """The ways to evaluate a network, by name ("eager", "tiled 512", ...); those that do not serve it are left out."""
+    device = inputs[0].device
+    folded = in_dtype(fold(network.to(device)), dtype)
+    calls: dict[str, Call] = {}
+    if "eager" in backends:
+        calls["eager"] = _without_gradients(folded, inputs)
+    if "tiled" in backends and device.type == "cpu" and dtype in (torch.float32, torch.float64):
+        for tile in tiles:
+            calls[f"tiled {tile}"] = _tiled_call(network, inputs, dtype, tile)
+    if "compiled" in backends:
+        compiled = _without_gradients(_compiled(folded), inputs)
+        calls |= {"compiled": compiled} if _works(compiled) else {}
+    if "fused" in backends and isinstance(network, NeRFField) and device.type == "cuda":
+        fused = _fused_call(network, inputs, dtype)
+        if fused is not None:
+            calls["fused"] = fused
+    if "tiny-cuda-nn" in backends and isinstance(network, MLP) and device.type == "cuda" and dtype == torch.float16:
+        tiny = _tiny_cuda_call(network, inputs)
+        if tiny is not None:
+            calls["tiny-cuda-nn"] = tiny
+    return calls
+
+
+def training_calls(
+    network: nn.Module, inputs: Inputs, dtype: torch.dtype, backends: tuple[str, ...]
+) -> dict[str, Call]:
+    """A forward and a backward pass down to the gradients of all parameters, eager and compiled."""
+    network = in_dtype(network.to(inputs[0].device), dtype)
+
+    def step(forward: Callable) -> None:
+        network.zero_grad(set_to_none=True)
+        outputs = forward(*inputs)
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        torch.stack([part.float().square().mean() for part in parts]).sum().backward()
+
+    calls: dict[str, Call] = {"eager": lambda: step(network)} if "eager" in backends else {}
+    if "compiled" in backends:
+        compiled = _compiled(network)
+        calls |= {"compiled": lambda: step(compiled)} if _works(lambda: step(compiled)) else {}
+    return calls
+
+
+def sizes(network: nn.Module) -> dict[str, int]:
+    """Of one network: multiplications of the folded form for a point; weight_bytes, what the folded form reads;
+    stored_bytes, what a checkpoint of the training form holds (fixed random matrices are not in it)."""
+    folded = fold(network)
+    chains = [module for module in folded.modules() if isinstance(module, FoldedMLP)]
+    return {
+        "multiplications": sum(chain.multiplications() for chain in chains),
+        "weight_bytes": sum(value.nbytes for chain in chains for value in chain.buffers()),
+        "stored_bytes": sum(value.nbytes for value in network.state_dict().values()),
+    }
+
+
+def ceiling(device: str, dtype: torch.dtype) -> tuple[Call, int]:
+    """A product of two large square matrices, which no network outruns, and its multiplications."""
+    size = 8192 if device.startswith("cuda") else 1024
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right, size**3
+
+
+class _Cast(nn.Module):
+    """A module that is handed its inputs in another dtype."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module.to(dtype), dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.to(self.dtype))
+
+
+def in_dtype(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network with its matrices in a dtype; the encodings of a field stay in float32."""
+    if dtype == torch.float32 or not isinstance(network, NeRFField):
+        return network.to(dtype)
+    for name in ("trunk", "color_head"):
+        setattr(network, name, _Cast(getattr(network, name), dtype))
+    return network
+
+
+def _compiled(module: nn.Module) -> Callable:
+    for limit in ("recompile_limit", "cache_size_limit"):  # its name before and after torch 2.6
+        if hasattr(torch._dynamo.config, limit):
+            setattr(torch._dynamo.config, limit, 1000)  # beyond it networks would run eagerly without a word
+    return torch.compile(module, dynamic=False)
+
+
+def _works(call: Call) -> bool:
+    """Whether a compiled network can be called; compilers are missing on some machines."""
+    try:
+        call()
+    except Exception as error:  # of torch's compiler, or of the one that it starts
+        print(f"torch.compile fails here, compiled is left out: {(str(error).splitlines() or [''])[0]}", flush=True)
+        return False
+    return True
+
+
+def _without_gradients(module: Callable, inputs: Inputs) -> Call:
+    def call() -> Any:
+        with torch.no_grad():
+            return module(*inputs)
+
+    return call
+
+
+def _tiled_call(network: nn.Module, inputs: Inputs, dtype: torch.dtype, tile: int) -> Call:
+    """A trunk in tiles; of a field, the encodings and the colour head go along with each tile."""
+    folded = fold(network).to(dtype)
+    if isinstance(folded, FoldedMLP):
+        return _without_gradients(TiledMLP(folded, tile), inputs)
+    for name in ("trunk", "color_head"):
+        setattr(folded, name, TiledMLP(getattr(folded, name), tile))
+
+    def call() -> list[Tensor]:
+        with torch.no_grad():
+            parts = [folded(*rows) for rows in zip(*(value.split(tile) for value in inputs))]
+            return [torch.cat(values) for values in zip(*parts)]
+
+    return call
+
+
+def _fused_call(field: NeRFField, inputs: Inputs, dtype: torch.dtype) -> Call | None:
+    """The fused kernels, where they are there and serve this field and dtype."""
+    kernels = importlib.import_module("eugen_fields.kernels")
+    make, reason = getattr(kernels, "FusedField", None), getattr(kernels, "fused_reason", None)
+    if make is None or reason is None or dtype == torch.float32 or reason(field) is not None:
+        return None
+    return _without_gradients(make(field, dtype).density_and_color, inputs)
+
+
+def _tiny_cuda_call(trunk: MLP, inputs: Inputs) -> Call | None:
+    """tiny-cuda-nn's fully fused MLP of the same sizes, which has no skip connection."""
+    width = trunk.out_dim
+    if trunk.layer != "dense" or width not in (64, 128):
+        return None
+    try:
+        tinycudann: Any = importlib.import_module("tinycudann")
+    except ImportError:
+        return None
+    settings = {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "ReLU"}
+    settings |= {"n_neurons": width, "n_hidden_layers": len(trunk.layers) - 1}
+    return _without_gradients(tinycudann.Network(trunk.in_dim, width, settings), inputs)
