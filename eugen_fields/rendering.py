@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eugen_fields.errors import InputError
 from eugen_fields.fields import GaussianDensityField
-from eugen_fields.layers import fold
+from eugen_fields.kernels import tiled
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.models.mipnerf import MipNeRFModel
 from eugen_fields.models.radiance import RadianceModel
@@ -38,7 +38,7 @@ def build_model(run: Run) -> RadianceModel | ISDFModel:
         if isinstance(model, MipNeRFModel):
             if run.proposal is None:
                 raise InputError(f"the checkpoint of step {run.step} in {run.folder} holds no proposal network.")
-            proposal = fold(run.proposal)
+            proposal = tiled(run.proposal)
             assert isinstance(proposal, GaussianDensityField)
             model.proposal = proposal
     return model.to(run.field.aabb.device).eval()

@@ -4,7 +4,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from eugen_fields.layers import MLP, fold
+from eugen_fields.kernels import tiled
+from eugen_fields.layers import MLP
 
 Self = TypeVar("Self", bound="RadianceField")
 
@@ -36,7 +37,8 @@ class RadianceField(nn.Module):
         return density, self.color(features, directions)
 
     def folded(self: Self) -> Self:
-        """The inference form: a copy with folded MLPs (same outputs to rounding, fewer multiplications)."""
-        folded = fold(self)
+        """The inference form: a copy with folded MLPs, which take points in tiles on a CPU (same outputs to rounding,
+        fewer multiplications)."""
+        folded = tiled(self)
         assert isinstance(folded, type(self))
         return folded

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.encodings import IntegratedEncoding
-from eugen_fields.layers import MLP, fold
+from eugen_fields.kernels import tiled
+from eugen_fields.layers import MLP
 
 Self = TypeVar("Self", bound="SDFField")
 
@@ -148,8 +149,8 @@ class SDFField(nn.Module):
         return self.sdf(points)[:, None]
 
     def folded(self: Self) -> Self:
-        """The inference form: a copy with a folded MLP (same outputs and gradients to rounding, fewer multiplications,
-        nothing to train)."""
-        folded = fold(self)
+        """The inference form: a copy with a folded MLP, which takes points in tiles on a CPU (same outputs and
+        gradients to rounding, fewer multiplications, nothing to train)."""
+        folded = tiled(self)
         assert isinstance(folded, type(self))
         return folded

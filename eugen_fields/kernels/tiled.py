@@ -85,7 +85,6 @@ class TiledMLP(nn.Module):
             return self.folded(x)
         with torch.no_grad():
             rows = x.reshape(-1, x.shape[-1])
-            tile = max(1, min(self.tile, len(rows)))
             # per call: several threads may be inside one module, and matrices may have been loaded since
             stages: list[Any] = [_TiledStage(s) if type(s) is FoldedStage else s for s in self.folded.stages]
             widest = max((len(s.bias) for s in stages if isinstance(s, _TiledStage)), default=0)

@@ -16,7 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import RadianceField
-from eugen_fields.layers import fold
+from eugen_fields.kernels import tiled
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
@@ -153,7 +153,7 @@ class RadianceModel(Model):
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Renders with folded networks (same image to rounding, fewer multiplications)."""
-        self._folded = {name: fold(network) for name, network in self.networks().items()}
+        self._folded = {name: tiled(network) for name, network in self.networks().items()}
         try:
             return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
         finally:
