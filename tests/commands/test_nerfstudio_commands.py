@@ -64,7 +64,7 @@ def test_eval_scores_the_test_views(trained_run: Path, tmp_path: Path) -> None:
 
 def test_render_dataset_writes_images_like_the_truth(trained_run: Path, tmp_path: Path) -> None:
     output_of(
-        command(
+        here(
             "ns-render",
             "dataset",
             "--load-config",
@@ -94,7 +94,7 @@ def test_export_cameras(trained_run: Path, tmp_path: Path) -> None:
 
 def test_export_pointcloud_lies_on_the_sphere(trained_run: Path, tmp_path: Path) -> None:
     output_of(
-        command(
+        here(
             "ns-export",
             "pointcloud",
             "--load-config",
