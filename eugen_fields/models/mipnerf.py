@@ -70,13 +70,17 @@ class MipNeRFModelConfig(RadianceModelConfig):
     """Length of a code for each training image, for captures whose exposure changes (0: none)."""
     far_plane: float = 1000.0
     """Unbounded: rays end here (scene units)."""
+    spacing: Literal["power", "disparity"] = "power"
+    """Unbounded: how proposals are first spread along rays. power: evenly near the camera, wider apart with distance
+    (Zip-NeRF). disparity: evenly in inverse distance (Mip-NeRF 360)."""
     anneal_steps: int = 1000
     """Steps over which samples move from evenly spread to where the proposals want them."""
     interlevel_weight: float = 1.0
     """Factor of the loss that trains the proposals."""
     distortion_weight: float | None = None
-    """Factor of the loss that draws the weights of a ray together. None: 0.01 in unbounded scenes; 0 in bounded ones,
-    where it hardens silhouettes that low resolutions blur."""
+    """Factor of the loss that draws the weights of a ray together. None: 0.001 in unbounded scenes (with ten times as
+    much, weights are soonest together in fog before every lens); 0 in bounded ones, where it hardens silhouettes that
+    low resolutions blur."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
     """Correction of camera poses in training."""
     eval_num_rays_per_chunk: int = 4096
@@ -86,7 +90,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
         """The flag, or what the regime has for it."""
         if self.distortion_weight is not None:
             return self.distortion_weight
-        return 0.01 if self.regime == "unbounded" else 0.0
+        return 0.001 if self.regime == "unbounded" else 0.0
 
     def setting(self, name: str) -> Any:
         """A flag, or what the size has for it."""
@@ -162,7 +166,9 @@ class MipNeRFModel(RadianceModel):
     """A field and a proposal network, both seen through cones; works on every device.
 
     Source: "Mip-NeRF 360" (Barron et al., 2022): one proposal network for all rounds of proposals, trained by the
-    interlevel loss alone (eq. 13), annealing, distances in normalised inverse depth where space is unbounded.
+    interlevel loss alone (eq. 13), annealing. Where space is unbounded, distances are spread by the power
+    transformation of "Zip-NeRF" (Barron et al., 2023), or in inverse depth, and gradients near cameras are scaled down
+    ("Floaters No More", Philip and Deschaintre, 2023).
     """
 
     config: MipNeRFModelConfig
@@ -241,9 +247,10 @@ class MipNeRFModel(RadianceModel):
             *self._ray_limits(ray_bundle),
             gaussians,
             [*rounds, (field, self.config.setting("num_samples"))],
-            spacing="linear" if self.field.bounded else "disparity",
+            spacing="linear" if self.field.bounded else self.config.spacing,
             anneal_progress=self.anneal_progress if self.training else 1.0,
             stratified=self.training,
+            scale_gradients=self.training and not self.field.bounded,
         )
 
     def _evaluate(self, network: nn.Module, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:

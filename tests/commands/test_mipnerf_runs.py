@@ -93,6 +93,8 @@ def test_captures_are_unbounded_unless_told_otherwise(capture_scene: Path, tmp_p
     told = typed("eugen-mipnerf-tiny", capture_scene, tmp_path, "--pipeline.model.regime", "bounded", *CAPTURE)
     told.prepare()
     assert told.pipeline.model.regime == "bounded"
+    unbounded, bounded = (run.optimizers["fields"]["optimizer"].lr for run in (config, told))
+    assert unbounded == pytest.approx(0.25 * bounded) and bounded == told.learning_rates["eugen"]
     assert METHODS["eugen-mipnerf-tiny"].pipeline.model.regime == "auto"
 
 
