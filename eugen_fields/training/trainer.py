@@ -29,8 +29,8 @@ class FieldTrainerConfig(TrainerConfig):
     _target: type = field(default_factory=lambda: FieldTrainer)
     learning_rates: dict[str, float] = field(default_factory=dict)
     """Tuned learning rate of each layer kind, used where the optimiser's own is 0."""
-    unbounded_rate: float = 1.0
-    """What the tuned learning rates are multiplied by in scenes without bounds."""
+    unbounded_learning_rates: dict[str, float] = field(default_factory=dict)
+    """The same for scenes without bounds; empty: no others."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints are kept, so that a damaged one has another before it (0: all)."""
 
@@ -94,11 +94,12 @@ class FieldTrainerConfig(TrainerConfig):
 
     def _fill_in_optimizers(self) -> None:
         model = self.pipeline.model
-        factor = self.unbounded_rate if getattr(model, "regime", None) == "unbounded" else 1.0
+        unbounded = getattr(model, "regime", None) == "unbounded"
+        rates = self.unbounded_learning_rates if unbounded and self.unbounded_learning_rates else self.learning_rates
         for group in self.optimizers.values():
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
             if isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
-                optimizer.lr = factor * self.learning_rates[model.layer]  # type: ignore[attr-defined]
+                optimizer.lr = rates[model.layer]  # type: ignore[attr-defined]
             if optimizer.lr <= 0:
                 raise InputError(f"the learning rate is {optimizer.lr}; it must be positive.")
             if isinstance(scheduler, WarmupDecayConfig):
