@@ -28,7 +28,10 @@ CHROMIUM_FLAGS = [
 STOCK_FAULTS = ("Failed to load resource", "Computed radius is NaN")
 """Console errors of every page of nerfstudio's: its logo comes from the network, and a line of its own is empty."""
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
 
 
 def wait_for(condition, seconds: float, what: str):
@@ -65,7 +68,7 @@ def watch(
     faults: list[str] = []
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "200", "OMP_WAIT_POLICY": "PASSIVE"},  # the browser computes beside it
     )  # fmt: skip
     assert process.stdout is not None
     reader = threading.Thread(target=printed.extend, args=(process.stdout,), daemon=True)

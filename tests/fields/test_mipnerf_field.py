@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
-from eugen_fields.layers import LAYER_KINDS, EUGenLinear
-from eugen_fields.layers.fold import FoldedMLP, fold
+from eugen_fields.kernels import TiledMLP
+from eugen_fields.layers import LAYER_KINDS, EUGenLinear, fold
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.mipnerf_sizes import SIZES
 
@@ -344,7 +344,7 @@ def test_folded_field_equals_the_field(layer, bounded):
     field = perturbed(make_field(layer, bounded=bounded, num_images=2, appearance_dim=3).double())
     field.footprint.fill_(0.03)
     folded = field.folded()
-    assert isinstance(folded, MipNeRFField) and isinstance(folded.trunk, FoldedMLP)
+    assert isinstance(folded, MipNeRFField) and isinstance(folded.trunk, TiledMLP)
     assert list(folded.trunk.parameters()) == []
     means, covariances = (value.double() for value in make_gaussians())
     directions = make_directions().double()

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from eugen_fields.fields import NeRFField
+from eugen_fields.kernels import TiledMLP
 from eugen_fields.layers import LAYER_KINDS, EUGenLinear
-from eugen_fields.layers.fold import FoldedMLP
 
 AABB = torch.tensor([[-1.0, -0.5, 0.25], [0.5, 1.5, 2.0]])
 KINDS = {
@@ -157,7 +157,7 @@ def test_replaced_layers_are_those_named():
 def test_folded_field_equals_the_field(layer, replace):
     field = perturbed(make_field(layer, replace=replace).double())
     folded = field.folded()
-    assert isinstance(folded, NeRFField) and isinstance(folded.trunk, FoldedMLP)
+    assert isinstance(folded, NeRFField) and isinstance(folded.trunk, TiledMLP)
     positions, directions = make_inputs(dtype=torch.float64)
     density, features = field.density(positions)
     folded_density, folded_features = folded.density(positions)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from eugen_fields.fields import SDFField
+from eugen_fields.kernels import TiledMLP
 from eugen_fields.layers import LAYER_KINDS, EUGenLinear
-from eugen_fields.layers.fold import FoldedMLP
 
 CENTER = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 AABB = torch.stack([CENTER - 3.0, CENTER + 3.0])
@@ -281,7 +281,7 @@ def test_evaluation_by_chunks_equals_evaluation_at_once():
 def test_folded_field_has_the_same_values_and_gradients(variant, activation):
     field = make_field(**VARIANTS[variant], activation=activation)
     folded = field.folded()
-    assert isinstance(folded, SDFField) and isinstance(folded.trunk, FoldedMLP) and not list(folded.parameters())
+    assert isinstance(folded, SDFField) and isinstance(folded.trunk, TiledMLP) and not list(folded.parameters())
     points = make_points()
     distance, gradient = (value.detach() for value in field.sdf_and_gradient(points))
     for mode in ("reverse", "forward"):
