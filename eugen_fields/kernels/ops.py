@@ -13,7 +13,7 @@ import triton.language as tl
 
 
 def load_block(weights, OFFSET: tl.constexpr, K: tl.constexpr, N: tl.constexpr):
-    """One block of weights, shape (K, N)."""
+    """One block of weights as bits, shape (K, N)."""
     return tl.load(weights + OFFSET + tl.arange(0, K)[:, None] * N + tl.arange(0, N)[None, :])
 
 

@@ -15,6 +15,8 @@ from torch import Tensor
 SMALLEST_BLOCK = 16
 """Rows and columns that a matrix product on tensor cores has at the least."""
 OPERANDS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+BITS = {2: torch.int16, 4: torch.int32}
+"""Integers of as many bytes as an operand."""
 ROWS_OF_WAVES = 5
 COMMON_ARGUMENTS = ("weights", "vectors", "count", "size_class", "BLOCK: tl.constexpr", "PER_PROCESSOR: tl.constexpr")
 """Behind a kernel's own pointers. Autotuning reads size_class, the choice of the grid PER_PROCESSOR: launch.py."""
@@ -40,7 +42,8 @@ class Term(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A kernel's source; what it reads: weights (blocks behind each other) and vectors, float32, both flat."""
+    """A kernel's source, and what it reads, flat: weights, blocks behind each other as bits in integers of their size,
+    and vectors, float32."""
 
     source: str
     weights: Tensor
@@ -129,7 +132,7 @@ class ProgramWriter:
         """Stores a block of weight (rows, columns), transposed and padded to (inputs, outputs); returns its number."""
         offset = sum(block.numel() for block in self._blocks)
         self._blocks.append(padded(weight.detach().double().cpu().t(), inputs, outputs))
-        self._loads.append(f"w{len(self._loads)} = load_block(weights, {offset}, {inputs}, {outputs})")
+        self._loads.append(f"load_block(weights, {offset}, {inputs}, {outputs})")
         return len(self._loads) - 1
 
     # Values
@@ -188,13 +191,18 @@ class ProgramWriter:
             resident: weights are loaded once and stay on the chip; otherwise every tile streams them from cache.
             ahead: how many blocks a streamed load runs ahead of its use.
         """
+        # A block goes to shared memory where its bits become numbers, so loads that run ahead wait in registers: Triton
+        # moves what it knows to be an operand there at once, and waits for it.
         head, body, issued = [], [], 0
+        operands = f"tl.{OPERANDS[torch.float32 if self.emulated else self.dtype]}"
         if resident:
-            head, issued = self._loads, len(self._loads)
+            head = [f"w{i} = {load}.to({operands}, bitcast=True)" for i, load in enumerate(self._loads)]
         for text, block in self._lines:
-            while block is not None and issued <= min(block + ahead, len(self._loads) - 1):
-                body.append(self._loads[issued])
-                issued += 1
+            if block is not None and not resident:
+                while issued <= min(block + ahead, len(self._loads) - 1):
+                    body.append(f"r{issued} = {self._loads[issued]}")
+                    issued += 1
+                body.append(f"w{block} = r{block}.to({operands}, bitcast=True)")
             body.append(text)
         # Programs take every n-th tile. Hoisted out of the loop, the addresses of all vectors would fill the registers.
         first, step = "tl.program_id(0) * BLOCK", "tl.num_programs(0) * BLOCK"
@@ -208,4 +216,5 @@ class ProgramWriter:
         ]
         weights = torch.cat([block.flatten() for block in self._blocks]).to(self.dtype)
         vectors = torch.cat(self._vectors).float()
-        return Program("\n".join(source) + "\n", weights.float() if self.emulated else weights, vectors)
+        bits = weights.float().view(torch.int32) if self.emulated else weights.view(BITS[self.dtype.itemsize])
+        return Program("\n".join(source) + "\n", bits, vectors)

@@ -1,5 +1,6 @@
 """How kernels are written: pieces of values, sources that depend on sizes alone, streamed and resident weights."""
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -8,10 +9,15 @@ import pytest
 import torch
 from kernel_checks import KINDS, isdf, moved, nerf, points
 
-from eugen_fields.kernels import networks
 from eugen_fields.kernels.fused import FusedField, read_network
 from eugen_fields.kernels.launch import build, write_program
-from eugen_fields.kernels.networks import RadianceNetwork, write_density, write_radiance
+from eugen_fields.kernels.networks import (
+    DistanceNetwork,
+    RadianceNetwork,
+    write_density,
+    write_distance,
+    write_radiance,
+)
 from eugen_fields.kernels.program import ProgramWriter, padded, split_width, widths_of_pieces
 
 
@@ -76,17 +82,18 @@ def test_every_layout_gives_the_same_values(resident, piece, device):
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 5, 1000])
-def test_blocks_are_loaded_once_and_before_their_use(ahead):
-    writer = ProgramWriter(torch.float32, 32)
+def test_streamed_blocks_are_loaded_once_and_as_far_ahead_as_asked(ahead):
     network = read_network(isdf(layer="dense"))
-    pointers = networks.write_distance(writer, network)  # type: ignore[arg-type]
+    assert isinstance(network, DistanceNetwork)
+    writer = ProgramWriter(torch.float32, 32)
+    pointers = write_distance(writer, network)
     source = writer.program("kernel", pointers, resident=False, ahead=ahead).source
-    lines = [line.strip() for line in source.splitlines()]
-    for line in lines:
-        if "= load_block" in line:
-            name = line.split(" ")[0]
-            uses = [i for i, other in enumerate(lines) if f", {name})" in other or f", {name}, " in other]
-            assert lines.count(line) == 1 and len(uses) == 1 and uses[0] > lines.index(line)
+    loads = [int(block) for block in re.findall(r"r(\d+) = load_block", source)]
+    uses = [int(block) for block in re.findall(r", w(\d+)[),]", source)]
+    assert loads == uses == list(range(len(loads))) and len(loads) > 10
+    for block in loads:
+        used_at = source.index(f"w{block} = r{block}.to(")
+        assert source.count("= load_block", 0, used_at) == min(block + ahead, len(loads) - 1) + 1
 
 
 def test_the_package_imports_without_triton():
