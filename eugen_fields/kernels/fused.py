@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
 from eugen_fields.kernels import networks
-from eugen_fields.kernels.launch import Kernel
+from eugen_fields.kernels.launch import run, write_program
 from eugen_fields.kernels.networks import DistanceNetwork, Frame, RadianceNetwork
-from eugen_fields.kernels.program import OPERANDS
+from eugen_fields.kernels.program import OPERANDS, Program
 from eugen_fields.kernels.stages import Stage, read_stages
 from eugen_fields.layers import MLP, fold
 from eugen_fields.layers.folded import FoldedMLP
@@ -57,38 +57,40 @@ class FusedField:
         self.device = next(value.device for value in field.state_dict().values())
 
     @functools.cached_property
-    def _radiance(self) -> Kernel:
-        return self._kernel("radiance")
+    def _radiance(self) -> Program:
+        return self._program("radiance")
 
     @functools.cached_property
-    def _density(self) -> Kernel:
-        return self._kernel("density")
+    def _density(self) -> Program:
+        return self._program("density")
 
     @functools.cached_property
-    def _distance(self) -> Kernel:
-        return self._kernel("distance")
+    def _distance(self) -> Program:
+        return self._program("distance")
 
-    def _kernel(self, name: str) -> Kernel:
+    def _program(self, name: str) -> Program:
         if isinstance(self.network, DistanceNetwork) != (name == "distance"):
             raise TypeError(f"this field has no {name}")
-        return Kernel(name, functools.partial(WRITERS[name], network=self.network), self.dtype, self.device)
+        write = functools.partial(WRITERS[name], network=self.network)
+        program = write_program(name, write, self.dtype, self.device, emulated=self.device.type == "cpu")
+        return program.to(self.device)
 
     def density_and_color(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and RGB (N, 3), float32, at points (N, 3) seen along unit directions (N, 3)."""
         density, color = _empty(points), _empty(points, 3)
-        self._radiance(_rows(points), _rows(directions), density, color)
+        run(self._radiance, _rows(points), _rows(directions), density, color)
         return density, color
 
     def density(self, points: Tensor) -> Tensor:
         """Density per scene unit (N,), float32, at points (N, 3) in scene units."""
         density = _empty(points)
-        self._density(_rows(points), density)
+        run(self._density, _rows(points), density)
         return density
 
     def sdf(self, points: Tensor) -> Tensor:
         """Signed distance (N,) in metres, float32, at points (N, 3) in metres."""
         distance = _empty(points)
-        self._distance(_rows(points), distance)
+        run(self._distance, _rows(points), distance)
         return distance
 
 

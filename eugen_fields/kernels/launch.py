@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eugen_fields.kernels.program import Program, ProgramWriter
 
+CPU = torch.device("cpu")
 COUNTS = ("count", "size_class")
 """Integer arguments of generated kernels."""
 INTERPRETER_BLOCK = 64
@@ -61,8 +62,9 @@ def build(source: str, interpreted: bool) -> Any:
     return _kernel(namespace[name], interpreted)
 
 
-RESIDENT_BYTES = 200 * 1024
-"""Weights up to this size stay in a Hopper multiprocessor's 227 KiB of shared memory, beside a tile's own needs."""
+TILE_BYTES = 27 * 1024
+"""Shared memory beside resident weights that a tile needs for encodings and block products. On a Hopper GPU, whose
+programs may have 227 KiB, weights of up to 200 KiB stay on the chip."""
 PIECE = 64
 LARGE_BATCH = 1 << 14
 """Points from which on a batch is timed, and its tile chosen, apart from small ones."""
@@ -71,51 +73,53 @@ LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1), (128, 8, 2)]
 points than 16 a warp would be padded; more than 16 need more registers than there are."""
 
 
-class Kernel:
-    """A kernel of one network, ready to run on a device.
+def resident_bytes(device: torch.device) -> int:
+    """The size up to which weights stay on the chip."""
+    if device.type == "cpu":
+        return 200 * 1024
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin - TILE_BYTES
+
+
+def write_program(
+    name: str,
+    write: Callable[[ProgramWriter], tuple[str, ...]],
+    dtype: torch.dtype,
+    device: torch.device = CPU,
+    *,
+    emulated: bool = False,
+) -> Program:
+    """The program of a network: its weights stay on the chip where they fit, and are streamed where they do not.
 
     Args:
         name: of the kernel.
         write: writes the network into a ProgramWriter and returns the names of the kernel's pointers.
         dtype: of the operands.
-        device: a GPU, or the CPU for Triton's interpreter.
+        device: where the kernel will run.
+        emulated: of the ProgramWriter.
     """
-
-    def __init__(
-        self, name: str, write: Callable[[ProgramWriter], tuple[str, ...]], dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.interpreted = device.type == "cpu"
-        self.device = device
-        program = write_program(name, write, dtype, emulated=self.interpreted)
-        self.source = program.source
-        self._weights, self._vectors = program.weights.to(device), program.vectors.to(device)
-
-    def __call__(self, *arrays: Tensor) -> None:
-        """Runs the kernel on its pointers: float32 and contiguous, all with as many rows."""
-        count = len(arrays[0])
-        if count == 0:
-            return
-        arguments = (*arrays, self._weights, self._vectors, count, int(count >= LARGE_BATCH))
-        if self.interpreted:
-            grid = (min(-(-count // INTERPRETER_BLOCK), 2),)  # two programs, so that tests see the stride between them
-            build(self.source, True)[grid](*arguments, BLOCK=INTERPRETER_BLOCK, PER_PROCESSOR=1)
-            return
-        processors = torch.cuda.get_device_properties(self.device).multi_processor_count
-
-        def grid_of(chosen: dict[str, int]) -> tuple[int]:
-            return (min(-(-count // chosen["BLOCK"]), processors * chosen["PER_PROCESSOR"]),)
-
-        with torch.cuda.device(self.device):
-            tuned(self.source)[grid_of](*arguments)
-
-
-def write_program(
-    name: str, write: Callable[[ProgramWriter], tuple[str, ...]], dtype: torch.dtype, emulated: bool
-) -> Program:
-    """The program of a network: its weights stay on the chip where they fit, and are streamed where they do not."""
     writer = ProgramWriter(dtype, PIECE, emulated)
     pointers = write(writer)
-    return writer.program(name, pointers, resident=writer.weight_bytes() <= RESIDENT_BYTES)
+    return writer.program(name, pointers, resident=writer.weight_bytes() <= resident_bytes(device))
+
+
+def run(program: Program, *arrays: Tensor) -> None:
+    """Runs a program on its pointers, contiguous and with as many rows each, on their device: a GPU, or the CPU for
+    Triton's interpreter."""
+    count, device = len(arrays[0]), arrays[0].device
+    if count == 0:
+        return
+    arguments = (*arrays, program.weights, program.vectors, count, int(count >= LARGE_BATCH))
+    if device.type == "cpu":
+        grid = (min(-(-count // INTERPRETER_BLOCK), 2),)  # two programs, so that tests see the stride between them
+        build(program.source, True)[grid](*arguments, BLOCK=INTERPRETER_BLOCK, PER_PROCESSOR=1)
+        return
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+
+    def grid_of(chosen: dict[str, int]) -> tuple[int]:
+        return (min(-(-count // chosen["BLOCK"]), processors * chosen["PER_PROCESSOR"]),)
+
+    with torch.cuda.device(device):
+        tuned(program.source)[grid_of](*arguments)
 
 
 @functools.cache

@@ -49,6 +49,9 @@ class Program(NamedTuple):
     weights: Tensor
     vectors: Tensor
 
+    def to(self, device: torch.device) -> "Program":
+        return self._replace(weights=self.weights.to(device), vectors=self.vectors.to(device))
+
 
 def widths_of_pieces(width: int, largest: int) -> list[int]:
     """Powers of two from SMALLEST_BLOCK to `largest` that hold `width` columns, with the least padding."""
@@ -143,11 +146,11 @@ class ProgramWriter:
             expression = f"keep_columns({expression}, {width}, {size})"
         return Piece(self.let("h", f"{self._rounding}({expression})"), width, size)
 
-    def affine(self, terms: Sequence[Term], bias: Tensor, size: int, zero_columns: int = 0) -> str:
+    def affine(self, terms: Sequence[Term], bias: Tensor | None, size: int, zero_columns: int = 0) -> str:
         """Adds the sum of all weight value + bias, float32, (B, size); returns the variable's name.
 
         Args:
-            bias: shape (rows,), rows at most `size`.
+            bias: shape (rows,), rows at most `size`; None is 0.
             zero_columns: how many leading columns of the weights hold nothing but zeros.
         """
         z = ""
@@ -163,7 +166,8 @@ class ProgramWriter:
                     z = self.let("z", f"product({piece.name}, w{block})", block)
                 else:
                     self.line(f"{z} = add_product({piece.name}, w{block}, {z})", block)
-        self.line(f"{z} = {z} + {self.row(bias, size)}")
+        if bias is not None:
+            self.line(f"{z} = {z} + {self.row(bias, size)}")
         return z
 
     def waves(self, point: tuple[str, str, str], table: Tensor, half_turns: bool) -> Value:
@@ -214,7 +218,17 @@ class ProgramWriter:
             "        valid = rows < count",
             *(f"        {text}" for text in body),
         ]
-        weights = torch.cat([block.flatten() for block in self._blocks]).to(self.dtype)
-        vectors = torch.cat(self._vectors).float()
-        bits = weights.float().view(torch.int32) if self.emulated else weights.view(BITS[self.dtype.itemsize])
-        return Program("\n".join(source) + "\n", bits, vectors)
+        return Program("\n".join(source) + "\n", self.bits(self.packed_weights()), self.packed_vectors().float())
+
+    def packed_weights(self) -> Tensor:
+        """All blocks behind each other, float64."""
+        return torch.cat([block.flatten() for block in self._blocks])
+
+    def packed_vectors(self) -> Tensor:
+        """All vectors behind each other, float64."""
+        return torch.cat(self._vectors)
+
+    def bits(self, weights: Tensor) -> Tensor:
+        """Weights as kernels read them: rounded, as integers of the operands' size."""
+        rounded = weights.to(self.dtype)
+        return rounded.float().view(torch.int32) if self.emulated else rounded.view(BITS[self.dtype.itemsize])

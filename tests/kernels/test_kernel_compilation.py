@@ -51,7 +51,7 @@ def test_small_fields_compile_without_spills(name, block, warps, _programs, tmp_
     for make, write in ((nerf, "radiance"), (isdf, "distance")):
         options = {"num_layers": 3, "skip_connections": ()}
         network = read_network(make(**options, **KINDS[name]))
-        program = write_program(write, partial(WRITERS[write], network=network), torch.bfloat16, emulated=False)
+        program = write_program(write, partial(WRITERS[write], network=network), torch.bfloat16)
         kernel = compiled(program, block, warps)
         assert kernel.metadata.shared <= SHARED_BYTES
         assert "wgmma" in kernel.asm["ptx"]

@@ -38,7 +38,7 @@ def test_padding_is_zero_behind_the_values():
 
 
 def program(field, dtype=torch.bfloat16, write=write_radiance):
-    return write_program("kernel", partial(write, network=read_network(field)), dtype, emulated=False)
+    return write_program("kernel", partial(write, network=read_network(field)), dtype)
 
 
 @pytest.mark.parametrize("name", KINDS)
