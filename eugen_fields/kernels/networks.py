@@ -49,7 +49,7 @@ def write_distance(writer: ProgramWriter, network: DistanceNetwork) -> tuple[str
     scale = network.output_scale
     skip = None if last.skip is None else scale * last.skip
     y = write_output(writer, affine_stage(scale * last.weight, scale * last.bias, skip), f, x)
-    writer.line(f"store_columns(distance, {y}, rows, valid, 1, {NARROW})")
+    writer.line(f"store_columns(distance, {y}, rows, valid, 1, 0, 1, {NARROW})")
     return "points", "distance"
 
 
@@ -74,7 +74,7 @@ def write_radiance(writer: ProgramWriter, network: RadianceNetwork) -> tuple[str
     for stage in (merged, *hidden):
         h = write_stage(writer, stage, h, x)
     y = write_output(writer, last, h, x)
-    writer.line(f"store_columns(color, {y}, rows, valid, 3, {NARROW})")
+    writer.line(f"store_columns(color, {y}, rows, valid, 3, 0, 3, {NARROW})")
     return "points", "directions", "density", "color"
 
 
@@ -106,7 +106,7 @@ def _write_trunk(writer: ProgramWriter, trunk: list[Stage], encoding: Encoding, 
 def _write_density_output(writer: ProgramWriter, network: RadianceNetwork, f: Value, x: Value) -> None:
     y = write_output(writer, _rows(network.trunk[-1], slice(0, 1)), f, x)
     initial = f"load_scalar(vectors, {writer.vector(torch.tensor(network.initial_density))})"
-    writer.line(f"store_columns(density, {initial} * tl.exp({y}), rows, valid, 1, {NARROW})")
+    writer.line(f"store_columns(density, {initial} * tl.exp({y}), rows, valid, 1, 0, 1, {NARROW})")
 
 
 def _rows(stage: Stage, rows: slice) -> Stage:

@@ -31,10 +31,27 @@ def load_column(matrix, rows, valid, COLUMN: tl.constexpr):
     return tl.load(matrix + rows * 3 + COLUMN, mask=valid, other=0.0)[:, None]
 
 
-def store_columns(matrix, values, rows, valid, WIDTH: tl.constexpr, N: tl.constexpr):
-    """The first WIDTH of N columns of values (B, N) into a matrix (count, WIDTH)."""
+def load_columns(
+    matrix, rows, valid, STRIDE: tl.constexpr, START: tl.constexpr, WIDTH: tl.constexpr, N: tl.constexpr
+):
+    """WIDTH columns from START of a matrix (count, STRIDE), padded with zeros to shape (B, N); 0 in rows past the end."""
     columns = tl.arange(0, N)[None, :]
-    tl.store(matrix + rows[:, None] * WIDTH + columns, values, mask=valid[:, None] & (columns < WIDTH))
+    kept = valid[:, None] & (columns < WIDTH)
+    return tl.load(matrix + rows[:, None] * STRIDE + START + columns, mask=kept, other=0.0)
+
+
+def store_columns(
+    matrix, values, rows, valid, STRIDE: tl.constexpr, START: tl.constexpr, WIDTH: tl.constexpr, N: tl.constexpr
+):
+    """The first WIDTH of N columns of values (B, N) into a matrix (count, STRIDE), from its column START on."""
+    columns = tl.arange(0, N)[None, :]
+    kept = valid[:, None] & (columns < WIDTH)
+    tl.store(matrix + rows[:, None] * STRIDE + START + columns, values, mask=kept)
+
+
+def store_scalars(matrix, values, rows, valid, STRIDE: tl.constexpr, COLUMN: tl.constexpr):
+    """One number a row, values (B,), into a column of a matrix (count, STRIDE)."""
+    tl.store(matrix + rows * STRIDE + COLUMN, values, mask=valid)
 
 
 def product(h, weights):
@@ -58,9 +75,14 @@ def row_squares(h):
     return row_sum(wide * wide)
 
 
-def norm_term(squares, column):
-    """The safe norm sqrt(squares + 1e-12) (layers.activations.safe_norm) of B rows times a column's weights (1, N)."""
-    return tl.sqrt_rn(squares + 1e-12)[:, None] * column
+def safe_norm(squares):
+    """sqrt(squares + 1e-12), the norm of layers.activations.safe_norm from squared norms (B,)."""
+    return tl.sqrt_rn(squares + 1e-12)
+
+
+def outer(scalars, columns):
+    """Scalars (B,) times columns (1, N) or (B, N)."""
+    return scalars[:, None] * columns
 
 
 def keep_columns(values, WIDTH: tl.constexpr, N: tl.constexpr):
@@ -163,3 +185,60 @@ def tanh(z):
 
 def sine(z):
     return tl.sin(z)
+
+
+# Gradients through activations, from the gradient g of an activation's value h
+
+
+def relu_gradient(g, h):
+    return tl.where(h <= 0.0, 0.0, g)
+
+
+def sigmoid_gradient(g, h):
+    return g * h * (1.0 - h)
+
+
+def tanh_gradient(g, h):
+    return g * (1.0 - h * h)
+
+
+def softplus_gradient(g, h):
+    return g * (1.0 - tl.exp(-h))
+
+
+def softplus100_gradient(g, h):
+    return g * (1.0 - tl.exp(-100.0 * h))
+
+
+def weight_gradient(
+    gradients,
+    values,
+    tiles,
+    partials,
+    count,
+    rows_per_split,
+    GRADIENT_STRIDE: tl.constexpr,
+    VALUE_STRIDE: tl.constexpr,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Tiles (SIZE, SIZE) of gradients^T values, summed over one stretch of the rows each: a kernel of its own.
+
+    Program (tile, split) reads the tile's first columns in the matrices `gradients` and `values`, (count, stride), from
+    `tiles` (tiles, 2), and writes into `partials` (splits, tiles, SIZE, SIZE), float32.
+    """
+    tile = tl.program_id(0)
+    split = tl.program_id(1)
+    columns = tl.arange(0, SIZE)
+    left = gradients + tl.load(tiles + 2 * tile) + columns[:, None]
+    right = values + tl.load(tiles + 2 * tile + 1) + columns[None, :]
+    end = tl.minimum((split + 1) * rows_per_split, count)
+    total = tl.full((SIZE, SIZE), 0.0, tl.float32)
+    for start in tl.range(split * rows_per_split, end, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        valid = rows < end
+        g = tl.load(left + rows[None, :] * GRADIENT_STRIDE, mask=valid[None, :], other=0.0)
+        h = tl.load(right + rows[:, None] * VALUE_STRIDE, mask=valid[:, None], other=0.0)
+        total = tl.dot(g, h, total, input_precision="ieee")
+    place = (split * tl.num_programs(0) + tile) * SIZE * SIZE
+    tl.store(partials + place + columns[:, None] * SIZE + columns[None, :], total)

@@ -66,7 +66,7 @@ def _read_stage(module: nn.Module, width: int) -> Stage | str:
         return f"a {type(module).__name__} cannot be fused"
     if isinstance(module, FoldedStage) and module._squared_norm:
         return "SNNK features cannot be fused"
-    name = _activation_name(module._activation)
+    name = activation_name(module._activation)
     if name is None:
         return "its activation is none of layers.activations"
     if isinstance(module, FoldedPRP):
@@ -99,7 +99,7 @@ def _read_prp(module: FoldedPRP, width: int, name: str) -> Stage:
     return affine_stage(weight, bias, skip if module.skip else None, name)
 
 
-def _activation_name(activation: Activation) -> str | None:
+def activation_name(activation: Activation) -> str | None:
     """Its name in layers.activations, None for a function that is not there."""
     return next((name for name, function in ACTIVATIONS.items() if function is activation), None)
 

@@ -1,5 +1,7 @@
 """Writes stages and encodings into the program of a kernel."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,38 +13,64 @@ NARROW = 16
 """Padded width of densities, colours and distances."""
 
 
-def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Value:
-    """Adds a stage that reads f (B, width) and, where it has a skip connection, x (B, in_dim); returns its value."""
-    norm = None if stage.norm_column is None else _write_squared_norm(writer, stage, f, x)
+class AffineMap:
+    """weight f + skip x + norm_column |[x; h]| + bias of a stage, rows by rows; its norm is computed once.
 
-    def rows(start: int, width: int, size: int) -> str:
-        """Rows of the affine map with its norm column: the name of a variable (B, size), before the activation."""
+    `norm` names the variable (B,) that holds |[x; h]|, None without a norm column.
+    """
+
+    def __init__(self, writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> None:
+        self._writer, self._stage, self._f, self._x = writer, stage, f, x
+        self.norm: str | None = None
+        if stage.norm_column is not None:
+            self.norm = writer.let("norm", f"safe_norm({_write_squared_norm(writer, stage, f, x)})")
+
+    def rows(self, start: int, width: int, size: int) -> str:
+        """Adds some rows, before the activation; returns the name of a variable (B, size)."""
+        writer, stage = self._writer, self._stage
         chosen = slice(start, start + width)
-        z = writer.affine(_terms(stage, f, x, chosen), stage.bias[chosen], size)
-        if norm is not None and stage.norm_column is not None:
-            writer.line(f"{z} = {z} + norm_term({norm}, {writer.row(stage.norm_column[chosen], size)})")
+        z = writer.affine(_terms(stage, self._f, self._x, chosen), stage.bias[chosen], size)
+        if self.norm is not None and stage.norm_column is not None:
+            writer.line(f"{z} = {z} + outer({self.norm}, {writer.row(stage.norm_column[chosen], size)})")
         return z
 
-    def features(expression: str, width: int, size: int) -> Value:
-        return [writer.rounded(activated(stage.activation, expression), width, size)]
 
-    if stage.products is None:
-        result, start = [], 0
-        for width, size in split_width(len(stage.weight), writer.piece):
-            result += features(rows(start, width, size), width, size)
-            start += width
-        return result
-    # the order of layers.eugen.product_features: G_11 x, then G_21 x * G_22 x, where G_21 is G_11 if shared
-    num_features, _, shared = stage.products
-    first, second, start = [], [], 0
-    for width, size in split_width(num_features, writer.piece):
-        single = rows(start, width, size)
-        left = single if shared else rows(num_features + start, width, size)
-        right = rows((1 if shared else 2) * num_features + start, width, size)
-        first += features(single, width, size)
-        second += features(f"{left} * {right}", width, size)
+class Products(NamedTuple):
+    """One piece of the projections behind the features of order 2: variables (B, size)."""
+
+    width: int
+    size: int
+    single: str
+    left: str
+    right: str
+
+
+def write_products(affine: AffineMap, products: tuple[int, int, bool], piece: int) -> list[Products]:
+    """Adds G_11 x, G_21 x and G_22 x, where G_21 is G_11 if projections are shared: layers.eugen.product_features."""
+    num_features, _, shared = products
+    result, start = [], 0
+    for width, size in split_width(num_features, piece):
+        single = affine.rows(start, width, size)
+        left = single if shared else affine.rows(num_features + start, width, size)
+        right = affine.rows((1 if shared else 2) * num_features + start, width, size)
+        result.append(Products(width, size, single, left, right))
         start += width
-    return first + second
+    return result
+
+
+def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Value:
+    """Adds a stage that reads f (B, width) and, where it has a skip connection, x (B, in_dim); returns its value."""
+    affine = AffineMap(writer, stage, f, x)
+    if stage.products is not None:
+        products = write_products(affine, stage.products, writer.piece)
+        singles = [(activated(stage.activation, p.single), p.width, p.size) for p in products]
+        doubles = [(activated(stage.activation, f"{p.left} * {p.right}"), p.width, p.size) for p in products]
+        return [writer.rounded(*piece) for piece in singles + doubles]
+    result, start = [], 0
+    for width, size in split_width(len(stage.weight), writer.piece):
+        result.append(writer.rounded(activated(stage.activation, affine.rows(start, width, size)), width, size))
+        start += width
+    return result
 
 
 def write_output(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
