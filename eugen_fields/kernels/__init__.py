@@ -5,5 +5,7 @@ modules in layers and fields.
 """
 
 from eugen_fields.kernels.fused import FusedField, fused_reason
+from eugen_fields.kernels.fused_mlp import FusedMLP
+from eugen_fields.kernels.live_stages import training_reason
 
-__all__ = ["FusedField", "fused_reason"]
+__all__ = ["FusedField", "FusedMLP", "fused_reason", "training_reason"]

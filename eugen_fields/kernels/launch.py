@@ -62,9 +62,10 @@ def build(source: str, interpreted: bool) -> Any:
     return _kernel(namespace[name], interpreted)
 
 
-TILE_BYTES = 27 * 1024
-"""Shared memory beside resident weights that a tile needs for encodings and block products. On a Hopper GPU, whose
-programs may have 227 KiB, weights of up to 200 KiB stay on the chip."""
+SPARE_BYTES = 4 * 1024
+"""Shared memory that sums along rows and the like need."""
+HOPPER_BYTES = 227 * 1024
+"""Shared memory of a program on a Hopper GPU."""
 PIECE = 64
 LARGE_BATCH = 1 << 14
 """Points from which on a batch is timed, and its tile chosen, apart from small ones."""
@@ -73,11 +74,13 @@ LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1), (128, 8, 2)]
 points than 16 a warp would be padded; more than 16 need more registers than there are."""
 
 
-def resident_bytes(device: torch.device) -> int:
-    """The size up to which weights stay on the chip."""
-    if device.type == "cpu":
-        return 200 * 1024
-    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin - TILE_BYTES
+def fits(writer: ProgramWriter, device: torch.device) -> bool:
+    """Whether all weights can stay on the chip beside the largest tile: on a Hopper GPU up to about 200 KiB of them."""
+    available = HOPPER_BYTES
+    if device.type == "cuda":
+        available = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    largest = max(block for block, _, _ in LAYOUTS)
+    return writer.weight_bytes() + writer.staged_bytes(largest) + SPARE_BYTES <= available
 
 
 def write_program(
@@ -99,7 +102,7 @@ def write_program(
     """
     writer = ProgramWriter(dtype, PIECE, emulated)
     pointers = write(writer)
-    return writer.program(name, pointers, resident=writer.weight_bytes() <= resident_bytes(device))
+    return writer.program(name, pointers, resident=fits(writer, device))
 
 
 def run(program: Program, *arrays: Tensor) -> None:

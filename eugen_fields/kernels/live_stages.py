@@ -9,7 +9,7 @@ from eugen_fields.kernels.stages import HIGHEST_ORDER, NARROWEST, WIDEST, Stage,
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
 
 DIFFERENTIABLE = ("identity", "relu", "softplus", "softplus100", "sigmoid", "tanh")
-"""Activations whose slope can be told from their value: slopes.py of a backward pass has nothing else."""
+"""Activations whose slope can be told from their value: all that a backward pass has."""
 TENSORS = ("weight", "bias", "skip", "norm_column")
 """Entries of a stage that gradients go to."""
 WIDEST_INPUT = 512
@@ -26,6 +26,8 @@ def training_reason(mlp: nn.Module) -> str | None:
         if reason is not None:
             return f"layer {index}: {reason}"
     stages = live_stages(mlp)
+    if len(stages) < 2:
+        return "it has no hidden layer"
     for index, stage in enumerate(stages):
         if stage.activation not in DIFFERENTIABLE:
             return f"stage {index}: gradients of {stage.activation} are not fused"

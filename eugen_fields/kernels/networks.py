@@ -10,6 +10,9 @@ from eugen_fields.kernels.program import ProgramWriter, Value
 from eugen_fields.kernels.stages import Stage, affine_stage
 from eugen_fields.kernels.writing import NARROW, encoding_table, write_output, write_stage
 
+WIDEST_KEPT = 128
+"""Width up to which an encoding stays in registers for its skip connections. Those of a wider one would be spilled to
+memory, and it is computed again instead."""
 Encoding = FrequencyEncoding | IntegratedEncoding
 
 
@@ -95,11 +98,14 @@ def _write_points(writer: ProgramWriter, argument: str, encoding: Encoding, fram
 
 
 def _write_trunk(writer: ProgramWriter, trunk: list[Stage], encoding: Encoding, frame: Frame) -> tuple[Value, Value]:
-    """Adds all but the last stage of a trunk; returns what that reads: f and the encoding x."""
-    x = _write_points(writer, "points", encoding, frame)
-    f = x
-    for stage in trunk[:-1]:
-        f = write_stage(writer, stage, f, x)
+    """Adds all but the last stage of a trunk; returns what that reads: f and, with a skip connection, the encoding."""
+    f = x = _write_points(writer, "points", encoding, frame)
+    again = encoding.out_dim > WIDEST_KEPT
+    for index, stage in enumerate(trunk):
+        if again and index > 0 and stage.skip is not None:
+            x = _write_points(writer, "points", encoding, frame)
+        if index < len(trunk) - 1:
+            f = write_stage(writer, stage, f, x)
     return f, x
 
 

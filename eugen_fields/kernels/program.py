@@ -95,12 +95,15 @@ class ProgramWriter:
         self.piece = piece
         self.emulated = emulated and dtype is torch.bfloat16
         self.dtype = dtype
+        self.storage = torch.float32 if self.emulated else dtype
+        """Type of operands in memory."""
         self._rounding = "as_rounded_float32" if self.emulated else f"as_{OPERANDS[dtype]}"
         self._lines: list[tuple[str, int | None]] = []
         self._blocks: list[Tensor] = []
         self._loads: list[str] = []
         self._vectors: list[Tensor] = []
         self._names = 0
+        self._staged_columns = 0
 
     # Lines
 
@@ -140,6 +143,11 @@ class ProgramWriter:
 
     # Values
 
+    def stage(self, value: Value) -> Value:
+        """Notes a value that was not computed by a product: shared memory brings it into the order of an operand."""
+        self._staged_columns = max(self._staged_columns, sum(piece.padded for piece in value))
+        return value
+
     def rounded(self, expression: str, width: int, size: int) -> Piece:
         """A piece of a value from a float32 expression (B, size), of which `width` columns count."""
         if width < size:
@@ -178,13 +186,17 @@ class ProgramWriter:
             start += width
             u, v, w = point
             pieces.append(self.rounded(f"waves({u}, {v}, {w}, vectors, {offset}, {size}, {half_turns})", width, size))
-        return pieces
+        return self.stage(pieces)
 
     # The result
 
     def weight_bytes(self) -> int:
         """What all blocks take on the chip."""
         return sum(block.numel() for block in self._blocks) * self.dtype.itemsize
+
+    def staged_bytes(self, rows: int) -> int:
+        """What the widest value that passes through shared memory takes there in a tile of so many rows."""
+        return rows * self._staged_columns * self.dtype.itemsize
 
     def program(self, name: str, arguments: Sequence[str], *, resident: bool, ahead: int = 2) -> Program:
         """The finished kernel.
@@ -198,7 +210,7 @@ class ProgramWriter:
         # A block goes to shared memory where its bits become numbers, so loads that run ahead wait in registers: Triton
         # moves what it knows to be an operand there at once, and waits for it.
         head, body, issued = [], [], 0
-        operands = f"tl.{OPERANDS[torch.float32 if self.emulated else self.dtype]}"
+        operands = f"tl.{OPERANDS[self.storage]}"
         if resident:
             head = [f"w{i} = {load}.to({operands}, bitcast=True)" for i, load in enumerate(self._loads)]
         for text, block in self._lines:
@@ -225,10 +237,9 @@ class ProgramWriter:
         return torch.cat([block.flatten() for block in self._blocks])
 
     def packed_vectors(self) -> Tensor:
-        """All vectors behind each other, float64."""
-        return torch.cat(self._vectors)
+        """All vectors behind each other, float64; one 0 if there are none."""
+        return torch.cat(self._vectors or [torch.zeros(1, dtype=torch.float64)])
 
     def bits(self, weights: Tensor) -> Tensor:
         """Weights as kernels read them: rounded, as integers of the operands' size."""
-        rounded = weights.to(self.dtype)
-        return rounded.float().view(torch.int32) if self.emulated else rounded.view(BITS[self.dtype.itemsize])
+        return weights.to(self.dtype).to(self.storage).view(BITS[self.storage.itemsize])
