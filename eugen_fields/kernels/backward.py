@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from eugen_fields.kernels.program import ProgramWriter, Term, Value, Piece, split_width
+from eugen_fields.kernels.program import Piece, ProgramWriter, Term, Value, split_width
 from eugen_fields.kernels.stages import Stage
 from eugen_fields.kernels.writing import AffineMap, activated, write_products, write_stage
 

@@ -31,10 +31,8 @@ def load_column(matrix, rows, valid, COLUMN: tl.constexpr):
     return tl.load(matrix + rows * 3 + COLUMN, mask=valid, other=0.0)[:, None]
 
 
-def load_columns(
-    matrix, rows, valid, STRIDE: tl.constexpr, START: tl.constexpr, WIDTH: tl.constexpr, N: tl.constexpr
-):
-    """WIDTH columns from START of a matrix (count, STRIDE), padded with zeros to shape (B, N); 0 in rows past the end."""
+def load_columns(matrix, rows, valid, STRIDE: tl.constexpr, START: tl.constexpr, WIDTH: tl.constexpr, N: tl.constexpr):
+    """WIDTH columns from START of a matrix (count, STRIDE), with zeros behind them and in rows past the end, (B, N)."""
     columns = tl.arange(0, N)[None, :]
     kept = valid[:, None] & (columns < WIDTH)
     return tl.load(matrix + rows[:, None] * STRIDE + START + columns, mask=kept, other=0.0)

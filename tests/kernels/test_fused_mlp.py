@@ -43,18 +43,29 @@ def assert_same(mlp, count, dtype, device, **options):
     weights = torch.randn(count, OUT_DIM, generator=generator).to(device)
     expected = values_and_gradients(mlp, mlp, x, weights, **options)
     got = values_and_gradients(FusedMLP(mlp, dtype), mlp, x, weights, **options)
-    # Forward and back, a chain of unfolded layers has up to twice as many stages each way. A relu whose argument is
-    # within rounding of 0 may switch, which moves single entries by more than rounding: hence the norms of differences.
+    # forward and back, a chain of unfolded layers has up to twice as many stages each way
     tolerance = 4 * len(mlp.layers) * ROUNDING[dtype]
+    corners = "relu" in (mlp.activation, *(getattr(layer, "feature_activation", "") for layer in mlp.layers))
+    if corners and dtype is not torch.float32:
+        # A relu whose argument is within rounding of 0, on either side, may switch, and with it all that flows back
+        # through it. The share of those is about as large as rounding, and squares of differences add up to it.
+        tolerance = (4 * len(mlp.layers) * ROUNDING[dtype]) ** 0.5
     for value, reference in zip(got, expected):
         assert value.shape == reference.shape and value.dtype == reference.dtype
         assert float((value - reference).norm()) <= tolerance * float(reference.norm()) + 1e-9
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", KINDS)
 def test_values_and_gradients_of_every_layer_kind(name, dtype, device):
     assert_same(network(name, device), 65, dtype, device)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["dense", "eugen", "eugen order 2", "prp rank"])
+def test_without_corners_gradients_are_off_by_rounding_alone(name, dtype, device):
+    smooth = {"feature_activation": "softplus"} if "eugen" in name else {}
+    assert_same(network(name, device, activation="softplus", **smooth), 65, dtype, device)
 
 
 @pytest.mark.parametrize("count", [1, 63, 129])
@@ -110,7 +121,7 @@ def test_equal_calls_give_equal_gradients(device):
 def test_steps_of_an_optimiser_are_seen(device):
     mlp = network("prp", device)
     fused, x = FusedMLP(mlp, torch.float32), torch.ones(3, IN_DIM, device=device)
-    optimiser = torch.optim.SGD(mlp.parameters(), lr=0.01)
+    optimiser = torch.optim.SGD(mlp.parameters(), lr=1e-4)
     before = fused(x).square().sum()
     before.backward()
     optimiser.step()
@@ -119,14 +130,18 @@ def test_steps_of_an_optimiser_are_seen(device):
     assert float(after.square().sum()) < float(before)
 
 
-def test_what_is_not_a_number_reaches_the_gradients(device):
-    mlp = network("dense", device)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["dense", "eugen order 2"])
+def test_what_is_not_a_number_goes_where_autograd_lets_it_go(name, bad, device):
+    mlp = network(name, device)
     x, weights = torch.ones(9, IN_DIM, device=device), torch.ones(9, OUT_DIM, device=device)
-    x[4, 2] = float("nan")
-    y, to_input, *to_parameters = values_and_gradients(FusedMLP(mlp), mlp, x, weights)
-    assert bool(y[4].isnan().all()) and bool(y[5].isfinite().all())
-    assert bool(to_input[4].isnan().all()) and bool(to_input[5].isfinite().all())
-    assert all(bool(gradient.isnan().any()) for gradient in to_parameters[:-1])
+    x[4, 2] = bad
+    expected = values_and_gradients(mlp, mlp, x, weights)
+    got = values_and_gradients(FusedMLP(mlp, torch.float32), mlp, x, weights)
+    assert not bool(got[0][4].isfinite().any()) and bool(got[0][5].isfinite().all())
+    assert any(bool(value.isnan().any()) for value in got[1:])
+    for value, reference in zip(got, expected):
+        assert bool((reference.isfinite() | ~value.isfinite()).all())
 
 
 def test_more_axes_are_kept(device):

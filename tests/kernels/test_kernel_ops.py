@@ -53,7 +53,9 @@ def encode(encoding: FrequencyEncoding | IntegratedEncoding, u: Tensor) -> Tenso
     value = writer.waves((names[0], names[1], names[2]), *encoding_table(encoding))
     results = [torch.empty(len(u), piece.width, device=u.device) for piece in value]
     for index, piece in enumerate(value):
-        writer.line(f"store_columns(piece{index}, {piece.name}, rows, valid, {piece.width}, 0, {piece.width}, {piece.padded})")
+        writer.line(
+            f"store_columns(piece{index}, {piece.name}, rows, valid, {piece.width}, 0, {piece.width}, {piece.padded})"
+        )
     writer.block(torch.zeros(1, 1), 16, 16)  # a program has weights
     pointers = ["points", *(f"piece{index}" for index in range(len(value)))]
     program = writer.program("kernel", pointers, resident=False)
