@@ -7,7 +7,7 @@ Shapes: B points, K inputs and N outputs of a block, all powers of two.
 """
 
 # pyright: basic, reportArgumentType=false, reportIndexIssue=false, reportOperatorIssue=false
-# pyright: reportAttributeAccessIssue=false, reportOptionalSubscript=false
+# pyright: reportAttributeAccessIssue=false, reportOptionalSubscript=false, reportGeneralTypeIssues=false
 
 import triton.language as tl
 
