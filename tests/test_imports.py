@@ -52,7 +52,9 @@ def test_lowest_rooms_import_torch_the_standard_library_and_themselves(room):
 @pytest.mark.parametrize(
     "room, later",
     [
-        ("encodings", ("layers", "fields", "sampling", "models", "methods", "training", "data", "runs")),
+        ("layers", ("kernels", "encodings", "fields", "sampling", "models", "methods", "training", "data", "runs")),
+        ("kernels", ("fields", "sampling", "models", "methods", "training", "data", "runs")),
+        ("encodings", ("layers", "kernels", "fields", "sampling", "models", "methods", "training", "data", "runs")),
         ("sampling", ("layers", "fields", "models", "methods", "training", "data", "runs")),
         ("fields", ("sampling", "models", "methods", "training", "data", "runs")),
         ("models", ("methods", "training", "runs")),
@@ -65,7 +67,7 @@ def test_arrows_point_one_way(room, later):
             assert not reaches(name, targets), f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("room", ["layers", "encodings", "fields", "sampling", "models"])
+@pytest.mark.parametrize("room", ["layers", "kernels", "encodings", "fields", "sampling", "models"])
 def test_nothing_below_reaches_meshing_benchmark_or_viewer(room):
     targets = ("eugen_fields.meshing", "eugen_fields.benchmark", "eugen_viewer", "viewer")
     for path in sources(room):

@@ -1,5 +1,12 @@
-"""Fast paths for inference, each beside a plain torch reference. Needs torch and eugen_fields.layers alone."""
+"""Fast paths: folded networks in tiles on a CPU, and whole fields, or blocks of their networks, as one CUDA kernel each.
 
+Kernels are written in Triton, which is imported when the first one is built. The references are the plain torch
+modules in layers and fields.
+"""
+
+from eugen_fields.kernels.fused import FusedField, fused_reason
+from eugen_fields.kernels.fused_mlp import FusedMLP
+from eugen_fields.kernels.live_stages import training_reason
 from eugen_fields.kernels.tiled import DEFAULT_TILE, TiledMLP, tiled
 
-__all__ = ["DEFAULT_TILE", "TiledMLP", "tiled"]
+__all__ = ["DEFAULT_TILE", "FusedField", "FusedMLP", "TiledMLP", "fused_reason", "tiled", "training_reason"]

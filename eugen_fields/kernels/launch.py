@@ -1,0 +1,138 @@
+"""Turns the source of a kernel into something that runs: on a GPU, or in Triton's interpreter on a CPU."""
+
+import functools
+import hashlib
+import importlib.util
+import linecache
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eugen_fields.kernels.program import Program, ProgramWriter
+
+CPU = torch.device("cpu")
+COUNTS = ("count", "size_class")
+"""Integer arguments of generated kernels."""
+INTERPRETER_BLOCK = 64
+"""Points per tile in the interpreter, where every operation on a tile is a call of numpy."""
+
+
+def _kernel(function: Callable[..., None], interpreted: bool) -> Any:
+    """What triton.jit makes of a function, whatever TRITON_INTERPRET says. Counts are not compiled in."""
+    if interpreted:
+        from triton.runtime.interpreter import InterpretedFunction
+
+        return InterpretedFunction(function)
+    from triton.runtime.jit import JITFunction
+
+    return JITFunction(function, do_not_specialize=[name for name in COUNTS if name in signature(function).parameters])
+
+
+@functools.cache
+def operations(interpreted: bool) -> ModuleType:
+    """ops.py with every function compiled or interpreted. A module of its own for each: its functions call each other
+    by their global names."""
+    path = Path(__file__).with_name("ops.py")
+    name = f"{__package__}.{'interpreted' if interpreted else 'compiled'}_ops"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for key, value in list(vars(module).items()):
+        if isinstance(value, FunctionType):
+            setattr(module, key, _kernel(value, interpreted))
+    return module
+
+
+@functools.cache
+def build(source: str, interpreted: bool) -> Any:
+    """The kernel of a generated source that defines one function. Kept: equal sources give one kernel."""
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+    filename = f"<eugen_fields kernel {digest}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)  # inspect reads it here
+    namespace: dict[str, Any] = dict(vars(operations(interpreted)))
+    before = set(namespace)
+    exec(compile(source, filename, "exec"), namespace)
+    (name,) = [key for key in namespace if key not in before and key != "__builtins__"]
+    return _kernel(namespace[name], interpreted)
+
+
+SPARE_BYTES = 4 * 1024
+"""Shared memory that sums along rows and the like need."""
+HOPPER_BYTES = 227 * 1024
+"""Shared memory of a program on a Hopper GPU."""
+PIECE = 64
+LARGE_BATCH = 1 << 14
+"""Points from which on a batch is timed, and its tile chosen, apart from small ones."""
+LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1), (128, 8, 2)]
+"""Points per tile, warps, and programs per multiprocessor that are timed. A warp multiplies 16 rows at once, so fewer
+points than 16 a warp would be padded; more than 16 need more registers than there are."""
+
+
+def fits(writer: ProgramWriter, device: torch.device) -> bool:
+    """Whether all weights can stay on the chip beside the largest tile: on a Hopper GPU up to about 200 KiB of them."""
+    available = HOPPER_BYTES
+    if device.type == "cuda":
+        available = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    largest = max(block for block, _, _ in LAYOUTS)
+    return writer.weight_bytes() + writer.staged_bytes(largest) + SPARE_BYTES <= available
+
+
+def write_program(
+    name: str,
+    write: Callable[[ProgramWriter], tuple[str, ...]],
+    dtype: torch.dtype,
+    device: torch.device = CPU,
+    *,
+    emulated: bool = False,
+) -> Program:
+    """The program of a network: its weights stay on the chip where they fit, and are streamed where they do not.
+
+    Args:
+        name: of the kernel.
+        write: writes the network into a ProgramWriter and returns the names of the kernel's pointers.
+        dtype: of the operands.
+        device: where the kernel will run.
+        emulated: of the ProgramWriter.
+    """
+    writer = ProgramWriter(dtype, PIECE, emulated)
+    pointers = write(writer)
+    return writer.program(name, pointers, resident=fits(writer, device))
+
+
+def run(program: Program, *arrays: Tensor) -> None:
+    """Runs a program on its pointers, contiguous and with as many rows each, on their device: a GPU, or the CPU for
+    Triton's interpreter."""
+    count, device = len(arrays[0]), arrays[0].device
+    if count == 0:
+        return
+    arguments = (*arrays, program.weights, program.vectors, count, int(count >= LARGE_BATCH))
+    if device.type == "cpu":
+        grid = (min(-(-count // INTERPRETER_BLOCK), 2),)  # two programs, so that tests see the stride between them
+        build(program.source, True)[grid](*arguments, BLOCK=INTERPRETER_BLOCK, PER_PROCESSOR=1)
+        return
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+
+    def grid_of(chosen: dict[str, int]) -> tuple[int]:
+        return (min(-(-count // chosen["BLOCK"]), processors * chosen["PER_PROCESSOR"]),)
+
+    with torch.cuda.device(device):
+        tuned(program.source)[grid_of](*arguments)
+
+
+@functools.cache
+def tuned(source: str) -> Any:
+    """The compiled kernel that times LAYOUTS at its first call for small and for large batches, and keeps the fastest,
+    also for later processes."""
+    import triton
+
+    configs = [
+        triton.Config({"BLOCK": block, "PER_PROCESSOR": programs}, num_warps=warps, num_stages=1)
+        for block, warps, programs in LAYOUTS
+    ]
+    return triton.autotune(configs, key=["size_class"], cache_results=True)(build(source, False))

@@ -1,0 +1,242 @@
+"""What generated kernels call, written in Triton's language.
+
+Nothing here is decorated: launch.py loads this file twice, once for Triton's compiler and once for its interpreter, so
+that both can be used in one process whenever and wherever triton was imported first. Only tl's own primitives are used,
+no functions of its library (tl.sum, tl.sigmoid, ..): those are bound to one of the two when triton is imported.
+Shapes: B points, K inputs and N outputs of a block, all powers of two.
+"""
+
+# pyright: basic, reportArgumentType=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false, reportOptionalSubscript=false, reportGeneralTypeIssues=false
+
+import triton.language as tl
+
+
+def load_block(weights, OFFSET: tl.constexpr, K: tl.constexpr, N: tl.constexpr):
+    """One block of weights as bits, shape (K, N)."""
+    return tl.load(weights + OFFSET + tl.arange(0, K)[:, None] * N + tl.arange(0, N)[None, :])
+
+
+def load_vector(vectors, OFFSET: tl.constexpr, N: tl.constexpr):
+    """N float32 values as a row, shape (1, N)."""
+    return tl.load(vectors + OFFSET + tl.arange(0, N))[None, :]
+
+
+def load_scalar(vectors, OFFSET: tl.constexpr):
+    return tl.load(vectors + OFFSET)
+
+
+def load_column(matrix, rows, valid, COLUMN: tl.constexpr):
+    """One coordinate of points (count, 3), shape (B, 1); 0 in rows past the end."""
+    return tl.load(matrix + rows * 3 + COLUMN, mask=valid, other=0.0)[:, None]
+
+
+def load_columns(matrix, rows, valid, STRIDE: tl.constexpr, START: tl.constexpr, WIDTH: tl.constexpr, N: tl.constexpr):
+    """WIDTH columns from START of a matrix (count, STRIDE), with zeros behind them and in rows past the end, (B, N)."""
+    columns = tl.arange(0, N)[None, :]
+    kept = valid[:, None] & (columns < WIDTH)
+    return tl.load(matrix + rows[:, None] * STRIDE + START + columns, mask=kept, other=0.0)
+
+
+def store_columns(
+    matrix, values, rows, valid, STRIDE: tl.constexpr, START: tl.constexpr, WIDTH: tl.constexpr, N: tl.constexpr
+):
+    """The first WIDTH of N columns of values (B, N) into a matrix (count, STRIDE), from its column START on."""
+    columns = tl.arange(0, N)[None, :]
+    kept = valid[:, None] & (columns < WIDTH)
+    tl.store(matrix + rows[:, None] * STRIDE + START + columns, values, mask=kept)
+
+
+def store_scalars(matrix, values, rows, valid, STRIDE: tl.constexpr, COLUMN: tl.constexpr):
+    """One number a row, values (B,), into a column of a matrix (count, STRIDE)."""
+    tl.store(matrix + rows * STRIDE + COLUMN, values, mask=valid)
+
+
+def product(h, weights):
+    """h (B, K) times weights (K, N), accumulated in float32."""
+    return tl.dot(h, weights, input_precision="ieee")
+
+
+def add_product(h, weights, z):
+    """z (B, N) plus h (B, K) times weights (K, N)."""
+    return tl.dot(h, weights, z, input_precision="ieee")
+
+
+def row_sum(values):
+    """Sums of the rows of values (B, N), shape (B,)."""
+    return tl.reduce(values, 1, tl.standard._sum_combine)
+
+
+def row_squares(h):
+    """Sums of the squares of the rows of h (B, N), float32, shape (B,)."""
+    wide = h.to(tl.float32)
+    return row_sum(wide * wide)
+
+
+def safe_norm(squares):
+    """sqrt(squares + 1e-12), the norm of layers.activations.safe_norm from squared norms (B,)."""
+    return tl.sqrt_rn(squares + 1e-12)
+
+
+def outer(scalars, columns):
+    """Scalars (B,) times columns (1, N) or (B, N)."""
+    return scalars[:, None] * columns
+
+
+def keep_columns(values, WIDTH: tl.constexpr, N: tl.constexpr):
+    """values (B, N) with the padding behind WIDTH columns set to 0, whatever was computed there."""
+    return tl.where(tl.arange(0, N)[None, :] < WIDTH, values, 0.0)
+
+
+# Rounding to the operands' type
+
+
+def as_float32(values):
+    return values
+
+
+def as_float16(values):
+    return values.to(tl.float16)
+
+
+def as_bfloat16(values):
+    return values.to(tl.bfloat16)
+
+
+def as_rounded_float32(values):
+    """Rounded to the nearest bfloat16, ties to even, but kept in float32: the interpreter cannot multiply bfloat16."""
+    bits = values.to(tl.int32, bitcast=True)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+    return tl.where(values == values, rounded.to(tl.float32, bitcast=True), values)
+
+
+# Encodings
+
+
+def small_sine(s):
+    """sin(s) for |s| <= pi / 2, to 6e-8: the Taylor polynomial of degree 11."""
+    q = s * s
+    p = 1.0 / 362880.0 + q * (-1.0 / 39916800.0)
+    p = -1.0 / 5040.0 + q * p
+    p = 1.0 / 120.0 + q * p
+    p = -1.0 / 6.0 + q * p
+    return s + s * q * p
+
+
+def waves(u, v, w, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: tl.constexpr):
+    """N columns of an encoding of points (u, v, w), each (B, 1): a column is t, sin t or cos t of t = a u + b v + c w.
+
+    The table of five rows of N in `vectors` holds a, b, c, 1 where the column is a wave, 1 where that is a cosine.
+    With HALF_TURNS t is in units of pi. Otherwise it is in radians and rounded as the torch encoding rounds it; three
+    parts of pi take whole half turns off exactly (Cody and Waite, 1980).
+    """
+    t = u * load_vector(vectors, OFFSET, N)
+    t = t + v * load_vector(vectors, OFFSET + N, N)
+    t = t + w * load_vector(vectors, OFFSET + 2 * N, N)
+    is_wave = load_vector(vectors, OFFSET + 3 * N, N)
+    is_cosine = load_vector(vectors, OFFSET + 4 * N, N)
+    if HALF_TURNS:
+        turns = tl.floor(t + 0.5)
+        s = 3.141592653589793 * (t - turns)
+    else:
+        turns = tl.floor(t * 0.3183098861837907 + 0.5)
+        s = t - turns * 3.140625
+        s = s - turns * 9.67502593994140625e-4
+        s = s - turns * 1.509957990978376432e-7
+    # beyond 2^24 half turns s is noise: keep it where the polynomial is bounded
+    s = tl.clamp(s, -1.5707964, 1.5707964, propagate_nan=tl.PropagateNan.ALL)
+    s = tl.where(is_cosine > 0.5, 1.5707963267948966 - tl.abs(s), s)
+    odd = turns - 2.0 * tl.floor(0.5 * turns)
+    return tl.where(is_wave > 0.5, small_sine(s) * (1.0 - 2.0 * odd), t)
+
+
+# Activations, by their names in layers.activations
+
+
+def relu(z):
+    return tl.maximum(z, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+def sigmoid(z):
+    return 1.0 / (1.0 + tl.exp(-z))
+
+
+def silu(z):
+    return z * sigmoid(z)
+
+
+def softplus(z):
+    return relu(z) + tl.log(1.0 + tl.exp(-tl.abs(z)))
+
+
+def softplus100(z):
+    return 0.01 * softplus(100.0 * z)
+
+
+def gelu(z):
+    return 0.5 * z * (1.0 + tl.erf(0.7071067811865476 * z))
+
+
+def tanh(z):
+    return 2.0 * sigmoid(2.0 * z) - 1.0
+
+
+def sine(z):
+    return tl.sin(z)
+
+
+# Gradients through activations, from the gradient g of an activation's value h
+
+
+def relu_gradient(g, h):
+    return tl.where(h <= 0.0, 0.0, g)
+
+
+def sigmoid_gradient(g, h):
+    return g * h * (1.0 - h)
+
+
+def tanh_gradient(g, h):
+    return g * (1.0 - h * h)
+
+
+def softplus_gradient(g, h):
+    return g * (1.0 - tl.exp(-h))
+
+
+def softplus100_gradient(g, h):
+    return g * (1.0 - tl.exp(-100.0 * h))
+
+
+def weight_gradient(
+    gradients,
+    values,
+    tiles,
+    partials,
+    count,
+    rows_per_split,
+    GRADIENT_STRIDE: tl.constexpr,
+    VALUE_STRIDE: tl.constexpr,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Tiles (SIZE, SIZE) of gradients^T values, summed over one stretch of the rows each: a kernel of its own.
+
+    Program (tile, split) reads the tile's first columns in the matrices `gradients` and `values`, (count, stride), from
+    `tiles` (tiles, 2), and writes into `partials` (splits, tiles, SIZE, SIZE), float32.
+    """
+    tile = tl.program_id(0)
+    split = tl.program_id(1)
+    columns = tl.arange(0, SIZE)
+    left = gradients + tl.load(tiles + 2 * tile) + columns[:, None]
+    right = values + tl.load(tiles + 2 * tile + 1) + columns[None, :]
+    end = tl.minimum((split + 1) * rows_per_split, count)
+    total = tl.full((SIZE, SIZE), 0.0, tl.float32)
+    for start in tl.range(split * rows_per_split, end, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        valid = rows < end
+        g = tl.load(left + rows[None, :] * GRADIENT_STRIDE, mask=valid[None, :], other=0.0)
+        h = tl.load(right + rows[:, None] * VALUE_STRIDE, mask=valid[:, None], other=0.0)
+        total = tl.dot(g, h, total, input_precision="ieee")
+    place = (split * tl.num_programs(0) + tile) * SIZE * SIZE
+    tl.store(partials + place + columns[:, None] * SIZE + columns[None, :], total)

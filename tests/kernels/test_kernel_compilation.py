@@ -1,0 +1,58 @@
+"""Kernels compile for Hopper GPUs, to tensor-core code that keeps everything in registers. Needs no GPU."""
+
+import re
+import subprocess
+from functools import partial
+
+import pytest
+import torch
+from kernel_checks import KINDS, isdf, nerf
+
+from eugen_fields.kernels.fused import WRITERS, read_network
+from eugen_fields.kernels.launch import LAYOUTS, build, write_program
+from eugen_fields.kernels.program import Program
+
+SHARED_BYTES = 227 * 1024
+"""What a program may have of an H100's multiprocessor."""
+
+
+def compiled(program: Program, block: int, warps: int):
+    """A program compiled for compute capability 9.0."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    kernel = build(program.source, False)
+    names = kernel.arg_names
+    types = {"weights": {2: "*i16", 4: "*i32"}[program.weights.itemsize], "count": "i32", "size_class": "i32"}
+    types |= {"BLOCK": "constexpr", "PER_PROCESSOR": "constexpr"}
+    signature = {name: types.get(name, "*fp32") for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
+    source = ASTSource(kernel, signature, {"BLOCK": block, "PER_PROCESSOR": 1}, aligned)
+    return compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": 1})
+
+
+def stack_bytes(cubin: bytes, path) -> int:
+    """Bytes a thread keeps in memory for want of registers."""
+    from triton import knobs
+
+    path.write_bytes(cubin)
+    report = subprocess.run([knobs.nvidia.cuobjdump.path, "-res-usage", path], capture_output=True, text=True)
+    found = re.search(r"STACK:(\d+)", report.stdout)
+    assert found is not None, report.stdout + report.stderr
+    return int(found.group(1))
+
+
+@pytest.mark.parametrize("block, warps, _programs", LAYOUTS[-1:])
+@pytest.mark.parametrize("name", ["dense", "eugen shared order 2"])
+def test_small_fields_compile_without_spills(name, block, warps, _programs, tmp_path):
+    knobs = pytest.importorskip("triton").knobs
+    if not knobs.nvidia.ptxas.path:
+        pytest.skip("this triton has no ptxas")
+    for make, write in ((nerf, "radiance"), (isdf, "distance")):
+        options = {"num_layers": 3, "skip_connections": ()}
+        network = read_network(make(**options, **KINDS[name]))
+        program = write_program(write, partial(WRITERS[write], network=network), torch.bfloat16)
+        kernel = compiled(program, block, warps)
+        assert kernel.metadata.shared <= SHARED_BYTES
+        assert "wgmma" in kernel.asm["ptx"]
+        assert stack_bytes(kernel.asm["cubin"], tmp_path / "kernel.cubin") == 0
