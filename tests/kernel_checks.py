@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from eugen_fields.fields import NeRFField, SDFField
 from eugen_fields.kernels import FusedField
+from eugen_fields.layers import fold
 
 AABB = torch.tensor([[-1.0, -2.0, -1.0], [1.0, 1.0, 3.0]])
 ROUNDING = {torch.float32: 1e-6, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
@@ -66,7 +67,7 @@ def directions(count, device="cpu"):
 def assert_radiance(field, count, dtype=torch.float32):
     """Raw densities (their logarithm) and colours agree with the folded field to rounding."""
     p, d = points(count, field.aabb.device), directions(count, field.aabb.device)
-    folded = field.folded()
+    folded = fold(field)
     with torch.no_grad():
         density, color = folded(p, d)
     fused = FusedField(field, dtype)
@@ -87,7 +88,7 @@ def assert_radiance(field, count, dtype=torch.float32):
 def assert_distance(field, count, dtype=torch.float32):
     """Distances agree with the folded field to rounding."""
     p = points(count, field.aabb.device)
-    folded = field.folded()
+    folded = fold(field)
     with torch.no_grad():
         distance = folded(p)
     got = FusedField(field, dtype).sdf(p)

@@ -1,4 +1,4 @@
-"""Fast paths: folded networks in tiles on a CPU, and whole fields, or blocks of their networks, as one CUDA kernel each.
+"""Fast paths: folded networks in tiles on a CPU, and whole fields, or blocks of networks, as one CUDA kernel each.
 
 Kernels are written in Triton, which is imported when the first one is built. The references are the plain torch
 modules in layers and fields.

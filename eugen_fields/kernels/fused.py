@@ -12,6 +12,7 @@ from eugen_fields.kernels.launch import run, write_program
 from eugen_fields.kernels.networks import DistanceNetwork, Frame, RadianceNetwork
 from eugen_fields.kernels.program import OPERANDS, Program
 from eugen_fields.kernels.stages import Stage, read_stages
+from eugen_fields.kernels.tiled import TiledMLP
 from eugen_fields.layers import MLP, fold
 from eugen_fields.layers.folded import FoldedMLP
 
@@ -106,7 +107,7 @@ def _empty(points: Tensor, *shape: int) -> Tensor:
 
 def read_network(field: Any) -> RadianceNetwork | DistanceNetwork | str:
     """What a kernel is written from, or the reason why there can be none."""
-    encoding, trunk = getattr(field, "position_encoding", None), getattr(field, "trunk", None)
+    encoding, trunk = getattr(field, "position_encoding", None), _plain(getattr(field, "trunk", None))
     if not isinstance(trunk, MLP | FoldedMLP) or not isinstance(encoding, FrequencyEncoding | IntegratedEncoding):
         return f"a {type(field).__name__} has no trunk and encoding that are known"
     if encoding.out_dim > WIDEST_ENCODING:
@@ -118,7 +119,7 @@ def read_network(field: Any) -> RadianceNetwork | DistanceNetwork | str:
     if hasattr(field, "output_scale") and hasattr(field, "scale"):
         frame = Frame((low + high) / 2, field.scale.detach().double().cpu().expand(3), divides=False)
         return DistanceNetwork(encoding, frame, stages, field.output_scale)
-    directions, head = getattr(field, "direction_encoding", None), getattr(field, "color_head", None)
+    directions, head = getattr(field, "direction_encoding", None), _plain(getattr(field, "color_head", None))
     if not isinstance(directions, FrequencyEncoding) or not isinstance(encoding, FrequencyEncoding):
         return f"a {type(field).__name__} has no frequency encodings of positions and directions"
     if not isinstance(head, MLP | FoldedMLP):
@@ -132,6 +133,11 @@ def read_network(field: Any) -> RadianceNetwork | DistanceNetwork | str:
         return "its colour head is no dense MLP of two layers or more"
     frame = Frame((low + high) / 2, (high - low) / 2, divides=True)
     return RadianceNetwork(encoding, frame, stages, field.initial_density, directions, colors)
+
+
+def _plain(network: Any) -> Any:
+    """A network without its tiles."""
+    return network.folded if isinstance(network, TiledMLP) else network
 
 
 def _read_affine_end(trunk: MLP | FoldedMLP, in_dim: int) -> list[Stage] | str:
