@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eugen_fields.benchmark.contestants import parse_options
+from eugen_fields.benchmark.devices import choose_device
 from eugen_fields.benchmark.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
 
@@ -62,7 +63,6 @@ class ISDF:
 
     def report(self) -> str:
         """Runs, draws, and returns the table."""
-        import torch
 
         from eugen_fields.benchmark.distance_truth import DistanceTruth
         from eugen_fields.benchmark.sdf_report import markdown_table
@@ -71,8 +71,7 @@ class ISDF:
         parse_options(self.options)  # bad ones are refused before anything is trained
         if self.checks < 1:
             raise InputError(f"--checks {self.checks}: it must be at least 1.")
-        if self.device not in (None, "cpu") and not torch.cuda.is_available():
-            raise InputError(f"--device {self.device}, but torch finds no CUDA device. Leave it out to use the CPU.")
+        choose_device(self.device)
         truth, stream = DistanceTruth.load(self.data), read_depth_stream(self.data)
         document = load_results(self.json)
         evaluation = _Evaluation(stream, truth, self.checks, self.mesh_resolution)

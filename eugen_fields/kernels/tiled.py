@@ -50,6 +50,8 @@ def tiled(module: nn.Module, tile: int = DEFAULT_TILE) -> nn.Module:
 def _with_tiles(module: nn.Module, tile: int) -> nn.Module:
     if isinstance(module, FoldedMLP):
         return TiledMLP(module, tile)
+    if isinstance(module, TiledMLP):
+        return TiledMLP(module.folded, tile)
     for name, child in module.named_children():
         setattr(module, name, _with_tiles(child, tile))
     return module
