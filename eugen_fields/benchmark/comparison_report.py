@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,11 @@ def draw(runs: list[Run], path: Path) -> bool:
     """PSNR along training against seconds and against steps, a row of panels for each budget; means over the seeds,
     and a band from the least to the largest. False, and nothing is drawn, where no run was measured on the way."""
     budgets: dict[str, dict[str, list[Run]]] = {}
-    for (name, layer, rate, scene, budget), group in _groups(runs).items():
-        if all(run.get("curve") for run in group):
-            panel = budgets.setdefault(f"{name}, {Path(scene or '').name}, equal budget: {budget}", {})
-            panel[f"{layer}, rate {rate:g}" if layer in panel else layer] = group
+    drawn = {key: group for key, group in _groups(runs).items() if all(run.get("curve") for run in group)}
+    for (name, layer, rate, scene, budget), group in drawn.items():
+        panel = budgets.setdefault(f"{name}, {Path(scene or '').name}, equal budget: {budget}", {})
+        rates = {other[2] for other in drawn if other[1] == layer}
+        panel[f"{layer}, rate {rate:g}" if len(rates) > 1 else layer] = group
     if not budgets:
         return False
     import matplotlib
@@ -80,7 +82,7 @@ def draw(runs: list[Run], path: Path) -> bool:
             for label, group in groups.items():
                 _draw_curve(axes, group, along, colors[label], label)
             axes.set_xlabel("seconds of training" if along == "seconds" else "training steps")
-            axes.set_title(title, fontsize=10)
+            axes.set_title(textwrap.fill(title, 70), fontsize=10)
             axes.grid(alpha=0.3)
         panels[0].set_ylabel("PSNR of a few test views (dB)")
     handles: dict[str, Any] = {}
