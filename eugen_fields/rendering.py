@@ -11,8 +11,6 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import GaussianDensityField
-from eugen_fields.kernels import tiled
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.models.mipnerf import MipNeRFModel
 from eugen_fields.models.radiance import RadianceModel
@@ -38,9 +36,7 @@ def build_model(run: Run) -> RadianceModel | ISDFModel:
         if isinstance(model, MipNeRFModel):
             if run.proposal is None:
                 raise InputError(f"the checkpoint of step {run.step} in {run.folder} holds no proposal network.")
-            proposal = tiled(run.proposal)
-            assert isinstance(proposal, GaussianDensityField)
-            model.proposal = proposal
+            model.proposal = run.proposal.folded()
     return model.to(run.field.aabb.device).eval()
 
 

@@ -243,7 +243,7 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
         return SDFRun(**common, seen=extra)
     if not extra_state:
         assert isinstance(field, RadianceField)
-        extra.fill(lambda points: field.density(points)[0])
+        extra.fill(field.density_alone)
     if proposal is not None:
         proposal = proposal.to(target).eval().requires_grad_(False)
     return RadianceRun(**common, grid=extra, proposal=proposal)

@@ -45,7 +45,7 @@ class Scorer:
         """
         self.model.field = field
         if own_grid:
-            self.model.grid.fill(lambda points: field.density(points)[0])
+            self.model.grid.fill(field.density_alone)
         psnr = ssim = seconds = 0.0
         loader = self.data.fixed_indices_eval_dataloader
         for index in tqdm(self.views, desc="Rendering test views", unit="view"):

@@ -10,11 +10,12 @@ from nerfstudio.field_components.activations import trunc_exp
 from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding, contract_gaussians
+from eugen_fields.fields.base import Field
 from eugen_fields.fields.radiance import RadianceField
 from eugen_fields.layers import MLP
 
 
-class GaussianDensityField(nn.Module):
+class GaussianDensityField(Field):
     """Density of a Gaussian in space: integrated encoding, then an MLP. Alone it is a proposal network.
 
     Source: "Mip-NeRF" (Barron et al., 2021), section 3.1, and "Mip-NeRF 360" (Barron et al., 2022), sections 2 and 3.
@@ -33,7 +34,6 @@ class GaussianDensityField(nn.Module):
         layer, replace, layer_options: as in eugen_fields.layers.MLP.
     """
 
-    aabb: Tensor
     footprint: Tensor
 
     def __init__(
@@ -95,7 +95,7 @@ class GaussianDensityField(nn.Module):
 
     def density(self, positions: Tensor, covariances: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, feature_dim) of Gaussians, or of points as in `encode`."""
-        raw, features = self.trunk(self.encode(positions, covariances)).split([1, self.feature_dim], dim=-1)
+        raw, features = self.through("trunk", self.encode(positions, covariances)).split([1, self.feature_dim], dim=-1)
         return self.initial_density * trunc_exp(raw[..., 0].float()), features
 
     @torch.no_grad()
@@ -149,4 +149,4 @@ class MipNeRFField(GaussianDensityField, RadianceField):
         if self.appearance is not None:
             code = self.appearance.weight.mean(dim=0).expand(len(features), -1)
             parts.append(code if images is None else self.appearance(images))
-        return self.color_head(torch.cat(parts, dim=-1)).float()
+        return self.through("color_head", torch.cat(parts, dim=-1)).float()

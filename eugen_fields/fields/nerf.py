@@ -75,9 +75,9 @@ class NeRFField(RadianceField):
 
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, feature_dim) at positions (N, 3) in scene units."""
-        raw, features = self.trunk(self.encode(positions)).split([1, self.feature_dim], dim=-1)
+        raw, features = self.through("trunk", self.encode(positions)).split([1, self.feature_dim], dim=-1)
         return self.initial_density * trunc_exp(raw[..., 0].float()), features
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim) and unit directions (N, 3)."""
-        return self.color_head(torch.cat([features, self.direction_encoding(directions)], dim=-1)).float()
+        return self.through("color_head", torch.cat([features, self.direction_encoding(directions)], dim=-1)).float()

@@ -1,23 +1,15 @@
 """What every density and colour field shares."""
 
-from typing import TypeVar
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from eugen_fields.kernels import tiled
-from eugen_fields.layers import MLP
-
-Self = TypeVar("Self", bound="RadianceField")
+from eugen_fields.fields.base import Field
 
 
-class RadianceField(nn.Module):
+class RadianceField(Field):
     """Density and colour from positions in a scene box: a `trunk` that reads `encode`, and two heads behind it.
 
     Subclasses define encode, density and color; shapes are the same in all of them.
     """
-
-    aabb: Tensor
-    trunk: MLP
 
     def encode(self, positions: Tensor) -> Tensor:
         """What the trunk reads at positions (N, 3) in scene units, shape (N, encoding width)."""
@@ -31,14 +23,15 @@ class RadianceField(nn.Module):
         """RGB in [0, 1], shape (N, 3), from features (N, feature width) and unit directions (N, 3)."""
         raise NotImplementedError
 
+    def density_alone(self, positions: Tensor) -> Tensor:
+        """Density per scene unit (N,) at positions (N, 3) in scene units."""
+        if self.fused is not None and self.fused.serves(positions):
+            return self.fused.density(positions)
+        return self.density(positions)[0]
+
     def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
+        if self.fused is not None and self.fused.serves(positions) and self.fused.serves(directions):
+            return self.fused.density_and_color(positions, directions)
         density, features = self.density(positions)
         return density, self.color(features, directions)
-
-    def folded(self: Self) -> Self:
-        """The inference form: a copy with folded MLPs, which take points in tiles on a CPU (same outputs to rounding,
-        fewer multiplications)."""
-        folded = tiled(self)
-        assert isinstance(folded, type(self))
-        return folded

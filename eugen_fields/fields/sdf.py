@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.encodings import IntegratedEncoding
-from eugen_fields.kernels import tiled
+from eugen_fields.fields.base import Field
 from eugen_fields.layers import MLP
 
-Self = TypeVar("Self", bound="SDFField")
 
-
-class SDFField(nn.Module):
+class SDFField(Field):
     """Signed distance to the nearest surface in metres: positive in free space, negative behind surfaces.
 
     Source: "iSDF: Real-Time Neural Signed Distance Fields for Robot Perception" (Ortiz et al., 2022): waves
@@ -42,7 +40,6 @@ class SDFField(nn.Module):
         ValueError: a scale that is not positive; a size, index, kind or option outside what is offered.
     """
 
-    aabb: Tensor
     scale: Tensor
 
     def __init__(
@@ -87,6 +84,8 @@ class SDFField(nn.Module):
 
     def sdf(self, points: Tensor) -> Tensor:
         """Signed distance (N,) in metres at points (N, 3) in metres."""
+        if self.fused is not None and self.fused.serves(points):
+            return self.fused.sdf(points)
         return self.output_scale * self.trunk(self.encode(points))[..., 0].to(points.dtype)
 
     def forward(self, points: Tensor) -> Tensor:
@@ -147,10 +146,3 @@ class SDFField(nn.Module):
     def forward_geonetwork(self, points: Tensor) -> Tensor:
         """Signed distance as the only column, shape (N, 1): what nerfstudio's mesh exporter asks a field for."""
         return self.sdf(points)[:, None]
-
-    def folded(self: Self) -> Self:
-        """The inference form: a copy with a folded MLP, which takes points in tiles on a CPU (same outputs and
-        gradients to rounding, fewer multiplications, nothing to train)."""
-        folded = tiled(self)
-        assert isinstance(folded, type(self))
-        return folded

@@ -4,9 +4,13 @@ Kernels are written in Triton, which is imported when the first one is built. Th
 modules in layers and fields.
 """
 
+from eugen_fields.kernels.backend import Backend, fused_field, fused_training
 from eugen_fields.kernels.fused import FusedField, fused_reason
 from eugen_fields.kernels.fused_mlp import FusedMLP
 from eugen_fields.kernels.live_stages import training_reason
 from eugen_fields.kernels.tiled import DEFAULT_TILE, TiledMLP, tiled
 
-__all__ = ["DEFAULT_TILE", "FusedField", "FusedMLP", "TiledMLP", "fused_reason", "tiled", "training_reason"]
+__all__ = [
+    "DEFAULT_TILE", "Backend", "FusedField", "FusedMLP", "TiledMLP", "fused_field", "fused_reason", "fused_training",
+    "tiled", "training_reason",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from eugen_fields.kernels.launch import run, write_program
 from eugen_fields.kernels.networks import DistanceNetwork, Frame, RadianceNetwork
 from eugen_fields.kernels.program import OPERANDS, Program
 from eugen_fields.kernels.stages import Stage, read_stages
-from eugen_fields.kernels.tiled import TiledMLP
+from eugen_fields.kernels.tiled import TiledMLP, is_plain
 from eugen_fields.layers import MLP, fold
 from eugen_fields.layers.folded import FoldedMLP
 
@@ -57,6 +57,15 @@ class FusedField:
         self.dtype = dtype
         self.device = next(value.device for value in field.state_dict().values())
 
+    @property
+    def is_distance(self) -> bool:
+        """Whether the field is one of signed distance."""
+        return isinstance(self.network, DistanceNetwork)
+
+    def serves(self, points: Tensor) -> bool:
+        """Whether points are for this kernel: plain float32 on its device, of which nobody wants gradients."""
+        return points.device == self.device and points.dtype == torch.float32 and is_plain(points)
+
     @functools.cached_property
     def _radiance(self) -> Program:
         return self._program("radiance")
@@ -70,7 +79,7 @@ class FusedField:
         return self._program("distance")
 
     def _program(self, name: str) -> Program:
-        if isinstance(self.network, DistanceNetwork) != (name == "distance"):
+        if self.is_distance != (name == "distance"):
             raise TypeError(f"this field has no {name}")
         write = functools.partial(WRITERS[name], network=self.network)
         program = write_program(name, write, self.dtype, self.device, emulated=self.device.type == "cpu")

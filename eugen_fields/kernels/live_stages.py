@@ -12,7 +12,8 @@ DIFFERENTIABLE = ("identity", "relu", "softplus", "softplus100", "sigmoid", "tan
 """Activations whose slope can be told from their value: all that a backward pass has."""
 TENSORS = ("weight", "bias", "skip", "norm_column")
 """Entries of a stage that gradients go to."""
-WIDEST_INPUT = 512
+WIDEST_INPUT = WIDEST_OUTPUT = 512
+"""Columns that an MLP may read and write: both are taken piece by piece."""
 
 
 def training_reason(mlp: nn.Module) -> str | None:
@@ -31,8 +32,9 @@ def training_reason(mlp: nn.Module) -> str | None:
     for index, stage in enumerate(stages):
         if stage.activation not in DIFFERENTIABLE:
             return f"stage {index}: gradients of {stage.activation} are not fused"
-        if not (1 if index == len(stages) - 1 else NARROWEST) <= stage.features <= WIDEST:
-            return f"stage {index} is {stage.features} wide; {NARROWEST} to {WIDEST} can be fused"
+        least, most = (1, WIDEST_OUTPUT) if index == len(stages) - 1 else (NARROWEST, WIDEST)
+        if not least <= stage.features <= most:
+            return f"stage {index} is {stage.features} wide; {least} to {most} can be fused"
     return None
 
 

@@ -99,8 +99,11 @@ class TiledMLP(nn.Module):
 
 
 def _tiles_serve(x: Tensor) -> bool:
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        return False
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and is_plain(x)
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether nothing but the values of x is wanted: no gradient, no tracing, no transform of torch.func."""
     if (x.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return False
     return type(x) in (Tensor, nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # type: ignore[attr-defined]

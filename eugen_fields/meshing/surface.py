@@ -23,7 +23,7 @@ _COLOR_DEPTHS = torch.arange(-1.0, 3.5, _COLOR_SPACING).tolist()
 def evaluate_density(field: RadianceField, points: Tensor) -> Tensor:
     """Densities (N,) at points (N, 3), without gradient, in chunks that bound the memory."""
     with torch.no_grad():
-        chunks = [field.density(chunk)[0] for chunk in points.split(_POINTS_EVALUATED)]
+        chunks = [field.density_alone(chunk) for chunk in points.split(_POINTS_EVALUATED)]
     return torch.cat(chunks) if chunks else points.new_zeros(0)
 
 

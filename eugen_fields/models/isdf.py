@@ -83,7 +83,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
     def build_field(self, aabb: Tensor, num_images: int = 0) -> SDFField:
         """The untrained field around a box, shape (2, 3), metres. Raises ValueError where a flag is out of range."""
         names = ("num_layers", "layer_width", "position_frequencies", "skip_connections", "activation", "output_scale")
-        return SDFField(
+        field = SDFField(
             aabb,
             self.position_scale,
             **{name: getattr(self, name) for name in names},
@@ -91,6 +91,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
             layer=self.layer,
             **self.layer_settings(),
         )
+        return self.with_backend(field)
 
     def build_seen(self, aabb: Tensor) -> SeenCells:
         """The grid of where surfaces were seen in a box, shape (2, 3), metres; none yet."""

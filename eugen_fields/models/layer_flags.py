@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
+from eugen_fields.fields import Field
+from eugen_fields.kernels import Backend
 from eugen_fields.layers import layer_options
+
+AnyField = TypeVar("AnyField", bound=Field)
 
 
 @dataclass
@@ -37,6 +41,11 @@ class LayerFlags:
     rank: int = 0
     """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
 
+    backend: Backend = "auto"
+    """How networks are evaluated. auto: renders, exports and the viewer use fused CUDA kernels (float16 products) where
+    these serve the network and agree with torch on test points, training is in torch; fused: training too (bfloat16
+    products); torch: never."""
+
     def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
         """The options of MLP that these flags set for a kind of layer; None: that of `layer`."""
         layer = layer or self.layer
@@ -44,3 +53,10 @@ class LayerFlags:
         if layer == "low-rank" and self.rank == 0:
             options["rank"] = self.num_features
         return options
+
+    def with_backend(self, field: AnyField) -> AnyField:
+        """The field, evaluated as `backend` says. Raises ValueError for a word that is not offered."""
+        if self.backend not in get_args(Backend):
+            raise ValueError(f"backend is {self.backend!r}; it must be one of {', '.join(get_args(Backend))}")
+        field.backend = self.backend
+        return field

@@ -127,7 +127,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     def build_field(self, aabb: Tensor, num_images: int = 1) -> MipNeRFField:
         self._check()
         names = ("replace", "num_layers", "layer_width", "feature_dim", "color_width", "position_frequencies", "basis")
-        return MipNeRFField(
+        field = MipNeRFField(
             aabb,
             **{name: self.setting(name) for name in (*names, "skip_connections")},
             bounded=self.regime == "bounded",
@@ -137,6 +137,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
             layer=self.layer,
             **self.layer_settings(),
         )
+        return self.with_backend(field)
 
     def build_proposal(self, aabb: Tensor) -> GaussianDensityField:
         """The untrained proposal network on a scene box, shape (2, 3). Raises ValueError as build_field."""
@@ -147,7 +148,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
             if options.get(name):
                 scaled = options[name] * self.setting("proposal_width") / self.setting("layer_width")
                 options[name] = max(1, round(scaled))
-        return GaussianDensityField(
+        proposal = GaussianDensityField(
             aabb,
             bounded=self.regime == "bounded",
             num_layers=self.setting("proposal_num_layers"),
@@ -157,6 +158,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
             layer=layer,
             **options,
         )
+        return self.with_backend(proposal)
 
     def max_samples_per_ray(self) -> int:
         return sum(self.setting("proposal_samples")) + self.setting("num_samples")

@@ -63,7 +63,7 @@ class NeRFModelConfig(RadianceModelConfig):
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
         field_class = VanillaField if self.architecture == "vanilla" else NeRFField
-        return field_class(aabb, **self.field_options())
+        return self.with_backend(field_class(aabb, **self.field_options()))
 
     def max_samples_per_ray(self) -> int:
         return self.samples_per_diagonal

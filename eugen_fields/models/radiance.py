@@ -15,8 +15,7 @@ from nerfstudio.utils import colormaps
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from eugen_fields.fields import RadianceField
-from eugen_fields.kernels import tiled
+from eugen_fields.fields import Field, RadianceField
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
@@ -94,7 +93,7 @@ class RadianceModel(Model):
         self.start_camera = StartAtTrainingPose()
         self.last_batch_psnr = float("nan")
         self.grid_was_reset = False
-        self._folded: dict[str, nn.Module] = {}
+        self._folded: dict[str, Field] = {}
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
@@ -135,7 +134,7 @@ class RadianceModel(Model):
     def _density(self, positions: Tensor) -> Tensor:
         """Densities (N,) at positions (N, 3), in chunks, without gradient."""
         chunks = positions.split(self.config.eval_num_samples_per_chunk)
-        return torch.cat([self.field.density(chunk)[0] for chunk in chunks])
+        return torch.cat([self.field.density_alone(chunk) for chunk in chunks])
 
     def eval_background(self) -> Tensor:
         """RGB (3,) behind renders; the viewer's crop tool overrides it."""
@@ -153,13 +152,13 @@ class RadianceModel(Model):
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Renders with folded networks (same image to rounding, fewer multiplications)."""
-        self._folded = {name: tiled(network) for name, network in self.networks().items()}
+        self._folded = {name: network.folded() for name, network in self.networks().items()}
         try:
             return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
         finally:
             self._folded = {}
 
-    def networks(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, Field]:
         """What rendering evaluates, by the name of its attribute."""
         return {"field": self.field}
 

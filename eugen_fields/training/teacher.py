@@ -84,7 +84,7 @@ def _open_vanilla(
         raise InputError(f"checkpoint {checkpoint} is not of a vanilla-nerf of the stock size: {first_line}") from None
     field = field.to(target).eval().requires_grad_(False)
     grid = model.build_grid(aabb).to(target)  # type: ignore[attr-defined]
-    grid.fill(lambda points: field.density(points)[0])
+    grid.fill(field.density_alone)
     return RadianceRun(
         folder=folder,
         method_name=VANILLA,

@@ -1,0 +1,120 @@
+"""Which way networks are evaluated: by fused kernels where these serve and prove right, else in plain torch."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from eugen_fields.kernels.fused import FusedField, fused_reason
+from eugen_fields.kernels.fused_mlp import FusedMLP
+from eugen_fields.kernels.live_stages import training_reason
+from eugen_fields.layers import MLP
+
+Backend = Literal["auto", "torch", "fused"]
+DEVICES = ("cuda",)
+"""Kinds of device on which kernels are worth their while. (Tests add the CPU, where Triton's interpreter runs them.)"""
+_CHECKED_POINTS = 256
+_TOLERANCE = 0.05
+_logger = logging.getLogger(__name__)
+
+
+def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
+    """The kernel, with float16 operands, in place of a folded field; None where plain torch has to do.
+
+    It is tried on random points of the scene box and taken only if it agrees with plain torch: densities and distances
+    to 5 %, colours to 0.05. A faulty driver, or a value beyond float16, then costs speed and not the picture. Why there
+    is no kernel is logged, once for each reason: with "auto" on GPUs alone, with "fused" everywhere.
+
+    Args:
+        field: a NeRFField or SDFField in its inference form; others have no kernel yet.
+    """
+    if not _wanted(field, backend):
+        return None
+    reason = fused_reason(field)
+    if reason is None:
+        kernel = FusedField(field, torch.float16)
+        reason = _failure(lambda: _field_difference(field, kernel))
+        if reason is None:
+            return kernel
+    _say_once(f"{reason}; it is evaluated in plain torch.")
+    return None
+
+
+def fused_training(mlp: nn.Module, backend: Backend) -> FusedMLP | None:
+    """The kernels, with bfloat16 operands, that an MLP is trained by with the backend "fused"; None where plain torch
+    has to do. Checked as in `fused_field` on random inputs: outputs to 5 %, gradients, which a relu may let through or
+    not where its input is rounded, to 25 % in norm."""
+    if backend != "fused" or not isinstance(mlp, MLP) or not _wanted(mlp, backend):
+        return None
+    reason = training_reason(mlp)
+    if reason is None:
+        kernel = FusedMLP(mlp)
+        reason = _failure(lambda: _training_difference(mlp, kernel))
+        if reason is None:
+            return kernel
+    _say_once(f"{reason}; it is trained in plain torch.")
+    return None
+
+
+def _wanted(network: nn.Module, backend: Backend) -> bool:
+    device = next(value.device.type for value in network.state_dict().values())
+    if backend == "fused" and device not in DEVICES:
+        _say_once(f"backend fused: kernels want a CUDA device, and this network is on the {device}; it stays in torch.")
+    return backend != "torch" and device in DEVICES
+
+
+def _failure(difference: Callable[[], float]) -> str | None:
+    """Why a kernel is not to be used, found by running it."""
+    try:
+        found = difference()
+    except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        return f"a fused kernel failed ({type(error).__name__}: {first_line})"
+    if not found <= _TOLERANCE:
+        return f"a fused kernel is off by {found:.2g} on test points, more than {_TOLERANCE}"
+    return None
+
+
+@torch.no_grad()
+def _field_difference(field: Any, kernel: FusedField) -> float:
+    """The largest difference: of densities, relative to themselves and the untrained one; of colours; of distances,
+    relative to themselves and a unit of the network. NaN if there is one anywhere."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(_CHECKED_POINTS, 3, generator=generator).to(field.aabb)
+    points = field.aabb[0] + places * (field.aabb[1] - field.aabb[0])
+    if kernel.is_distance:
+        return float(_relative(kernel.sdf(points), field.sdf(points), field.output_scale).max())
+    directions = torch.nn.functional.normalize(torch.randn(len(points), 3, generator=generator)).to(points)
+    density, features = field.density(points)
+    fused_density, fused_color = kernel.density_and_color(points, directions)
+    off = [_relative(mine, density, field.initial_density) for mine in (fused_density, kernel.density(points))]
+    return float(torch.cat([*off, (fused_color - field.color(features, directions)).abs().flatten()]).max())
+
+
+def _relative(mine: Tensor, plain: Tensor, unit: float) -> Tensor:
+    """Differences relative to the values or, where those are smaller, to a unit."""
+    return (mine - plain).abs() / plain.abs().clamp(min=unit)
+
+
+def _training_difference(mlp: MLP, kernel: FusedMLP) -> float:
+    """The norm of the difference of the outputs, or a fifth of that of a gradient, whichever is larger; relative to the
+    norm of the tensor. NaN if there is one anywhere."""
+    generator = torch.Generator().manual_seed(0)
+    device = next(mlp.parameters()).device
+    x = torch.randn(_CHECKED_POINTS, mlp.in_dim, generator=generator).to(device).requires_grad_()
+    direction = torch.randn(_CHECKED_POINTS, mlp.out_dim, generator=generator).to(device)
+    inputs = [x, *(parameter for parameter in mlp.parameters() if parameter.requires_grad)]
+    with torch.enable_grad():
+        mine, plain = ([y.detach(), *torch.autograd.grad(y, inputs, direction)] for y in (kernel(x), mlp(x)))
+    smallest = torch.finfo(torch.float32).tiny
+    off = torch.stack([(a - b).norm() / b.norm().clamp(min=smallest) for a, b in zip(mine, plain)])
+    off[1:] /= 5
+    return float(off.max())
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    _logger.warning(line)
