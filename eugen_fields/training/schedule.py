@@ -25,6 +25,8 @@ class LayerAdamConfig(AdamOptimizerConfig):
     lets a network leave a plateau that follows large gradients."""
     max_norm: float | None = 1.0
     """Gradients are scaled down to this norm."""
+    fused: bool | None = None
+    """One kernel steps all parameters. None: on CUDA."""
 
 
 @dataclass

@@ -100,6 +100,8 @@ class FieldTrainerConfig(TrainerConfig):
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
             if isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
                 optimizer.lr = rates[model.layer]  # type: ignore[attr-defined]
+            if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
+                optimizer.fused = self.machine.device_type == "cuda"
             if optimizer.lr <= 0:
                 raise InputError(f"the learning rate is {optimizer.lr}; it must be positive.")
             if isinstance(scheduler, WarmupDecayConfig):

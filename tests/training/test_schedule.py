@@ -1,11 +1,13 @@
-"""The learning rate over the steps of a training."""
+"""The learning rate over the steps of a training, and the optimiser's steps."""
 
+import copy
 import math
 
 import pytest
 import torch
 
-from eugen_fields.training.schedule import LayerAdamWConfig, WarmupDecayConfig
+from eugen_fields.methods import METHODS
+from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, WarmupDecayConfig
 
 
 def rates(steps, **options):
@@ -40,3 +42,30 @@ def test_weights_decay_apart_from_the_gradient():
     weight.grad = torch.zeros(3)
     optimizer.step()
     torch.testing.assert_close(weight.detach(), torch.full((3,), 5.0 * (1 - 0.1 * 0.02)))
+
+
+@pytest.mark.parametrize("config", [LayerAdamConfig, LayerAdamWConfig])
+def test_a_fused_optimiser_takes_the_same_steps(config):
+    """From any state, also one that was saved by the other."""
+    torch.manual_seed(0)
+    plain, fused = (torch.nn.Parameter(torch.arange(6.0)) for _ in range(2))
+    optimizers = [
+        config(lr=0.1, fused=choice).setup(params=[weight]) for choice, weight in ((False, plain), (True, fused))
+    ]
+    for step in range(20):
+        gradient = torch.randn(6)
+        for weight, optimizer in zip((plain, fused), optimizers):
+            weight.grad = gradient.clone()
+            optimizer.step()
+        if step == 10:
+            optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    torch.testing.assert_close(plain, fused)
+    assert not torch.equal(plain.detach(), torch.arange(6.0))
+
+
+@pytest.mark.parametrize("device, fused", [("cpu", False), ("cuda", True)])
+def test_the_optimiser_is_fused_on_gpus(device, fused):
+    config = copy.deepcopy(METHODS["eugen-nerf-tiny"])
+    config.machine.device_type = device
+    config._fill_in_optimizers()
+    assert config.optimizers["fields"]["optimizer"].fused is fused
