@@ -20,6 +20,8 @@ CAMERA_ANGLE_X = 0.6911112070083618
 """Horizontal field of view, radians: the value of the NeRF synthetic scenes."""
 NERFSTUDIO = "transforms.json"
 """The file of nerfstudio's layout."""
+MESH = "mesh_ground_truth.npz"
+"""The shape that was rendered: vertices (V, 3), in the world of the cameras, and triangles (T, 3)."""
 
 
 def transforms_path(scene: Path, split: str) -> Path:

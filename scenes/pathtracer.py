@@ -70,6 +70,14 @@ def read_model(model: Model) -> tuple[dict[str, Part], dict[str, Material]]:
     return parts, materials
 
 
+def model_mesh(model: Model, lift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) and triangles (T, 3) of all parts of the model as it stands in the scene, this much higher."""
+    parts = list(read_model(model)[0].values())
+    first = np.cumsum([0, *(len(part.positions) for part in parts)])
+    vertices = np.concatenate([part.positions for part in parts]) + [0.0, 0.0, lift]
+    return vertices, np.concatenate([part.triangles + start for part, start in zip(parts, first)])
+
+
 def build_scene(mitsuba, model: Model, hdri: Path | None, unbounded: bool = False):
     """The Mitsuba scene and how high the middle of its model is.
 

@@ -14,7 +14,7 @@ from catalogue import FURNITURE, Model, choose_model, find_models
 from console import SceneError, reporting, run
 from distortion import Camera, Lens
 from downscale import area_mean
-from pathtracer import build_scene, load_mitsuba, photograph
+from pathtracer import build_scene, load_mitsuba, model_mesh, photograph
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -149,6 +149,9 @@ def render_scene(settings: Settings, output: Path, model: Model) -> None:
     scene, lift = build_scene(mitsuba, model, settings.hdri, settings.unbounded)
     claim(output, settings, model)
     views, through = poses(settings, lift), camera(settings)
+    vertices, triangles = model_mesh(model, lift)
+    mesh = {"vertices": vertices.astype(np.float32), "triangles": triangles.astype(np.uint32)}
+    layout.write_arrays(output / layout.MESH, **mesh)
     suffix, write = (".jpg", layout.write_rgb) if settings.unbounded else (".png", layout.write_rgba)
     factors = [2**scale for scale in range(settings.scales)]
 

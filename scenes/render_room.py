@@ -128,7 +128,7 @@ def render_room(settings: Settings, output: Path) -> None:
         layout.write_rgb(output / frames[-1]["file_path"], shade(cosine, color))
     everywhere = np.concatenate(points).astype(np.float32)
     layout.write_arrays(output / streams.DISTANCES, points=everywhere, distance=caster.distance(everywhere))
-    layout.write_arrays(output / streams.MESH, vertices=mesh.vertices, triangles=mesh.triangles.astype(np.uint32))
+    layout.write_arrays(output / layout.MESH, vertices=mesh.vertices, triangles=mesh.triangles.astype(np.uint32))
     note = {key: value for key, value in asdict(settings).items() if key not in ("models", "output", "catalogues")}
     note["models"] = [
         {"model": model.qualified_name, "creator": model.creator, "license": model.license} for model in models

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from console import SceneError, run
 from downscale import area_mean
-from streams import DISTANCES, MESH, read_arrays, read_depth, read_stream, stream_transforms
+from streams import DISTANCES, read_arrays, read_depth, read_stream, stream_transforms
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
@@ -110,10 +110,10 @@ def _shrink_ground_truth(settings: Settings) -> None:
         count = min(settings.points, len(points))
         chosen = np.sort(np.random.default_rng(0).choice(len(points), count, replace=False))
         layout.write_arrays(settings.target / DISTANCES, points=points[chosen], distance=distance[chosen])
-    if (settings.source / MESH).exists():
-        vertices, triangles = read_arrays(settings.source / MESH, "vertices", "triangles")
+    if (settings.source / layout.MESH).exists():
+        vertices, triangles = read_arrays(settings.source / layout.MESH, "vertices", "triangles")
         vertices, triangles = shrink_mesh(vertices, triangles, settings.triangles)
-        layout.write_arrays(settings.target / MESH, vertices=vertices, triangles=triangles)
+        layout.write_arrays(settings.target / layout.MESH, vertices=vertices, triangles=triangles)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 - images/*.jpg: colour, sRGB.
 - distance_ground_truth.npz: points (N, 3) that the cameras have seen past or seen the surface at, and distance (N,) of
   each to the nearest surface, unsigned, metres. All lie in free space or on a surface.
-- mesh_ground_truth.npz: vertices (V, 3) and triangles (T, 3) of all surfaces.
+- mesh_ground_truth.npz (layout.MESH): vertices (V, 3) and triangles (T, 3) of all surfaces.
 """
 
 import json
@@ -17,7 +17,6 @@ from layout import NERFSTUDIO
 from PIL import Image
 
 DISTANCES = "distance_ground_truth.npz"
-MESH = "mesh_ground_truth.npz"
 MILLIMETRE = 0.001
 
 

@@ -40,8 +40,9 @@ class Demo:
 
     def main(self) -> None:
         """Runs the demo."""
+        from eugen_fields.benchmark.mesh_scores import read_mesh, silhouette_overlaps
         from eugen_fields.benchmark.picture import comparison_picture
-        from eugen_fields.benchmark.train import make_config, parameter_count, score_run, silhouette_iou, train_run
+        from eugen_fields.benchmark.train import make_config, parameter_count, score_run, train_run
         from eugen_fields.meshing.export import export_mesh
         from eugen_fields.runs import open_run
 
@@ -61,6 +62,8 @@ class Demo:
         run_folder = config.get_base_dir()
         run = open_run(run_folder)
         mesh = export_mesh(run, self.output / "mesh.ply", resolution=self.mesh_resolution)
+        in_scene = read_mesh(mesh["path"]).apply_transform(run.world_from_scene.cpu().double().inverse().numpy())
+        overlaps = silhouette_overlaps(in_scene, trainer.pipeline.datamanager.fixed_indices_eval_dataloader)
         metrics = {
             "scene": str(self.scene),
             "method": self.method,
@@ -75,7 +78,7 @@ class Demo:
             "mesh": str(mesh["path"]),
             "mesh_components": mesh["components"],
             "mesh_watertight": mesh["watertight"],
-            "mesh_silhouette_iou": silhouette_iou(trainer, mesh["path"], run.world_from_scene),
+            "mesh_silhouette_iou": sum(overlaps) / len(overlaps) if overlaps else None,
             "picture": str(picture),
             "run": str(run_folder),
             "views": scores["views"],

@@ -11,6 +11,7 @@ from eugen_fields.benchmark.everything import Everything
 from eugen_fields.benchmark.isdf import ISDF
 from eugen_fields.benchmark.isdf_speed import ISDFSpeed
 from eugen_fields.benchmark.layers import Layers
+from eugen_fields.benchmark.mesh import Mesh
 from eugen_fields.benchmark.render import Render
 from eugen_fields.benchmark.size import Size
 from eugen_fields.benchmark.synthetic import Synthetic
@@ -28,6 +29,7 @@ def main() -> None:
         "size": Size,
         "transfer": Transfer,
         "synthetic": Synthetic,
+        "mesh": Mesh,
         "isdf": ISDF,
         "isdf-speed": ISDFSpeed,
         "all": Everything,

@@ -118,15 +118,16 @@ class Render:
 
 
 class _Frame:
-    """Renders the views of a model in turn and counts the samples that go through the trunk of its field."""
+    """Renders the views of a model in turn and counts the samples that go through its field."""
 
     def __init__(self, model: RadianceModel, views: list[RayBundle]) -> None:
         self.model, self.samples, self.rendered = model, 0, 0
         self._views = itertools.cycle(views)
-        model.field.trunk.register_forward_hook(self._count)
+        counted = model.field.trunk if model.field.fused is None else model.field
+        counted.register_forward_hook(self._count)
 
-    def _count(self, trunk: Any, inputs: Any, outputs: Any) -> None:
-        self.samples += outputs.shape[:-1].numel()
+    def _count(self, network: Any, inputs: Any, outputs: Any) -> None:
+        self.samples += inputs[0].shape[:-1].numel()
 
     def render(self) -> None:
         from eugen_fields.rendering import render_chunks

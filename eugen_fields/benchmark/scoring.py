@@ -17,6 +17,13 @@ from eugen_fields.runs import RadianceRun
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 
+def scene_data(config: FieldTrainerConfig, device: torch.device | str) -> Any:
+    """The data manager of a run, with its training and test views. Raises InputError where they are not there."""
+    manager: Any = copy.deepcopy(config.pipeline.datamanager)
+    check_scene(manager.dataparser, manager.data, splits=("train", "test"))
+    return manager.setup(device=device, test_mode="test")
+
+
 class Scorer:
     """Renders the test views of a run's scene with any field.
 
@@ -27,10 +34,8 @@ class Scorer:
     """
 
     def __init__(self, run: RadianceRun, config: FieldTrainerConfig, views: int) -> None:
-        manager: Any = copy.deepcopy(config.pipeline.datamanager)
-        check_scene(manager.dataparser, manager.data, splits=("train", "test"))
         device = run.field.aabb.device
-        self.data = manager.setup(device=device, test_mode="test")
+        self.data = scene_data(config, device)
         self.model: Any = config.pipeline.model.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
         self.model.grid.load_state_dict(run.grid.state_dict())
         self.model = self.model.to(device).eval()

@@ -213,30 +213,3 @@ def layer_bytes(trainer: FieldTrainer) -> int:
 def stored_bytes(trainer: FieldTrainer) -> int:
     """Bytes that the field takes in a checkpoint."""
     return sum(value.nbytes for value in radiance_model(trainer).field.state_dict().values())
-
-
-def silhouette_iou(trainer: FieldTrainer, mesh_path: Path, world_from_scene: torch.Tensor) -> float | None:
-    """Mean over the test views of the overlap (IoU) of the mesh's silhouette with the truth's alpha above one half.
-
-    Args:
-        mesh_path: a mesh in world coordinates.
-        world_from_scene: shape (4, 4), from the training frame of the cameras to the world.
-
-    Returns:
-        None where the test images have no alpha.
-    """
-    import trimesh
-
-    from eugen_fields.meshing.silhouette import iou, silhouette
-
-    mesh = cast(trimesh.Trimesh, trimesh.load(mesh_path, force="mesh"))
-    mesh.apply_transform(torch.linalg.inv(world_from_scene).numpy())
-    overlaps = []
-    for camera, batch in trainer.pipeline.datamanager.fixed_indices_eval_dataloader:
-        if batch["image"].shape[-1] != 4:
-            return None
-        fx, fy, cx, cy = (float(value) for value in (camera.fx, camera.fy, camera.cx, camera.cy))
-        pose = camera.camera_to_worlds[0].cpu().numpy()
-        seen = silhouette(mesh, pose, fx, fy, cx, cy, int(camera.width), int(camera.height))
-        overlaps.append(iou(seen, batch["image"][..., 3].cpu().numpy() > 0.5))
-    return float(np.mean(overlaps))

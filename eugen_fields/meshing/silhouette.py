@@ -77,13 +77,16 @@ def render_mesh(
 
     Args:
         camera_to_world, fx, fy, cx, cy: as in `camera_rays`, in the frame of the mesh.
-        shade: grey, lit from the camera, which shows the shape; otherwise the vertex colours as they are.
+        shade: grey with smooth normals, lit from the camera, which shows the shape; otherwise the vertex colours as
+            they are.
     """
     origins, directions = camera_rays(camera_to_world, fx, fy, cx, cy, width, height)
     triangles, weights = cast_rays(mesh, origins, directions)
     hit = triangles >= 0
     if shade:
-        facing = np.einsum("ij,ij->i", mesh.face_normals[triangles[hit]], directions[hit])
+        normals = np.einsum("ij,ijk->ik", weights[hit], mesh.vertex_normals[mesh.faces[triangles[hit]]])
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(min=1e-12)
+        facing = np.einsum("ij,ij->i", normals, directions[hit])
         color = np.repeat(np.abs(facing)[:, None] * 0.8 + 0.1, 3, axis=1) * 255
     else:
         corner_colors = mesh.visual.vertex_colors[mesh.faces[triangles[hit]]][..., :3]  # type: ignore[union-attr]

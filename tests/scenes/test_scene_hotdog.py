@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
+
+from eugen_fields.meshing.silhouette import iou
+from eugen_fields.meshing.silhouette import silhouette as meshing_silhouette
 
 HOTDOG = Path(__file__).parents[2] / "scenes" / "hotdog"
 COUNTS = {"train": 100, "val": 4, "test": 20}
@@ -50,7 +54,7 @@ def test_poses_are_rigid_and_look_at_the_origin(split):
 
 def test_scene_is_small_and_licensed():
     files = [path for path in HOTDOG.rglob("*") if path.is_file()]
-    assert len(files) == sum(COUNTS.values()) + len(COUNTS)
+    assert len(files) == sum(COUNTS.values()) + len(COUNTS) + 1
     assert sum(path.stat().st_size for path in files) < 4_000_000
     assert "CC0" in (HOTDOG.parent / "LICENSE.md").read_text()
 
@@ -79,3 +83,13 @@ def test_silhouettes_agree_with_poses():
         expected = silhouette("test", number)
         overlap = (covered & expected).sum() / (covered | expected).sum()
         assert overlap > 0.8, (number, overlap)
+
+
+def test_the_true_mesh_has_the_silhouettes_of_the_images():
+    with np.load(HOTDOG / "mesh_ground_truth.npz", allow_pickle=False) as arrays:
+        mesh = trimesh.Trimesh(arrays["vertices"], arrays["triangles"].astype(np.int64), process=False)
+    assert np.linalg.norm(mesh.vertices, axis=1).max() == pytest.approx(1.2)
+    focal = 100 / np.tan(transforms("test")["camera_angle_x"] / 2)
+    for number in range(0, 20, 5):
+        seen = meshing_silhouette(mesh, poses("test")[number], focal, focal, 100, 100, 200, 200)
+        assert iou(seen, silhouette("test", number)) > 0.985

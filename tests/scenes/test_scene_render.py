@@ -138,6 +138,10 @@ def test_boxes_appear_where_the_pose_says(command, pathtracer, boxes, catalogues
                 assert np.abs(offset).max() < 4, (frame["file_path"], name, offset)
                 checked += 1
     assert checked >= 12
+    with np.load(tmp_path / "out" / "mesh_ground_truth.npz", allow_pickle=False) as arrays:
+        corners = arrays["vertices"][arrays["triangles"]]
+    expected = np.concatenate([part.positions[part.triangles] for part in parts.values()])
+    assert np.allclose(corners, expected, atol=1e-6)
 
 
 @needs_mitsuba
