@@ -105,8 +105,9 @@ class Mesh:
         row |= {"views": len(overlaps)}
         if overlaps:
             row |= {"silhouette_iou": float(np.mean(overlaps)), "least_iou": min(overlaps)}
-        truth = self.truth or Path(config.pipeline.datamanager.data) / MESH
-        if self.truth is not None or truth.exists():
+        beside = Path(config.pipeline.datamanager.data or ".") / MESH
+        truth = self.truth or (beside if beside.exists() else None)
+        if truth is not None:
             places = data.train_dataset.cameras.camera_to_worlds[:, :3, 3].double().numpy()
             places = places @ world_from_scene[:3, :3].T + world_from_scene[:3, 3]
             row["held_against"] = str(truth)

@@ -66,7 +66,7 @@ def draw_turntables(meshes: dict[str, trimesh.Trimesh], path: Path) -> None:
     for title, mesh in meshes.items():
         low, high = mesh.bounds
         center, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
-        colored = mesh.visual.kind == "vertex"
+        colored = mesh.visual is not None and mesh.visual.kind == "vertex"
         for shade in (False, True) if colored else (True,):
             pictures = []
             for turn in np.linspace(0.0, 2.0 * np.pi, _TURNS, endpoint=False):
