@@ -110,7 +110,8 @@ class Mesh:
         if truth is not None:
             places = data.train_dataset.cameras.camera_to_worlds[:, :3, 3].double().numpy()
             places = places @ world_from_scene[:3, :3].T + world_from_scene[:3, 3]
-            row["held_against"] = str(truth)
+            here = Path.cwd()
+            row["held_against"] = str(truth.relative_to(here) if truth.is_relative_to(here) else truth)
             row |= shape_errors(mesh, read_mesh(truth), places, num_samples=self.samples, seed=self.seed)
         return row
 
