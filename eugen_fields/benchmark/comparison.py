@@ -54,6 +54,8 @@ class Train:
     """Seconds of training, for the budget of time. Default with --quick: 20."""
     learning_rates: tuple[float, ...] = ()
     """Learning rates to try for each kind. Default: the rate tuned for the kind."""
+    rate_factor: float = 1.0
+    """Factor of the tuned rates. Networks that are deeper than the method's own want less."""
     views: int | None = None
     """Test views that are scored at the end, evenly spread; 0: all. Default: all; with --quick 4."""
     checkpoints: int | None = None
@@ -126,6 +128,8 @@ class Train:
         for name, least in (("checkpoints", 1), ("curve_views", 1), ("views", 0), ("num_scales", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: it must be at least {least}.")
+        if not self.rate_factor > 0:
+            raise InputError(f"--rate-factor {self.rate_factor:g}: it must be more than 0.")
         for name in ("layers", "seed", "budget"):
             if not getattr(self, name):
                 raise InputError(f"--{name}: give at least one.")
@@ -134,6 +138,8 @@ class Train:
     def _key(self, layer: str, seed: int, rate: float | None, budget: str) -> dict[str, Any]:
         key = {"layer": layer, "seed": seed, "asked_rate": rate, "method": self.method}
         key |= {"scene": str(self.scene), "options": list(self.options), "num_scales": self.num_scales}
+        if self.rate_factor != 1.0:
+            key["rate_factor"] = self.rate_factor
         timed = budget == "time"
         # none of these stands in files from before there were such budgets, which None finds as well
         key |= {"seconds": self.seconds if timed else None, "views_scored": self.views or None}
@@ -150,6 +156,7 @@ class Train:
             self.method, self.scene, self.output, layer=chosen.layer, steps=self.steps, seed=seed,
             num_scales=self.num_scales, model_options=shared | chosen.options,
         )  # fmt: skip
+        config.learning_rates = {kind: self.rate_factor * rate for kind, rate in config.learning_rates.items()}
         if layer != chosen.layer or seconds is not None:
             name = re.sub(r"[^\w.-]+", "-", layer) + (f"-{seconds:g}s" if seconds is not None else "")
             config.timestamp = f"{name}-seed{seed}"

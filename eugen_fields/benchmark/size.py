@@ -20,6 +20,8 @@ _FULL = {
         "prp:replace=0,1,2,3,4,5,6,7,8",
     ),
     "options": ("num_layers=8", "layer_width=256", "feature_dim=256", "color_width=128", "skip_connections=4,"),
+    "views": 0,
+    "rate_factor": 0.5,
 }  # fmt: skip
 _QUICK = {
     "layers": (
@@ -29,6 +31,7 @@ _QUICK = {
     "options": (),
     "views": 4,
     "steps": 300,
+    "rate_factor": 1.0,
 }  # fmt: skip
 
 
@@ -56,6 +59,9 @@ class Size:
     """Of the training."""
     steps: int | None = None
     """Training steps of each run. Default: the method's own; with --quick 300."""
+    rate_factor: float | None = None
+    """Factor of the method's tuned learning rates. Default: 0.5, as these networks are twice as deep; with --quick
+    1."""
     views: int | None = None
     """Test views that are scored, evenly spread; 0: all. Default: all; with --quick 4."""
     quick: bool = False
@@ -75,7 +81,7 @@ class Size:
 
     def report(self) -> str:
         """Trains, measures, draws, and returns the table and the smallest files."""
-        for name, value in (_QUICK if self.quick else _FULL | {"views": 0}).items():
+        for name, value in (_QUICK if self.quick else _FULL).items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
         if not self.formats or not self.layers or self.layers[0].partition(":")[0] != "dense":
@@ -85,8 +91,9 @@ class Size:
         document = load_results(self.json)
         trained = Train(
             scene=self.scene, method=self.method, layers=self.layers, options=self.options or (), seed=(self.seed,),
-            steps=self.steps, views=1, checkpoints=1, curve_views=1, plot=False, device=self.device,
-            output=self.output / "size", json=self.json.with_name(f"{self.json.stem}_training.json"),
+            steps=self.steps, rate_factor=1.0 if self.rate_factor is None else self.rate_factor, views=1, checkpoints=1,
+            curve_views=1, plot=False, device=self.device, output=self.output / "size",
+            json=self.json.with_name(f"{self.json.stem}_training.json"),
         ).run_all()  # fmt: skip
         rows = [row for run in trained for row in self._measure(document, run)]
         document["smallest"] = {f"within {loss:g} dB": smallest_within(rows, loss) for loss in (0.3, 1.0)}
