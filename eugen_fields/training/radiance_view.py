@@ -67,22 +67,24 @@ class RadianceView(FieldView):
         """Puts the mesh into the scene; a sentence about how that went."""
         from eugen_fields.meshing.build import NoSurface, build_mesh
 
-        start, step, resolution = time.perf_counter(), self._step(), int(self._resolution.value)
+        start, resolution = time.perf_counter(), int(self._resolution.value)
         self._report("Copying the weights", 0.0)
-        run = snapshot(self.model, self.viewer.log_filename.parent, step, self._lock(), self._report)
+        run = snapshot(self.model, self.viewer.log_filename.parent, self._step, self._lock(), self._report)
         try:
             mesh, _ = build_mesh(run, progress=self._report, resolution=resolution, frame="training")
         except NoSurface as none:
             low, high = none.span
             return (
-                f"**No mesh.** Nothing is opaque at step {step:,} yet; densities span {low:.3g} to {high:.3g}. Train "
-                "longer, then try again."
+                f"**No mesh.** Nothing is opaque at step {run.step:,} yet; densities span {low:.3g} to {high:.3g}. "
+                "Train longer, then try again."
             )
         self._mesh = self.viser_server.scene.add_mesh_trimesh(self._node("mesh"), mesh, scale=self._scale)
         self._show_mesh.value = True
         self._show_or_hide()
         seconds = time.perf_counter() - start
-        return f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces of step {step:,}, made in {seconds:.1f} s"
+        return (
+            f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces of step {run.step:,}, made in {seconds:.1f} s"
+        )
 
     def _report(self, what: str, share: float) -> None:
         """Says on the page how far the mesh is. Raises _Stopped where the program ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from eugen_fields.runs import RadianceRun
 def snapshot(
     model: RadianceModel,
     folder: Path,
-    step: int,
+    step: Callable[[], int],
     lock: contextlib.AbstractContextManager[Any] | None = None,
     progress: Progress = False,
 ) -> RadianceRun:
@@ -25,12 +26,12 @@ def snapshot(
 
     Args:
         folder: of the run.
-        step: of the training.
+        step: gives that of the training.
         lock: held while weights are copied, and no longer.
         progress: of finding what is occupied, where the model does not know it; as in eugen_fields.progress.
     """
     with lock or contextlib.nullcontext():
-        field, grid = model.field.folded(), copy.deepcopy(model.grid)
+        field, grid, at_step = model.field.folded(), copy.deepcopy(model.grid), step()
     field = field.eval().requires_grad_(False)
     aabb = field.aabb.float().cpu()
     if grid is None:
@@ -39,7 +40,7 @@ def snapshot(
     return RadianceRun(
         folder=folder,
         method_name=folder.parent.name,  # nerfstudio: output folder/experiment/method/time
-        step=step,
+        step=at_step,
         model_config=model.config,
         field=field,
         aabb=aabb,
