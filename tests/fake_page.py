@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import trimesh
 
 
 class Handle(SimpleNamespace):
@@ -47,7 +49,9 @@ class Page:
     def add_progress_bar(self, value: float, visible: bool) -> Handle:
         return self._show("progress", value=value, visible=visible)
 
-    def add_mesh_trimesh(self, name: str, mesh: Any, scale: float) -> Handle:
+    def add_glb(self, name: str, glb_data: bytes, scale: float) -> Handle:
+        scene = trimesh.load_scene(io.BytesIO(glb_data), file_type="glb", process=False)
+        (mesh,) = scene.geometry.values()
         return self._show(name, mesh=mesh, scale=scale, visible=True)
 
     def add_mesh_simple(self, name: str, **values: Any) -> Handle:

@@ -66,6 +66,7 @@ class RadianceView(FieldView):
     def _make_mesh(self) -> str:
         """Puts the mesh into the scene; a sentence about how that went."""
         from eugen_fields.meshing.build import NoSurface, build_mesh
+        from eugen_fields.meshing.files import encode_glb
 
         start, resolution = time.perf_counter(), int(self._resolution.value)
         self._report("Copying the weights", 0.0)
@@ -78,7 +79,7 @@ class RadianceView(FieldView):
                 f"**No mesh.** Nothing is opaque at step {run.step:,} yet; densities span {low:.3g} to {high:.3g}. "
                 "Train longer, then try again."
             )
-        self._mesh = self.viser_server.scene.add_mesh_trimesh(self._node("mesh"), mesh, scale=self._scale)
+        self._mesh = self.viser_server.scene.add_glb(self._node("mesh"), encode_glb(mesh), scale=self._scale)
         self._show_mesh.value = True
         self._show_or_hide()
         seconds = time.perf_counter() - start
