@@ -11,3 +11,8 @@ class InputError(SystemExit):
     def __init__(self, message: str) -> None:
         self.message = message
         super().__init__(f"error: {message}")
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, for a page."""
+    return error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from eugen_fields.errors import InputError
 from eugen_fields.methods import METHODS
+from eugen_fields.models import facts
 from eugen_fields.models.metrics import psnr
 from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.training.data_manager import FieldDataManagerConfig
@@ -194,8 +195,7 @@ def _mean(views: list[dict[str, Any]], name: str) -> float:
 
 def multiplications(trainer: FieldTrainer) -> int:
     """Multiplications of the folded network for one sample: trunk and colour head, without proposals and encodings."""
-    folded = radiance_model(trainer).field.folded()
-    return folded.trunk.multiplications() + folded.color_head.multiplications()  # type: ignore[operator]
+    return facts.multiplications(radiance_model(trainer).field)
 
 
 def parameter_count(trainer: FieldTrainer) -> int:
@@ -212,4 +212,4 @@ def layer_bytes(trainer: FieldTrainer) -> int:
 
 def stored_bytes(trainer: FieldTrainer) -> int:
     """Bytes that the field takes in a checkpoint."""
-    return sum(value.nbytes for value in radiance_model(trainer).field.state_dict().values())
+    return facts.stored_bytes(radiance_model(trainer).field)

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eugen_fields.errors import InputError
 from eugen_fields.meshing.options import TEXTURE_FACES, MeshOptions
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import trimesh
 
     from eugen_fields.meshing.region import Region
+    from eugen_fields.progress import Progress
     from eugen_fields.runs import RadianceRun, Run, SDFRun
     from eugen_fields.sampling import OccupancyGrid
 
@@ -20,7 +22,19 @@ _HALVINGS = 3
 """Of lattice edges where a density passes the level, which it does almost in one step."""
 
 
-def build_mesh(run: Run, *, progress: bool = True, **options: Any) -> tuple[trimesh.Trimesh, float]:
+class NoSurface(InputError):
+    """A density has no surface where one was looked for.
+
+    Attributes:
+        span: lowest and highest density that were met.
+    """
+
+    def __init__(self, message: str, span: tuple[float, float]) -> None:
+        super().__init__(message)
+        self.span = span
+
+
+def build_mesh(run: Run, *, progress: Progress = True, **options: Any) -> tuple[trimesh.Trimesh, float]:
     """The mesh of an open run, and the level it was cut at. Options are the fields of MeshOptions.
 
     Raises:
@@ -33,7 +47,7 @@ def build_mesh(run: Run, *, progress: bool = True, **options: Any) -> tuple[trim
     return place(dress(mesh, run, chosen, progress), run, chosen), level
 
 
-def find_surface(run: Run, options: MeshOptions, progress: bool) -> tuple[trimesh.Trimesh, float]:
+def find_surface(run: Run, options: MeshOptions, progress: Progress) -> tuple[trimesh.Trimesh, float]:
     """The bare surface of a run in the training frame, cleaned as the options say, and its level.
 
     Raises:
@@ -67,23 +81,23 @@ def find_surface(run: Run, options: MeshOptions, progress: bool) -> tuple[trimes
 
 
 def _density_surface(
-    run: RadianceRun, region: Region, options: MeshOptions, progress: bool
+    run: RadianceRun, region: Region, options: MeshOptions, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Vertices and faces in the frame of the region where a density passes a level, and that level."""
     import torch
 
-    from eugen_fields.errors import InputError
     from eugen_fields.meshing.marching_cubes import extract_mesh
     from eugen_fields.meshing.surface import density_span, evaluate_density, near_occupied, surface_level
 
-    field, grid, level = run.field.folded(), _occupancy(run, region), options.level
+    field, grid, level = run.field.folded(), _occupancy(run, region, progress), options.level
     if level is None:
         level = surface_level(field, grid, run.step_size)
         if level is None:
-            low, high = density_span(field, grid)
-            raise InputError(
+            low, high = span = density_span(field, grid)
+            raise NoSurface(
                 f"{run.folder} at step {run.step} has no opaque surface{_inside(options)}; densities span "
-                f"{low:.3g}..{high:.3g}. Train longer, or give a --level in between."
+                f"{low:.3g}..{high:.3g}. Train longer, or give a --level in between.",
+                span,
             )
     grid_tells = level > grid.min_density
     vertices, faces = extract_mesh(
@@ -99,15 +113,16 @@ def _density_surface(
         progress=progress,
     )
     if len(faces) == 0:
-        low, high = density_span(field, grid)
-        raise InputError(
+        low, high = span = density_span(field, grid)
+        raise NoSurface(
             f"nothing at level {level:g}{_inside(options)}; densities span {low:.3g}..{high:.3g}. "
-            "Give a --level in between."
+            "Give a --level in between.",
+            span,
         )
     return vertices, faces, level
 
 
-def _occupancy(run: RadianceRun, region: Region) -> OccupancyGrid:
+def _occupancy(run: RadianceRun, region: Region, progress: Progress) -> OccupancyGrid:
     """Where there is density in a region: the run's own grid, or, where that ends before the region does, a new one."""
     from eugen_fields.meshing.region import is_unbounded
     from eugen_fields.meshing.surface import evaluate_density
@@ -120,15 +135,14 @@ def _occupancy(run: RadianceRun, region: Region) -> OccupancyGrid:
     settings, field = run.model_config, run.field.folded()
     grid = OccupancyGrid(bounds, settings.grid_resolution, run.step_size, min_opacity=settings.grid_min_opacity)
     grid = grid.to(run.field.aabb.device)
-    grid.fill(lambda points: evaluate_density(field, points))
+    grid.fill(lambda points: evaluate_density(field, points), progress=progress)
     return grid
 
 
 def _distance_surface(
-    run: SDFRun, region: Region, options: MeshOptions, progress: bool
+    run: SDFRun, region: Region, options: MeshOptions, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Vertices and faces in the frame of the region where a signed distance passes a level, and that level."""
-    from eugen_fields.errors import InputError
     from eugen_fields.meshing.distance import distance_mesh, distance_span
 
     field, level = run.field.folded(), options.level or 0.0
@@ -148,7 +162,7 @@ def _inside(options: MeshOptions) -> str:
     return "" if options.box is None else " in --box"
 
 
-def dress(mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: bool) -> trimesh.Trimesh:
+def dress(mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: Progress) -> trimesh.Trimesh:
     """The mesh with the colours of the field, if it has any, at the vertices or in an image; in the training frame."""
     from eugen_fields.meshing.texture import textured
     from eugen_fields.runs import RadianceRun
@@ -163,7 +177,7 @@ def dress(mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: bool)
 
 
 def sample_points(
-    mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: bool
+    mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """options.points points spread evenly over a bare mesh in the training frame, the same on each call: places (N, 3)
     and normals (N, 3) in the frame of the options, and RGB in [0, 1] (N, 3) if the field has colours."""
@@ -182,7 +196,7 @@ def sample_points(
     return cloud.vertices, cloud.vertex_normals, colors
 
 
-def _colors(run: RadianceRun, points: np.ndarray, normals: np.ndarray, progress: bool) -> np.ndarray:
+def _colors(run: RadianceRun, points: np.ndarray, normals: np.ndarray, progress: Progress) -> np.ndarray:
     """RGB in [0, 1], shape (N, 3), seen against the normals (N, 3) at points (N, 3) of the training frame."""
     import torch
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.meshing.marching_cubes import extract_mesh
 from eugen_fields.meshing.region import Region
+from eugen_fields.progress import Progress
 from eugen_fields.sampling import SeenCells
 
 _CELLS_EVALUATED = 2
@@ -27,7 +28,7 @@ def distance_mesh(
     level: float = 0.0,
     seen: SeenCells | None = None,
     region: Region | None = None,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The surface where a signed distance passes a level, its triangles facing free space.
 
@@ -37,7 +38,7 @@ def distance_mesh(
         level: metres.
         seen: keep only what lies near where surfaces were seen; None: everything in the region, closed at its sides.
         region: where to look; None: the field's box.
-        progress: shows a progress bar on a terminal.
+        progress: as in eugen_fields.progress.
 
     Returns:
         vertices (V, 3) float64 in the frame of the region (metres), each used by a face, and faces (F, 3) int64; both

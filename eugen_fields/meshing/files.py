@@ -150,9 +150,10 @@ def _encode_stl(mesh: trimesh.Trimesh) -> bytes:
     return export_stl(mesh)
 
 
-def _encode_glb(mesh: trimesh.Trimesh) -> bytes:
-    """glTF takes vertex colours as linear light and images as they are, and a field's colours have their lighting in
-    them already: unlit. A mesh without colours is left to the light of whoever shows it."""
+def encode_glb(mesh: trimesh.Trimesh) -> bytes:
+    """The content of a .glb file. glTF takes vertex colours as linear light and images as they are, and a field's
+    colours have their lighting in them already: unlit. A mesh without colours is left to the light of whoever shows
+    it."""
     visual: Any = mesh.visual
     if visual.kind is None:
         return export_glb(trimesh.Scene(mesh), include_normals=True)
@@ -174,4 +175,4 @@ def _encode_glb(mesh: trimesh.Trimesh) -> bytes:
     return export_glb(trimesh.Scene(mesh), include_normals=True, tree_postprocessor=unlit)
 
 
-_ENCODERS = {".ply": _encode_ply, ".glb": _encode_glb, ".obj": _encode_obj, ".stl": _encode_stl}
+_ENCODERS = {".ply": _encode_ply, ".glb": encode_glb, ".obj": _encode_obj, ".stl": _encode_stl}

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from skimage.measure import marching_cubes
 from torch import Tensor
-from tqdm import tqdm
 
 from eugen_fields.meshing.lattice import POINTS_EVALUATED, Blocks, Lattice, surface_blocks
+from eugen_fields.progress import Progress, counted
 
 _POINTS_HELD = 1 << 24
 """Lattice points held at once where no slab thickness is asked for."""
@@ -33,7 +33,7 @@ def extract_mesh(
     lipschitz: float | None = None,
     halvings: int = 0,
     device: torch.device | str = "cpu",
-    progress: bool = True,
+    progress: Progress = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The surface where a density passes a level, closed and with its triangles facing the lower density.
 
@@ -55,7 +55,7 @@ def extract_mesh(
         halvings: how often the lattice edge of each vertex is halved before the vertex is put where the density runs
             straight to the level. Each costs an evaluation a vertex; for densities that rise like a step.
         device: where points are made.
-        progress: shows a progress bar on a terminal.
+        progress: as in eugen_fields.progress.
 
     Returns:
         vertices (V, 3) float64 and faces (F, 3) int64; both empty where nothing reaches the level.
@@ -75,13 +75,8 @@ def extract_mesh(
         blocks = surface_blocks(density_fn, lattice, level, lipschitz=lipschitz, occupied_within=occupied_within)
     height = _height(density_fn, occupied, level)
     pieces = []
-    with tqdm(
-        total=(cells[0] + 1) * (cells[1] + 1) * (cells[2] + 1),
-        desc="Finding the surface",
-        unit="points",
-        unit_scale=True,
-        disable=None if progress else True,
-    ) as bar:
+    total = (cells[0] + 1) * (cells[1] + 1) * (cells[2] + 1)
+    with counted(progress, "Finding the surface", total, "points") as advance:
         last_plane = None
         # the lattice is padded by a layer on each side: index -1 to cells + 1
         for start in range(-1, cells[0] + 1, block):
@@ -91,7 +86,7 @@ def extract_mesh(
                 values[0] = last_plane
             for plane in range(max(0, start if last_plane is None else start + 1), min(stop, cells[0]) + 1):
                 values[plane - start, 1:-1, 1:-1] = _sample_plane(height, occupied, lattice, blocks, plane, level)
-                bar.update((cells[1] + 1) * (cells[2] + 1))
+                advance((cells[1] + 1) * (cells[2] + 1))
             last_plane = values[-1].copy()
             pieces += _march_tiles(values, start)
     if not pieces:

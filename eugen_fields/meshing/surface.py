@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from eugen_fields.fields import RadianceField
+from eugen_fields.progress import Progress, counted
 from eugen_fields.sampling import OccupancyGrid, intersect_box, render_weights, sample_rays
 
 _POINTS_EVALUATED = 1 << 16
@@ -98,7 +98,7 @@ def near_occupied(grid: OccupancyGrid, radius: float = 0.0) -> Callable[[Tensor]
 
 
 def surface_colors(
-    field: RadianceField, points: Tensor, normals: Tensor, step_size: float, *, progress: bool = False
+    field: RadianceField, points: Tensor, normals: Tensor, step_size: float, *, progress: Progress = False
 ) -> Tensor:
     """Colours of a surface as a camera right in front of it sees them.
 
@@ -108,14 +108,13 @@ def surface_colors(
     Args:
         points, normals: on the surface, and its outward unit normals there, shape (N, 3).
         step_size: length of a sample in training, scene units.
-        progress: shows a progress bar on a terminal.
+        progress: as in eugen_fields.progress.
 
     Returns:
         RGB in [0, 1], shape (N, 3).
     """
     colors = []
-    bar = tqdm(total=len(points), desc="Colours", unit="points", unit_scale=True, disable=None if progress else True)
-    with torch.no_grad(), bar:
+    with torch.no_grad(), counted(progress, "Colours", len(points), "points") as advance:
         for chunk, normal in zip(points.split(_POINTS_EVALUATED), normals.split(_POINTS_EVALUATED)):
             color, light = torch.zeros_like(chunk), torch.ones_like(chunk[:, :1])
             for depth in _COLOR_DEPTHS:
@@ -126,5 +125,5 @@ def surface_colors(
             opacity = 1.0 - light
             # where nothing at all was met, the colour at the last depth stands
             colors.append(torch.where(opacity > 1e-6, color / opacity.clamp(min=1e-6), seen))
-            bar.update(len(chunk))
+            advance(len(chunk))
     return torch.cat(colors).clamp(0.0, 1.0) if colors else torch.zeros_like(points)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eugen_fields.fields import NeRFField, RadianceField, VanillaField
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
+from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 
 
@@ -81,6 +82,7 @@ class NeRFModel(RadianceModel):
         self.field = self.config.build_field(aabb)
         self.step_size = self.config.step_size(aabb)
         self.grid = self.config.build_grid(aabb)
+        self.small_frames = SmallFramesOnCPU(256)
 
     def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """Near and far (R,): the box around occupied cells, within nears and fars that the bundle brings along."""

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from eugen_fields.progress import Progress, counted
 
 
 class OccupancyGrid(nn.Module):
@@ -162,22 +163,30 @@ class OccupancyGrid(nn.Module):
         self.bounds.copy_(self._occupied_bounds())
         return was_empty
 
-    def fill(self, density_fn: Callable[[Tensor], Tensor], rounds: int = 2, chunk_size: int = 1 << 15) -> None:
-        """Finds what is occupied in a finished field: visits every cell `rounds` times, with a progress bar.
+    def fill(
+        self,
+        density_fn: Callable[[Tensor], Tensor],
+        rounds: int = 2,
+        chunk_size: int = 1 << 15,
+        *,
+        progress: Progress = True,
+    ) -> None:
+        """Finds what is occupied in a finished field: visits every cell `rounds` times.
 
         Args:
             density_fn: as in `update`.
             chunk_size: points evaluated at once.
+            progress: as in eugen_fields.progress.
         """
         generator = torch.Generator(self.density.device).manual_seed(0)
         total = rounds * self.density.numel()
-        with tqdm(total=total, desc="Finding occupied space", unit="cell", unit_scale=True) as bar:
+        with counted(progress, "Finding occupied space", total, "cells") as advance:
 
             def density(points: Tensor) -> Tensor:
                 parts = []
                 for chunk in points.split(chunk_size):
                     parts.append(density_fn(chunk))
-                    bar.update(len(chunk))
+                    advance(len(chunk))
                 return torch.cat(parts)
 
             for _ in range(rounds):

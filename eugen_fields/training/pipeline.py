@@ -13,7 +13,9 @@ from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.nn.parallel import DistributedDataParallel
 
+from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
+from eugen_fields.training.radiance_view import RadianceView
 
 _MIN_NUM_RAYS = 40
 """Rays of the smallest batch: steps of fewer are so noisy that training can end in fog."""
@@ -66,7 +68,11 @@ class FieldPipelineConfig(VanillaPipelineConfig):
 
 
 class FieldPipeline(SharedWeightsPipeline):
-    """Adapts the rays of each batch so that the number of occupied samples stays near the target."""
+    """Adapts the rays of each batch so that the number of occupied samples stays near the target.
+
+    Attributes:
+        field_view: what nerfstudio's viewer shows of the field beside its render.
+    """
 
     config: FieldPipelineConfig
     datamanager: FieldDataManager
@@ -77,6 +83,8 @@ class FieldPipeline(SharedWeightsPipeline):
         manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
         manager.train_num_rays_per_batch = max(_MIN_NUM_RAYS, config.target_num_samples // per_ray)
         super().__init__(config, *args, **kwargs)
+        assert isinstance(self.model, RadianceModel)
+        self.field_view = RadianceView(self.model)
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         sampler = self.datamanager.train_pixel_sampler

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,71 +9,22 @@ import numpy as np
 import pytest
 import torch
 from depth_scenes import ring_of_cameras, sphere_depths
+from fake_page import Page, make_viewer
 from torch import nn
 
 from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.sampling import SeenCells
 from eugen_fields.sampling.frame_clock import FrameClock
 from eugen_fields.training.map_frames import MapFrames
-from eugen_fields.training.map_slice import sign_changes, slice_colors, slice_points
-from eugen_fields.training.map_view import MapView, Refresh
+from eugen_fields.training.map_view import MapView
+from eugen_fields.training.refresh import Refresh
+from eugen_fields.training.slices import sign_changes, slice_colors, slice_points
 
 RADIUS, CENTER = 0.5, (0.0, 0.0, 0.0)
 AABB = torch.tensor([[-1.6, -1.2, -1.0], [1.4, 1.2, 0.8]])
 WIDTH, HEIGHT = 48, 36
 VIEWER_SCALE = 10.0
-
-
-class Handle(SimpleNamespace):
-    """Of anything in the page."""
-
-    def on_update(self, callback: Any) -> None:
-        self.callback = callback
-
-    on_click = on_update
-
-
-class Page:
-    """In place of viser's server: keeps what it is asked to show, by kind."""
-
-    def __init__(self) -> None:
-        self.shown: dict[str, Handle] = {}
-        self.clients: dict[int, Any] = {}
-        self.gui = self.scene = self
-
-    def add_folder(self, label: str, order: float) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def add_markdown(self, content: str) -> Handle:
-        return self._show("card", content=content)
-
-    def add_checkbox(self, label: str, value: bool) -> Handle:
-        return self._show(label, value=value)
-
-    def add_button(self, label: str) -> Handle:
-        return self._show(label)
-
-    def add_slider(self, label: str, low: float, high: float, step: float, value: float) -> Handle:
-        return self._show(label, value=value)
-
-    def add_mesh_simple(self, name: str, **values: Any) -> Handle:
-        return self._show(name, **values)
-
-    def add_camera_frustum(self, name: str, **values: Any) -> Handle:
-        return self._show(name, visible=True, **values)
-
-    def add_image(self, name: str, image: np.ndarray, **values: Any) -> Handle:
-        return self._show(name, image=image, **values)
-
-    def _show(self, name: str, **values: Any) -> Handle:
-        self.shown[name] = Handle(**values)
-        return self.shown[name]
-
-    def on_client_connect(self, callback: Any) -> None:
-        pass
-
-    def get_clients(self) -> dict[int, Any]:
-        return self.clients
 
 
 class Ball(nn.Module):
@@ -114,21 +64,6 @@ def make_clock(count: int = 8, current: int = 0, keyframes: tuple[int, ...] = (0
     return clock
 
 
-def make_viewer(page: Page, drawn: range = range(8)) -> Any:
-    """nerfstudio's, with stock frusta of some frames."""
-    return SimpleNamespace(
-        viser_server=page,
-        config=SimpleNamespace(camera_frustum_scale=0.1),
-        control_panel=SimpleNamespace(_layer_depth=Handle(value=True), _max_res=Handle(value=512)),
-        stats_markdown=SimpleNamespace(order=3.0),
-        hide_images=SimpleNamespace(visible=True),
-        camera_handles={frame: Handle(visible=True) for frame in drawn},
-        trainer=SimpleNamespace(step=70),
-        train_lock=None,
-        init_scene=lambda: None,
-    )
-
-
 def make_view(clock: FrameClock) -> tuple[MapView, Page]:
     """A view that is set up, without a thread that updates it."""
     stream, page = make_stream(), Page()
@@ -137,9 +72,7 @@ def make_view(clock: FrameClock) -> tuple[MapView, Page]:
         seen.add(stream.points(frame))
         seen.look(stream.depth(frame), stream.intrinsics[frame], stream.poses[frame])
     field = Ball()
-    model: Any = SimpleNamespace(
-        field=field, seen=seen, device=torch.device("cpu"), config=SimpleNamespace(layer="eugen")
-    )
+    model: Any = SimpleNamespace(field=field, seen=seen, device=torch.device("cpu"), config=ISDFModelConfig())
     manager: Any = SimpleNamespace(clock=clock, stream=stream)
     view, viewer = MapView(model, manager), make_viewer(page)
     view._setup(viewer)

@@ -83,7 +83,9 @@ class ShapeTab:
     def _put(self, mesh: trimesh.Trimesh) -> None:
         scene = self.stage.client.scene
         if mesh.visual.kind == "vertex":  # type: ignore[union-attr]
-            self._mesh_handle = scene.add_mesh_trimesh(_MESH, mesh)
+            from eugen_fields.meshing.files import encode_glb
+
+            self._mesh_handle = scene.add_glb(_MESH, encode_glb(mesh))  # viser would light its colours as metal
         else:
             self._mesh_handle = scene.add_mesh_simple(
                 _MESH, np.asarray(mesh.vertices), np.asarray(mesh.faces), color=(200, 195, 185), side="double"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eugen_fields.errors import InputError
+from eugen_fields.errors import describe
 from eugen_viewer.cameras import View
 from eugen_viewer.jobs import Worker
 from eugen_viewer.live import LivePicture
@@ -66,8 +66,7 @@ class Stage:
 
     def fail(self, title: str, error: BaseException) -> None:
         """A note in the browser about what went wrong."""
-        text = error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        self.client.add_notification(title, text)
+        self.client.add_notification(title, describe(error))
 
 
 def look_through(client: viser.ClientHandle, view: View, distance: float) -> None:

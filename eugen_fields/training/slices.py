@@ -1,9 +1,10 @@
-"""The signed distances on a horizontal plane as colours."""
+"""Signed distances, or densities, on a horizontal plane as colours."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from nerfstudio.utils import colormaps
 from torch import Tensor
 
 _FREE = np.array([[225, 236, 246], [33, 102, 172]], dtype=np.float64)
@@ -51,3 +52,20 @@ def sign_changes(sdf: np.ndarray) -> np.ndarray:
         changes[first] |= differs
         changes[second] |= differs
     return changes
+
+
+def density_colors(density: Tensor, lowest: float, highest: float) -> np.ndarray:
+    """Densities as colours on a logarithmic scale, black where they are lowest and pale yellow where highest.
+
+    Args:
+        density: shape (H, W).
+        lowest: below this, pixels are transparent.
+        highest: from here on the colour stays the same.
+
+    Returns:
+        RGBA, uint8 (H, W, 4).
+    """
+    share = (density / lowest).clamp(min=1e-30).log() / np.log(highest / lowest)
+    color = colormaps.apply_colormap(share.clamp(0.0, 1.0)[..., None], colormaps.ColormapOptions("inferno"))
+    image = torch.cat([color, (density >= lowest)[..., None].to(color)], dim=-1)
+    return (255.0 * image).round().byte().numpy(force=True)
