@@ -5,8 +5,19 @@ modules in layers and fields.
 """
 
 from eugen_fields.kernels.fused import FusedField, fused_reason
+from eugen_fields.kernels.fused_distance import FusedDistance, distance_training_reason
 from eugen_fields.kernels.fused_mlp import FusedMLP
 from eugen_fields.kernels.live_stages import training_reason
 from eugen_fields.kernels.tiled import DEFAULT_TILE, TiledMLP, tiled
 
-__all__ = ["DEFAULT_TILE", "FusedField", "FusedMLP", "TiledMLP", "fused_reason", "tiled", "training_reason"]
+__all__ = [
+    "DEFAULT_TILE",
+    "FusedDistance",
+    "FusedField",
+    "FusedMLP",
+    "TiledMLP",
+    "distance_training_reason",
+    "fused_reason",
+    "tiled",
+    "training_reason",
+]
