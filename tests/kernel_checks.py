@@ -32,6 +32,20 @@ KINDS = {
 }
 
 
+def gradient_tolerance(mlp, dtype):
+    """How far gradients of an unfolded MLP may be off, relative to their norm.
+
+    Forward and back, a chain of unfolded layers has up to twice as many stages each way. A relu whose argument is
+    within rounding of 0, on either side, may switch, and with it all that flows through it: the share of those is about
+    as large as rounding, and squares of differences add up to it. To operands of two bytes softplus100 is a corner too:
+    within 0.02 of 0 it turns by half, which is what rounding does to numbers of a few units.
+    """
+    tolerance = 4 * len(mlp.layers) * ROUNDING[dtype]
+    activations = {mlp.activation, *(getattr(layer, "feature_activation", "") for layer in mlp.layers)}
+    corners = not activations.isdisjoint({"relu", "softplus100"})
+    return tolerance**0.5 if corners and dtype is not torch.float32 else tolerance
+
+
 def moved(field, device="cpu", size=0.02):
     """The field with every parameter moved: biases are not 0, PRP's low-rank term is not 0."""
     generator = torch.Generator().manual_seed(3)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from eugen_fields.kernels import Backend, FusedField, FusedMLP, fused_field, fused_training, tiled
+from eugen_fields.kernels import Backend, FusedField, fused_field, fused_training, tiled
 from eugen_fields.layers import MLP
 
 Self = TypeVar("Self", bound="Field")
@@ -27,19 +28,24 @@ class Field(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._training_kernels: dict[str, FusedMLP | None] = {}
+        self._training_kernels: dict[str, Any] = {}
 
     def through(self, name: str, x: Tensor) -> Tensor:
         """y (N, out_dim) of the network with this name at x (N, in_dim); in training with the backend "fused" by its
         kernels."""
         network = getattr(self, name)
-        if self.backend == "fused" and self.training and type(network) is MLP and torch.is_grad_enabled():
-            if name not in self._training_kernels:
-                self._training_kernels[name] = fused_training(network, self.backend)
-            kernel = self._training_kernels[name]
-            if kernel is not None:
-                return kernel(x)
-        return network(x)
+        kernel = self.training_kernel(name, fused_training, network) if type(network) is MLP else None
+        return network(x) if kernel is None else kernel(x)
+
+    def training_kernel(self, name: str, make: Callable[..., Any], network: nn.Module) -> Any:
+        """The kernels that the backend "fused" has for training a network, made when they are first asked for (only
+        then is the device known); None where there are none."""
+        if self.backend != "fused" or not self.training or not torch.is_grad_enabled():
+            return None
+        if name not in self._training_kernels:
+            self._training_kernels[name] = None  # for the check that making them involves: in plain torch
+            self._training_kernels[name] = make(network, self.backend)
+        return self._training_kernels[name]
 
     def folded(self: Self) -> Self:
         """The inference form: a copy with folded MLPs (same outputs and gradients to rounding, fewer multiplications,

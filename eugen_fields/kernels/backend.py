@@ -2,13 +2,14 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from eugen_fields.kernels.fused import FusedField, fused_reason
+from eugen_fields.kernels.fused_distance import FusedDistance, distance_training_reason
 from eugen_fields.kernels.fused_mlp import FusedMLP
 from eugen_fields.kernels.live_stages import training_reason
 from eugen_fields.layers import MLP
@@ -52,7 +53,23 @@ def fused_training(mlp: nn.Module, backend: Backend) -> FusedMLP | None:
     reason = training_reason(mlp)
     if reason is None:
         kernel = FusedMLP(mlp)
-        reason = _failure(lambda: _training_difference(mlp, kernel))
+        x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_()
+        reason = _failure(lambda: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), x))
+        if reason is None:
+            return kernel
+    _say_once(f"{reason}; it is trained in plain torch.")
+    return None
+
+
+def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | None:
+    """The same for an SDFField and its losses on distance and gradient."""
+    if backend != "fused" or not _wanted(field, backend):
+        return None
+    reason = distance_training_reason(field)
+    if reason is None:
+        kernel, points = FusedDistance(field), _points_in(field.aabb)
+        plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
+        reason = _failure(lambda: _training_difference(field.trunk, lambda: kernel(points), plain))
         if reason is None:
             return kernel
     _say_once(f"{reason}; it is trained in plain torch.")
@@ -81,13 +98,14 @@ def _failure(difference: Callable[[], float]) -> str | None:
 @torch.no_grad()
 def _field_difference(field: Any, kernel: FusedField) -> float:
     """The largest difference: of densities, relative to themselves and the untrained one; of colours; of distances,
-    relative to themselves and a unit of the network. NaN if there is one anywhere."""
-    generator = torch.Generator().manual_seed(0)
-    places = torch.rand(_CHECKED_POINTS, 3, generator=generator).to(field.aabb)
-    points = field.aabb[0] + places * (field.aabb[1] - field.aabb[0])
+    relative to themselves and a unit of the network, and of their gradients. NaN if there is one anywhere."""
+    points = _points_in(field.aabb)
     if kernel.is_distance:
-        return float(_relative(kernel.sdf(points), field.sdf(points), field.output_scale).max())
-    directions = torch.nn.functional.normalize(torch.randn(len(points), 3, generator=generator)).to(points)
+        distance, gradient = field.sdf_and_gradient(points, mode="forward")
+        fused_distance, fused_gradient = kernel.sdf_and_gradient(points)
+        off = [_relative(mine, distance, field.output_scale) for mine in (fused_distance, kernel.sdf(points))]
+        return float(torch.cat([*off, _relative(fused_gradient, gradient, 1.0).flatten()]).max())
+    directions = torch.nn.functional.normalize(_normal(len(points), 3, field), dim=-1)
     density, features = field.density(points)
     fused_density, fused_color = kernel.density_and_color(points, directions)
     off = [_relative(mine, density, field.initial_density) for mine in (fused_density, kernel.density(points))]
@@ -99,20 +117,37 @@ def _relative(mine: Tensor, plain: Tensor, unit: float) -> Tensor:
     return (mine - plain).abs() / plain.abs().clamp(min=unit)
 
 
-def _training_difference(mlp: MLP, kernel: FusedMLP) -> float:
-    """The norm of the difference of the outputs, or a fifth of that of a gradient, whichever is larger; relative to the
-    norm of the tensor. NaN if there is one anywhere."""
-    generator = torch.Generator().manual_seed(0)
-    device = next(mlp.parameters()).device
-    x = torch.randn(_CHECKED_POINTS, mlp.in_dim, generator=generator).to(device).requires_grad_()
-    direction = torch.randn(_CHECKED_POINTS, mlp.out_dim, generator=generator).to(device)
-    inputs = [x, *(parameter for parameter in mlp.parameters() if parameter.requires_grad)]
+def _training_difference(
+    mlp: MLP, fused: Callable[[], Sequence[Tensor]], plain: Callable[[], Sequence[Tensor]], *inputs: Tensor
+) -> float:
+    """The norm of the difference of an output, or a fifth of that of a gradient of an MLP's parameter or of an input,
+    whichever is largest; relative to the norm of the tensor. NaN if there is one anywhere."""
+    wanted = [*inputs, *(parameter for parameter in mlp.parameters() if parameter.requires_grad)]
     with torch.enable_grad():
-        mine, plain = ([y.detach(), *torch.autograd.grad(y, inputs, direction)] for y in (kernel(x), mlp(x)))
+        both = [list(way()) for way in (fused, plain)]
+        directions = [_normal(output.numel(), 1, mlp).view(output.shape) for output in both[0]]
+        # the bias behind the last sum does not reach a gradient of the output
+        slopes = [torch.autograd.grad(outputs, wanted, directions, materialize_grads=True) for outputs in both]
     smallest = torch.finfo(torch.float32).tiny
-    off = torch.stack([(a - b).norm() / b.norm().clamp(min=smallest) for a, b in zip(mine, plain)])
-    off[1:] /= 5
-    return float(off.max())
+    off = [_norm_of_difference(mine, other, smallest) for mine, other in zip(*both)]
+    off += [_norm_of_difference(mine, other, smallest) / 5 for mine, other in zip(*slopes)]
+    return float(torch.stack(off).max())
+
+
+def _norm_of_difference(mine: Tensor, plain: Tensor, smallest: float) -> Tensor:
+    return (mine - plain).detach().norm() / plain.detach().norm().clamp(min=smallest)
+
+
+def _points_in(aabb: Tensor) -> Tensor:
+    """Random points (N, 3) of a box, always the same ones."""
+    places = torch.rand(_CHECKED_POINTS, 3, generator=torch.Generator().manual_seed(0))
+    return aabb[0] + places.to(aabb) * (aabb[1] - aabb[0])
+
+
+def _normal(count: int, width: int, network: nn.Module) -> Tensor:
+    """Normal numbers (count, width), always the same ones, on a network's device."""
+    device = next(value.device for value in network.state_dict().values())
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(1)).to(device)
 
 
 @functools.cache

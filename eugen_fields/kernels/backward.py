@@ -1,10 +1,20 @@
-"""Writes the passes that training needs: forward with its intermediates kept, and backward through the stages."""
+"""Writes the passes that training needs: forward with its intermediates kept, and backward through the stages.
+
+Shapes are those of values. With tangents (ProgramWriter.tangents) all matrices have four rows for each point.
+"""
 
 from typing import NamedTuple
 
+from eugen_fields.kernels.elementwise import (
+    activated,
+    activation_gradient,
+    multiplied,
+    multiplied_gradient,
+    norm_factor,
+)
 from eugen_fields.kernels.program import Piece, ProgramWriter, Term, Value, split_width
 from eugen_fields.kernels.stages import Stage
-from eugen_fields.kernels.writing import AffineMap, activated, write_products, write_stage
+from eugen_fields.kernels.writing import AffineMap, write_products, write_stage
 
 TILE = 64
 """Rows and columns of a tile of weight gradients. Matrices have as many columns to spare, so that any tile may start at
@@ -25,7 +35,7 @@ class Columns(NamedTuple):
 class Layout(NamedTuple):
     """Two matrices of the operands' type: `values` (count, value_columns) with the chain's input, the value of every
     stage but the last, a one and the norm of every stage that has a norm column; and `gradients`
-    (count, gradient_columns) with what reaches the affine map of every stage."""
+    (count, gradient_columns) with what reaches the affine map of every stage. The tangents of the one are 0."""
 
     inputs: Columns
     values: list[Columns]
@@ -68,13 +78,16 @@ def write_forward(writer: ProgramWriter, stages: list[Stage], in_dim: int) -> tu
     """Adds the chain; returns the pointers: inputs (count, padded in_dim), outputs (count, out_dim) float32."""
     columns = Columns(0, split_width(in_dim, writer.piece))
     f = x = _load_value(writer, "inputs", columns.end, columns)
-    for stage in stages[:-1]:
-        f = write_stage(writer, stage, f, x)
+    for index, stage in enumerate(stages):
+        if index > 0 and stage.skip is not None:  # again: kept, it would take registers from all stages in between
+            x = _load_value(writer, "inputs", columns.end, columns)
+        if index < len(stages) - 1:
+            f = write_stage(writer, stage, f, x)
     last, start = stages[-1], 0
     affine = AffineMap(writer, last, f, x)
     out_dim = len(last.weight)
     for width, size in split_width(out_dim, writer.piece):
-        y = activated(last.activation, affine.rows(start, width, size))
+        y = activated(writer, last.activation, affine.rows(start, width, size))
         writer.line(f"store_columns(outputs, {y}, rows, valid, {out_dim}, {start}, {width}, {size})")
         start += width
     return "inputs", "outputs"
@@ -83,10 +96,12 @@ def write_forward(writer: ProgramWriter, stages: list[Stage], in_dim: int) -> tu
 def write_kept_forward(writer: ProgramWriter, stages: list[Stage], layout: Layout) -> tuple[str, ...]:
     """Adds the chain without its last stage; returns the pointers: inputs as above, values as in the layout."""
     f = x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
-    _store_value(writer, "values", layout.value_columns, layout.inputs, x)
-    for stage, columns in zip(stages, layout.values):
+    store_value(writer, "values", layout.value_columns, layout.inputs, x)
+    for index, (stage, columns) in enumerate(zip(stages, layout.values)):
+        if index > 0 and stage.skip is not None:
+            x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
         f = write_stage(writer, stage, f, x)
-        _store_value(writer, "values", layout.value_columns, columns, f)
+        store_value(writer, "values", layout.value_columns, columns, f)
     return "inputs", "values"
 
 
@@ -98,7 +113,8 @@ def write_backward(
 
     Values are read; the one and the norms among them, gradients and the input's gradient are written.
     """
-    writer.line(f"store_scalars(values, 1.0 + 0.0 * rows, rows, valid, {layout.value_columns}, {layout.one})")
+    one = "tl.where(is_value, 1.0, 0.0)" if writer.tangents else "1.0 + 0.0 * rows"
+    writer.line(f"store_scalars(values, {one}, rows, valid, {layout.value_columns}, {layout.one})")
 
     def load(columns: Columns) -> Value:
         return _load_value(writer, "values", layout.value_columns, columns)
@@ -117,7 +133,7 @@ def write_backward(
         x = load(layout.inputs) if index == 0 or stage.skip is not None else []
         f = load(layout.values[index - 1]) if index else x
         z, norm = _write_affine_gradient(writer, stage, f, x, received, produced)
-        _store_value(writer, "gradients", layout.gradient_columns, layout.gradients[index], z)
+        store_value(writer, "gradients", layout.gradient_columns, layout.gradients[index], z)
         factor = None
         if norm is not None:
             place = f"{layout.value_columns}, {layout.norms[index]}"
@@ -149,7 +165,8 @@ def _load_value(writer: ProgramWriter, matrix: str, stride: int, columns: Column
     return writer.stage(value)
 
 
-def _store_value(writer: ProgramWriter, matrix: str, stride: int, columns: Columns, value: Value) -> None:
+def store_value(writer: ProgramWriter, matrix: str, stride: int, columns: Columns, value: Value) -> None:
+    """Adds the writing of a value, padding and all, into the columns of a matrix (count, stride)."""
     start = columns.start
     for piece in value:
         size = piece.padded
@@ -168,7 +185,7 @@ def _write_affine_gradient(
     if stage.products is None:
         pieces = split_width(len(stage.weight), writer.piece)
         return [
-            writer.rounded(_slope(stage.activation, g, h), width, size)
+            writer.rounded(activation_gradient(writer, stage.activation, g, h), width, size)
             for g, h, (width, size) in zip(received, produced, pieces)
         ], affine.norm
     # the value was rounded, but its factors are not kept: they are computed again
@@ -176,31 +193,29 @@ def _write_affine_gradient(
     shared = stage.products[2]
     singles, lefts, rights = [], [], []
     for index, p in enumerate(products):
-        single = writer.let("g", _slope(stage.activation, received[index], activated(stage.activation, p.single)))
-        both = activated(stage.activation, f"{p.left} * {p.right}")
-        double = writer.let("g", _slope(stage.activation, received[len(products) + index], both))
-        left = f"{double} * {p.right}"
+        first, second = p.single, multiplied(writer, p.left, p.right)
+        single, double = (
+            writer.let("g", activation_gradient(writer, stage.activation, g, activated(writer, stage.activation, z)))
+            for g, z in ((received[index], first), (received[len(products) + index], second))
+        )
+        left = multiplied_gradient(writer, double, p.right)
         singles.append(writer.rounded(f"{single} + {left}" if shared else single, p.width, p.size))
         if not shared:
             lefts.append(writer.rounded(left, p.width, p.size))
-        rights.append(writer.rounded(f"{double} * {p.left}", p.width, p.size))
+        rights.append(writer.rounded(multiplied_gradient(writer, double, p.left), p.width, p.size))
     return singles + lefts + rights, affine.norm
 
 
-def _slope(activation: str, gradient: str, value: str) -> str:
-    """The gradient before an activation, from that behind it and the activation's value."""
-    return gradient if activation == "identity" else f"{activation}_gradient({gradient}, {value})"
-
-
 def _write_norm_factor(writer: ProgramWriter, stage: Stage, z: Value, norm: str) -> str:
-    """Adds (gradient of the norm) / norm, what every entry under the norm is multiplied by; returns its name, (B,)."""
+    """Adds (gradient of the norm) / norm, what every entry under the norm is multiplied by (elementwise.norm_factor);
+    returns its name, (B,)."""
     assert stage.norm_column is not None
     sums, start = [], 0
     for piece in z:
         column = writer.row(stage.norm_column[start : start + piece.width], piece.padded)
         sums.append(f"row_sum({piece.name}.to(tl.float32) * {column})")
         start += piece.width
-    return writer.let("factor", f"({' + '.join(sums)}) / {norm}")
+    return writer.let("factor", norm_factor(writer, " + ".join(sums), norm))
 
 
 def _write_transposed(
@@ -221,7 +236,8 @@ def _write_transposed(
     for piece, earlier in zip(value, before):
         g = writer.affine([Term(z, weight[:, start : start + piece.width].t())], None, piece.padded)
         if factor is not None:
-            writer.line(f"{g} = {g} + outer({factor}, {piece.name}.to(tl.float32))")
+            through = multiplied_gradient(writer, f"{factor}[:, None]", f"{piece.name}.to(tl.float32)")
+            writer.line(f"{g} = {g} + {through}")
         if earlier is not None:
             writer.line(f"{g} = {g} + {earlier}")
         names.append(g)

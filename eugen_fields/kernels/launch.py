@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
 import linecache
 from collections.abc import Callable
 from inspect import signature
@@ -16,10 +15,12 @@ from torch import Tensor
 from eugen_fields.kernels.program import Program, ProgramWriter
 
 CPU = torch.device("cpu")
+OPERATIONS = ("ops.py", "activation_ops.py", "tangent_ops.py")
+"""Files of what generated kernels call."""
 COUNTS = ("count", "size_class")
 """Integer arguments of generated kernels."""
 INTERPRETER_BLOCK = 64
-"""Points per tile in the interpreter, where every operation on a tile is a call of numpy."""
+"""Rows per tile in the interpreter, where every operation on a tile is a call of numpy."""
 
 
 def _kernel(function: Callable[..., None], interpreted: bool) -> Any:
@@ -35,14 +36,12 @@ def _kernel(function: Callable[..., None], interpreted: bool) -> Any:
 
 @functools.cache
 def operations(interpreted: bool) -> ModuleType:
-    """ops.py with every function compiled or interpreted. A module of its own for each: its functions call each other
+    """OPERATIONS with every function compiled or interpreted. A module of its own for each: functions call each other
     by their global names."""
-    path = Path(__file__).with_name("ops.py")
-    name = f"{__package__}.{'interpreted' if interpreted else 'compiled'}_ops"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(f"{__package__}.{'interpreted' if interpreted else 'compiled'}_ops")
+    for file in OPERATIONS:
+        path = Path(__file__).with_name(file)
+        exec(compile(path.read_text(), str(path), "exec"), vars(module))
     for key, value in list(vars(module).items()):
         if isinstance(value, FunctionType):
             setattr(module, key, _kernel(value, interpreted))
@@ -68,10 +67,10 @@ HOPPER_BYTES = 227 * 1024
 """Shared memory of a program on a Hopper GPU."""
 PIECE = 64
 LARGE_BATCH = 1 << 14
-"""Points from which on a batch is timed, and its tile chosen, apart from small ones."""
+"""Rows from which on a batch is timed, and its tile chosen, apart from small ones."""
 LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1), (128, 8, 2)]
-"""Points per tile, warps, and programs per multiprocessor that are timed. A warp multiplies 16 rows at once, so fewer
-points than 16 a warp would be padded; more than 16 need more registers than there are."""
+"""Rows per tile, warps, and programs per multiprocessor that are timed. A warp multiplies 16 rows at once, so fewer
+rows than 16 a warp would be padded; more than 16 need more registers than there are."""
 
 
 def fits(writer: ProgramWriter, device: torch.device) -> bool:
@@ -90,6 +89,7 @@ def write_program(
     device: torch.device = CPU,
     *,
     emulated: bool = False,
+    tangents: bool = False,
 ) -> Program:
     """The program of a network: its weights stay on the chip where they fit, and are streamed where they do not.
 
@@ -98,17 +98,17 @@ def write_program(
         write: writes the network into a ProgramWriter and returns the names of the kernel's pointers.
         dtype: of the operands.
         device: where the kernel will run.
-        emulated: of the ProgramWriter.
+        emulated, tangents: of the ProgramWriter.
     """
-    writer = ProgramWriter(dtype, PIECE, emulated)
+    writer = ProgramWriter(dtype, PIECE, emulated, tangents)
     pointers = write(writer)
     return writer.program(name, pointers, resident=fits(writer, device))
 
 
 def run(program: Program, *arrays: Tensor) -> None:
-    """Runs a program on its pointers, contiguous and with as many rows each, on their device: a GPU, or the CPU for
+    """Runs a program on its pointers, contiguous and for as many points each, on their device: a GPU, or the CPU for
     Triton's interpreter."""
-    count, device = len(arrays[0]), arrays[0].device
+    count, device = program.rows_per_point * len(arrays[0]), arrays[0].device
     if count == 0:
         return
     arguments = (*arrays, program.weights, program.vectors, count, int(count >= LARGE_BATCH))

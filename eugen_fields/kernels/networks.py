@@ -46,7 +46,8 @@ class DistanceNetwork(NamedTuple):
 
 
 def write_distance(writer: ProgramWriter, network: DistanceNetwork) -> tuple[str, ...]:
-    """Adds points -> distance; returns the pointers: points (count, 3), distance (count,)."""
+    """Adds points -> distance; returns the pointers: points (count, 3), distance (count,), or (count, 4) where the
+    writer has tangents: followed by its gradient."""
     f, x = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
     last = network.trunk[-1]
     scale = network.output_scale
@@ -73,7 +74,7 @@ def write_radiance(writer: ProgramWriter, network: RadianceNetwork) -> tuple[str
     merged = _merged_head(features, first)
     if merged is None:
         f, merged = write_stage(writer, features, f, x), first
-    h = f + _write_points(writer, "directions", network.direction_encoding, None)
+    h = f + write_points(writer, "directions", network.direction_encoding, None)
     for stage in (merged, *hidden):
         h = write_stage(writer, stage, h, x)
     y = write_output(writer, last, h, x)
@@ -81,29 +82,32 @@ def write_radiance(writer: ProgramWriter, network: RadianceNetwork) -> tuple[str
     return "points", "directions", "density", "color"
 
 
-def _write_points(writer: ProgramWriter, argument: str, encoding: Encoding, frame: Frame | None) -> Value:
+def write_points(writer: ProgramWriter, argument: str, encoding: Encoding, frame: Frame | None) -> Value:
     """Adds the encoding of points (count, 3) in a pointer argument, of directions without a frame."""
-    names = []
+    names, tangents = [], []
     for axis in range(3):
-        name = writer.let("u", f"load_column({argument}, rows, valid, {axis})")
+        name, rate = writer.let("u", f"load_column({argument}, {writer.points}, valid, {axis})"), "1.0"
         if frame is not None:
             center, size = (
                 f"load_scalar(vectors, {writer.vector(values[axis])})" for values in (frame.center, frame.size)
             )
             writer.line(f"{name} = {name} - {center}")
             writer.line(f"{name} = tl.div_rn({name}, {size})" if frame.divides else f"{name} = {name} * {size}")
+            rate = f"1.0 / {size}" if frame.divides else size
         names.append(name)
+        if writer.tangents:
+            tangents.append(writer.let("du", f"tl.where(rows % 4 == {axis + 1}, {rate}, 0.0)[:, None]"))
     table, half_turns = encoding_table(encoding)
-    return writer.waves((names[0], names[1], names[2]), table, half_turns)
+    return writer.waves(names + tangents, table, half_turns)
 
 
 def _write_trunk(writer: ProgramWriter, trunk: list[Stage], encoding: Encoding, frame: Frame) -> tuple[Value, Value]:
     """Adds all but the last stage of a trunk; returns what that reads: f and, with a skip connection, the encoding."""
-    f = x = _write_points(writer, "points", encoding, frame)
+    f = x = write_points(writer, "points", encoding, frame)
     again = encoding.out_dim > WIDEST_KEPT
     for index, stage in enumerate(trunk):
         if again and index > 0 and stage.skip is not None:
-            x = _write_points(writer, "points", encoding, frame)
+            x = write_points(writer, "points", encoding, frame)
         if index < len(trunk) - 1:
             f = write_stage(writer, stage, f, x)
     return f, x

@@ -1,8 +1,9 @@
 """What generated kernels call, written in Triton's language.
 
-Nothing here is decorated: launch.py loads this file twice, once for Triton's compiler and once for its interpreter, so
-that both can be used in one process whenever and wherever triton was imported first. Only tl's own primitives are used,
-no functions of its library (tl.sum, tl.sigmoid, ..): those are bound to one of the two when triton is imported.
+Nothing here is decorated: launch.py loads this file and the others named *_ops.py twice, once for Triton's compiler and
+once for its interpreter, so that both can be used in one process whenever and wherever triton was imported first. Only
+tl's own primitives are used, no functions of its library (tl.sum, tl.sigmoid, ..): those are bound to one of the two
+when triton is imported. For the same reason the files do not import each other.
 Shapes: B points, K inputs and N outputs of a block, all powers of two.
 """
 
@@ -123,18 +124,19 @@ def small_sine(s):
     return s + s * q * p
 
 
-def waves(u, v, w, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: tl.constexpr):
-    """N columns of an encoding of points (u, v, w), each (B, 1): a column is t, sin t or cos t of t = a u + b v + c w.
+def phases(u, v, w, vectors, OFFSET: tl.constexpr, N: tl.constexpr):
+    """a u + b v + c w for u, v, w (B, 1) and the first three rows of a table, (B, N)."""
+    t = u * load_vector(vectors, OFFSET, N)
+    t = t + v * load_vector(vectors, OFFSET + N, N)
+    return t + w * load_vector(vectors, OFFSET + 2 * N, N)
 
-    The table of five rows of N in `vectors` holds a, b, c, 1 where the column is a wave, 1 where that is a cosine.
+
+def wave(t, is_cosine, HALF_TURNS: tl.constexpr):
+    """sin t, or cos t where is_cosine, for t (B, N).
+
     With HALF_TURNS t is in units of pi. Otherwise it is in radians and rounded as the torch encoding rounds it; three
     parts of pi take whole half turns off exactly (Cody and Waite, 1980).
     """
-    t = u * load_vector(vectors, OFFSET, N)
-    t = t + v * load_vector(vectors, OFFSET + N, N)
-    t = t + w * load_vector(vectors, OFFSET + 2 * N, N)
-    is_wave = load_vector(vectors, OFFSET + 3 * N, N)
-    is_cosine = load_vector(vectors, OFFSET + 4 * N, N)
     if HALF_TURNS:
         turns = tl.floor(t + 0.5)
         s = 3.141592653589793 * (t - turns)
@@ -145,67 +147,40 @@ def waves(u, v, w, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: t
         s = s - turns * 1.509957990978376432e-7
     # beyond 2^24 half turns s is noise: keep it where the polynomial is bounded
     s = tl.clamp(s, -1.5707964, 1.5707964, propagate_nan=tl.PropagateNan.ALL)
-    s = tl.where(is_cosine > 0.5, 1.5707963267948966 - tl.abs(s), s)
+    s = tl.where(is_cosine, 1.5707963267948966 - tl.abs(s), s)
     odd = turns - 2.0 * tl.floor(0.5 * turns)
-    return tl.where(is_wave > 0.5, small_sine(s) * (1.0 - 2.0 * odd), t)
+    return small_sine(s) * (1.0 - 2.0 * odd)
 
 
-# Activations, by their names in layers.activations
+def waves(u, v, w, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: tl.constexpr):
+    """N columns of an encoding of points (u, v, w), each (B, 1): a column is t, sin t or cos t of t = a u + b v + c w.
+
+    The table of five rows of N in `vectors` holds a, b, c, 1 where the column is a wave, 1 where that is a cosine.
+    """
+    t = phases(u, v, w, vectors, OFFSET, N)
+    is_wave = load_vector(vectors, OFFSET + 3 * N, N) > 0.5
+    is_cosine = load_vector(vectors, OFFSET + 4 * N, N) > 0.5
+    return tl.where(is_wave, wave(t, is_cosine, HALF_TURNS), t)
 
 
-def relu(z):
-    return tl.maximum(z, 0.0, propagate_nan=tl.PropagateNan.ALL)
+def waves_with_tangents(u, v, w, du, dv, dw, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: tl.constexpr):
+    """The same for rows as in tangent_ops.py: the four of a point share u, v, w, and du, dv, dw are its derivatives.
+
+    The derivative of a sine is a cosine times that of t, the derivative of a cosine minus a sine.
+    """
+    t = phases(u, v, w, vectors, OFFSET, N)
+    rate = phases(du, dv, dw, vectors, OFFSET, N)
+    is_wave = load_vector(vectors, OFFSET + 3 * N, N) > 0.5
+    is_cosine = load_vector(vectors, OFFSET + 4 * N, N) > 0.5
+    is_tangent = (tl.arange(0, u.shape[0]) % 4 > 0)[:, None]
+    if HALF_TURNS:
+        rate = tl.where(is_wave, 3.141592653589793 * rate, rate)
+    rate = tl.where(is_cosine, -rate, rate)
+    h = tl.where(is_wave, wave(t, is_cosine != is_tangent, HALF_TURNS), tl.where(is_tangent, 1.0, t))
+    return tl.where(is_tangent, rate * h, h)
 
 
-def sigmoid(z):
-    return 1.0 / (1.0 + tl.exp(-z))
-
-
-def silu(z):
-    return z * sigmoid(z)
-
-
-def softplus(z):
-    return relu(z) + tl.log(1.0 + tl.exp(-tl.abs(z)))
-
-
-def softplus100(z):
-    return 0.01 * softplus(100.0 * z)
-
-
-def gelu(z):
-    return 0.5 * z * (1.0 + tl.erf(0.7071067811865476 * z))
-
-
-def tanh(z):
-    return 2.0 * sigmoid(2.0 * z) - 1.0
-
-
-def sine(z):
-    return tl.sin(z)
-
-
-# Gradients through activations, from the gradient g of an activation's value h
-
-
-def relu_gradient(g, h):
-    return tl.where(h <= 0.0, 0.0, g)
-
-
-def sigmoid_gradient(g, h):
-    return g * h * (1.0 - h)
-
-
-def tanh_gradient(g, h):
-    return g * (1.0 - h * h)
-
-
-def softplus_gradient(g, h):
-    return g * (1.0 - tl.exp(-h))
-
-
-def softplus100_gradient(g, h):
-    return g * (1.0 - tl.exp(-100.0 * h))
+# Training
 
 
 def weight_gradient(

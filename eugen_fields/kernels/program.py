@@ -43,11 +43,12 @@ class Term(NamedTuple):
 
 class Program(NamedTuple):
     """A kernel's source, and what it reads, flat: weights, blocks behind each other as bits in integers of their size,
-    and vectors, float32."""
+    and vectors, float32. `rows_per_point`: of a tile."""
 
     source: str
     weights: Tensor
     vectors: Tensor
+    rows_per_point: int = 1
 
     def to(self, device: torch.device) -> "Program":
         return self._replace(weights=self.weights.to(device), vectors=self.vectors.to(device))
@@ -89,10 +90,15 @@ class ProgramWriter:
         dtype: of the operands: torch.float32, float16 or bfloat16. Sums are float32.
         piece: the widest piece, a power of two.
         emulated: round to bfloat16 but multiply in float32, for the interpreter, which has no bfloat16 products.
+        tangents: every point has four rows, its value and three tangents, as tangent_ops.py has them.
     """
 
-    def __init__(self, dtype: torch.dtype, piece: int = 64, emulated: bool = False) -> None:
+    def __init__(self, dtype: torch.dtype, piece: int = 64, emulated: bool = False, tangents: bool = False) -> None:
         self.piece = piece
+        self.tangents = tangents
+        self.rows_per_point = 4 if tangents else 1
+        self.points = "rows // 4" if tangents else "rows"
+        """Which point each row belongs to."""
         self.emulated = emulated and dtype is torch.bfloat16
         self.dtype = dtype
         self.storage = torch.float32 if self.emulated else dtype
@@ -175,17 +181,23 @@ class ProgramWriter:
                 else:
                     self.line(f"{z} = add_product({piece.name}, w{block}, {z})", block)
         if bias is not None:
-            self.line(f"{z} = {z} + {self.row(bias, size)}")
+            self.line(f"{z} = {z} + {self.values_only(self.row(bias, size))}")
         return z
 
-    def waves(self, point: tuple[str, str, str], table: Tensor, half_turns: bool) -> Value:
-        """An encoding of a point, whose coordinates are variables: see ops.waves for its table (5, width)."""
+    def values_only(self, row: str) -> str:
+        """The expression of a constant row (1, N), the same for all points, whose tangents are 0."""
+        return f"tl.where(is_value[:, None], {row}, 0.0)" if self.tangents else row
+
+    def waves(self, point: Sequence[str], table: Tensor, half_turns: bool) -> Value:
+        """An encoding of a point, whose three coordinates are variables, followed by those of their tangents where
+        there are any: see ops.waves for its table (5, width)."""
+        operation = "waves_with_tangents" if self.tangents else "waves"
         pieces, start = [], 0
         for width, size in split_width(table.shape[1], self.piece):
             offset = self.vector(padded(table[:, start : start + width], ROWS_OF_WAVES, size))
             start += width
-            u, v, w = point
-            pieces.append(self.rounded(f"waves({u}, {v}, {w}, vectors, {offset}, {size}, {half_turns})", width, size))
+            columns = f"{operation}({', '.join(point)}, vectors, {offset}, {size}, {half_turns})"
+            pieces.append(self.rounded(columns, width, size))
         return self.stage(pieces)
 
     # The result
@@ -228,13 +240,15 @@ class ProgramWriter:
             f"    for start in tl.range({first}, count, {step}, disable_licm=True):",
             "        rows = start + tl.arange(0, BLOCK)",
             "        valid = rows < count",
+            *(["        is_value = rows % 4 == 0"] if self.tangents else []),
             *(f"        {text}" for text in body),
         ]
-        return Program("\n".join(source) + "\n", self.bits(self.packed_weights()), self.packed_vectors().float())
+        weights, vectors = self.bits(self.packed_weights()), self.packed_vectors().float()
+        return Program("\n".join(source) + "\n", weights, vectors, self.rows_per_point)
 
     def packed_weights(self) -> Tensor:
-        """All blocks behind each other, float64."""
-        return torch.cat([block.flatten() for block in self._blocks])
+        """All blocks behind each other, float64; one 0 if there are none."""
+        return torch.cat([block.flatten() for block in self._blocks] or [torch.zeros(1, dtype=torch.float64)])
 
     def packed_vectors(self) -> Tensor:
         """All vectors behind each other, float64; one 0 if there are none."""

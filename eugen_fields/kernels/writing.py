@@ -1,4 +1,5 @@
-"""Writes stages and encodings into the program of a kernel."""
+"""Writes stages and encodings into the program of a kernel. What it says of rows holds for values, and for values with
+their tangents (ProgramWriter.tangents) alike."""
 
 from typing import NamedTuple
 
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
+from eugen_fields.kernels.elementwise import activated, multiplied, norm
 from eugen_fields.kernels.program import ProgramWriter, Term, Value, split_width
 from eugen_fields.kernels.stages import Stage
 
@@ -23,7 +25,7 @@ class AffineMap:
         self._writer, self._stage, self._f, self._x = writer, stage, f, x
         self.norm: str | None = None
         if stage.norm_column is not None:
-            self.norm = writer.let("norm", f"safe_norm({_write_squared_norm(writer, stage, f, x)})")
+            self.norm = _write_norm(writer, stage, f, x)
 
     def rows(self, start: int, width: int, size: int) -> str:
         """Adds some rows, before the activation; returns the name of a variable (B, size)."""
@@ -63,12 +65,16 @@ def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Valu
     affine = AffineMap(writer, stage, f, x)
     if stage.products is not None:
         products = write_products(affine, stage.products, writer.piece)
-        singles = [(activated(stage.activation, p.single), p.width, p.size) for p in products]
-        doubles = [(activated(stage.activation, f"{p.left} * {p.right}"), p.width, p.size) for p in products]
+        singles = [(activated(writer, stage.activation, p.single), p.width, p.size) for p in products]
+        doubles = [
+            (activated(writer, stage.activation, multiplied(writer, p.left, p.right)), p.width, p.size)
+            for p in products
+        ]
         return [writer.rounded(*piece) for piece in singles + doubles]
     result, start = [], 0
     for width, size in split_width(len(stage.weight), writer.piece):
-        result.append(writer.rounded(activated(stage.activation, affine.rows(start, width, size)), width, size))
+        z = affine.rows(start, width, size)
+        result.append(writer.rounded(activated(writer, stage.activation, z), width, size))
         start += width
     return result
 
@@ -76,7 +82,7 @@ def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Valu
 def write_output(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
     """Adds an affine stage of at most NARROW rows; returns the name of a float32 variable (B, NARROW)."""
     z = writer.affine(_terms(stage, f, x, slice(None)), stage.bias, NARROW)
-    return writer.let("y", activated(stage.activation, z))
+    return writer.let("y", activated(writer, stage.activation, z))
 
 
 def _terms(stage: Stage, f: Value, x: Value, rows: slice) -> list[Term]:
@@ -84,29 +90,24 @@ def _terms(stage: Stage, f: Value, x: Value, rows: slice) -> list[Term]:
     return terms if stage.skip is None else [*terms, Term(x, stage.skip[rows])]
 
 
-def activated(activation: str, expression: str) -> str:
-    """The expression with an activation of ops.py around it."""
-    return expression if activation == "identity" else f"{activation}({expression})"
-
-
-def _write_squared_norm(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
-    """Adds |[x; h]|^2 of a stage's norm column; returns the name of a variable (B,)."""
+def _write_norm(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
+    """Adds |[x; h]| of a stage's norm column; returns the name of a variable (B,)."""
     direct = ([] if stage.skip is None else x) + (f if stage.norm_weight is None else [])
-    sums = [f"row_squares({piece.name})" for piece in direct]
+    values, constant = [piece.name for piece in direct], None
     if stage.norm_weight is not None and stage.norm_bias is not None:
         weight, bias = stage.norm_weight, stage.norm_bias
         rows, columns = weight.shape
         triangular = rows == columns + 1 and torch.equal(weight, weight.triu())
         if triangular:  # the factor of layers.chain: its last row is the same for every point
-            sums.append(f"load_scalar(vectors, {writer.vector(bias[-1:] ** 2)})")
+            constant = f"load_scalar(vectors, {writer.vector(bias[-1:] ** 2)})"
             rows = columns
         start = 0
         for width, size in split_width(rows, writer.piece):
             chosen = slice(start, start + width)
             z = writer.affine([Term(f, weight[chosen])], bias[chosen], size, zero_columns=start if triangular else 0)
-            sums.append(f"row_sum({z} * {z})")
+            values.append(z)
             start += width
-    return writer.let("squares", " + ".join(sums))
+    return norm(writer, values, constant)
 
 
 def encoding_table(encoding: FrequencyEncoding | IntegratedEncoding) -> tuple[Tensor, bool]:

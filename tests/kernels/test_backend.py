@@ -6,8 +6,16 @@ import pytest
 import torch
 from kernel_checks import directions, isdf, nerf, points
 
-from eugen_fields.fields import MipNeRFField, RadianceField
-from eugen_fields.kernels import FusedField, FusedMLP, backend, fused_reason, training_reason
+from eugen_fields.fields import MipNeRFField, RadianceField, SDFField
+from eugen_fields.kernels import (
+    FusedDistance,
+    FusedField,
+    FusedMLP,
+    backend,
+    distance_training_reason,
+    fused_reason,
+    training_reason,
+)
 from eugen_fields.methods import METHODS
 
 
@@ -46,6 +54,8 @@ def test_every_network_of_every_method_has_its_kernels(method):
             assert training_reason(field.color_head) is None
         if not isinstance(field, MipNeRFField):
             assert fused_reason(field) is None
+        if isinstance(field, SDFField):
+            assert distance_training_reason(field) is None
 
 
 def test_a_cpu_stays_in_torch_without_a_word(caplog):
@@ -89,8 +99,16 @@ class TestInference:
             value = folded.sdf(p) if hasattr(folded, "sdf") else folded.density_alone(p)
             (slope,) = torch.autograd.grad(value.sum(), p)
             assert slope.abs().max() > 0
-        distance, gradient = with_backend(isdf(device), "auto").folded().sdf_and_gradient(p.detach(), mode="forward")
-        assert gradient.isfinite().all() and distance.shape == (17,)
+
+    @pytest.mark.parametrize("mode", ["reverse", "forward"])
+    def test_the_gradient_of_the_distance_goes_through_the_kernel(self, device, mode):
+        field = with_backend(isdf(device), "auto")
+        p = points(17, device)
+        distance, gradient = field.folded().sdf_and_gradient(p, mode=mode)
+        plain_distance, plain_gradient = (value.detach() for value in field.sdf_and_gradient(p, mode=mode))
+        torch.testing.assert_close(distance, plain_distance, rtol=0.0, atol=1e-3)
+        torch.testing.assert_close(gradient, plain_gradient, rtol=0.0, atol=0.05)
+        assert not torch.equal(gradient, plain_gradient)
 
     def test_other_types_of_numbers_stay_in_torch(self, device):
         folded = with_backend(nerf(device), "auto").folded()
@@ -167,6 +185,21 @@ class TestTraining:
         for name, gradient in plain.items():
             error = (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
             assert error < 0.2, name  # bfloat16 operands, and relu switches where they round across 0
+        assert any(not torch.equal(fused[name], plain[name]) for name in plain)
+
+    def test_losses_on_distance_and_gradient_go_through_the_kernels(self, device):
+        field = isdf(device, layer="eugen", num_features=16).train()
+
+        def gradients(name):
+            with_backend(field, name).zero_grad()
+            distance, slope = field.sdf_and_gradient(points(65, device))
+            (distance.sum() + (slope.norm(dim=-1) - 1.0).square().sum()).backward()
+            return {name: p.grad.clone() for name, p in field.named_parameters()}
+
+        plain, fused = gradients("torch"), gradients("fused")
+        assert isinstance(field._training_kernels["distance"], FusedDistance)
+        for name, gradient in plain.items():
+            assert (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6) < 0.3, name
         assert any(not torch.equal(fused[name], plain[name]) for name in plain)
 
     def test_auto_trains_in_torch(self, device):

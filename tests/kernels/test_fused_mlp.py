@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from kernel_checks import ROUNDING, moved
+from kernel_checks import gradient_tolerance, moved
 
-from eugen_fields.kernels import FusedMLP, training_reason
-from eugen_fields.kernels import fused_mlp as fused_mlp_module
+from eugen_fields.kernels import FusedMLP, training, training_reason
 from eugen_fields.layers import MLP
 
 IN_DIM, OUT_DIM = 21, 5
@@ -43,13 +42,7 @@ def assert_same(mlp, count, dtype, device, **options):
     weights = torch.randn(count, OUT_DIM, generator=generator).to(device)
     expected = values_and_gradients(mlp, mlp, x, weights, **options)
     got = values_and_gradients(FusedMLP(mlp, dtype), mlp, x, weights, **options)
-    # forward and back, a chain of unfolded layers has up to twice as many stages each way
-    tolerance = 4 * len(mlp.layers) * ROUNDING[dtype]
-    corners = "relu" in (mlp.activation, *(getattr(layer, "feature_activation", "") for layer in mlp.layers))
-    if corners and dtype is not torch.float32:
-        # A relu whose argument is within rounding of 0, on either side, may switch, and with it all that flows back
-        # through it. The share of those is about as large as rounding, and squares of differences add up to it.
-        tolerance = (4 * len(mlp.layers) * ROUNDING[dtype]) ** 0.5
+    tolerance = gradient_tolerance(mlp, dtype)
     for value, reference in zip(got, expected):
         assert value.shape == reference.shape and value.dtype == reference.dtype
         assert float((value - reference).norm()) <= tolerance * float(reference.norm()) + 1e-9
@@ -105,8 +98,8 @@ def test_without_a_gradient_of_the_input(device):
 
 
 def test_chunks_of_the_backward_pass_add_up(device, monkeypatch):
-    monkeypatch.setattr(fused_mlp_module, "CHUNK", 50)
-    monkeypatch.setattr(fused_mlp_module, "ROWS_PER_SPLIT", 16)
+    monkeypatch.setattr(training, "CHUNK", 50)
+    monkeypatch.setattr(training, "ROWS_PER_SPLIT", 16)
     assert_same(network("eugen", device), 129, torch.float32, device)
 
 

@@ -8,8 +8,11 @@ import pytest
 import torch
 from kernel_checks import KINDS, isdf, nerf
 
+from eugen_fields.kernels.backward import make_layout, write_backward, write_forward, write_kept_forward
 from eugen_fields.kernels.fused import WRITERS, read_network
-from eugen_fields.kernels.launch import LAYOUTS, build, write_program
+from eugen_fields.kernels.fused_distance import write_encoding
+from eugen_fields.kernels.launch import LAYOUTS, PIECE, build, write_program
+from eugen_fields.kernels.live_stages import live_stages
 from eugen_fields.kernels.program import Program
 
 SHARED_BYTES = 227 * 1024
@@ -25,6 +28,7 @@ def compiled(program: Program, block: int, warps: int):
     names = kernel.arg_names
     types = {"weights": {2: "*i16", 4: "*i32"}[program.weights.itemsize], "count": "i32", "size_class": "i32"}
     types |= {"BLOCK": "constexpr", "PER_PROCESSOR": "constexpr"}
+    types |= dict.fromkeys(("inputs", "values", "gradients"), "*bf16")
     signature = {name: types.get(name, "*fp32") for name in names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
     source = ASTSource(kernel, signature, {"BLOCK": block, "PER_PROCESSOR": 1}, aligned)
@@ -48,11 +52,35 @@ def test_small_fields_compile_without_spills(name, block, warps, _programs, tmp_
     knobs = pytest.importorskip("triton").knobs
     if not knobs.nvidia.ptxas.path:
         pytest.skip("this triton has no ptxas")
-    for make, write in ((nerf, "radiance"), (isdf, "distance")):
+    for make, write, tangents in ((nerf, "radiance", False), (isdf, "distance", False), (isdf, "distance", True)):
         options = {"num_layers": 3, "skip_connections": ()}
         network = read_network(make(**options, **KINDS[name]))
-        program = write_program(write, partial(WRITERS[write], network=network), torch.bfloat16)
+        program = write_program(write, partial(WRITERS[write], network=network), torch.bfloat16, tangents=tangents)
         kernel = compiled(program, block, warps)
         assert kernel.metadata.shared <= SHARED_BYTES
         assert "wgmma" in kernel.asm["ptx"]
+        assert stack_bytes(kernel.asm["cubin"], tmp_path / "kernel.cubin") == 0
+
+
+def training_programs(field, dtype: torch.dtype = torch.bfloat16) -> list[Program]:
+    """Those of FusedDistance: encoding, forward, forward with what is kept, and backward."""
+    network, stages, in_dim = read_network(field), live_stages(field.trunk), field.trunk.in_dim
+    layout = make_layout(stages, in_dim, PIECE)
+    writes = {
+        "encode": partial(write_encoding, network=network),
+        "forward": partial(write_forward, stages=stages, in_dim=in_dim),
+        "kept_forward": partial(write_kept_forward, stages=stages, layout=layout),
+        "backward": partial(write_backward, stages=stages, layout=layout, in_dim=in_dim, input_gradient=False),
+    }
+    return [write_program(name, write, dtype, tangents=True) for name, write in writes.items()]
+
+
+def test_training_on_gradients_compiles_without_spills(tmp_path):
+    knobs = pytest.importorskip("triton").knobs
+    if not knobs.nvidia.ptxas.path:
+        pytest.skip("this triton has no ptxas")
+    block, warps, _ = LAYOUTS[0]
+    for program in training_programs(isdf(num_layers=2, **KINDS["eugen"])):
+        kernel = compiled(program, block, warps)
+        assert kernel.metadata.shared <= SHARED_BYTES
         assert stack_bytes(kernel.asm["cubin"], tmp_path / "kernel.cubin") == 0

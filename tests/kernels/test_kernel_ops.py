@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
 from eugen_fields.kernels.launch import build
+from eugen_fields.kernels.live_stages import DIFFERENTIABLE
 from eugen_fields.kernels.program import ProgramWriter, padded
 from eugen_fields.kernels.writing import encoding_table
 from eugen_fields.layers.activations import ACTIVATIONS
@@ -36,6 +37,34 @@ def test_rounding_to_bfloat16_is_that_of_torch(device):
     values = torch.cat([bits.view(torch.float32), torch.tensor(SPECIAL), 1.0 + torch.arange(600) * 2.0**-10]).to(device)
     got = evaluate("as_rounded_float32(z)", values)
     torch.testing.assert_close(got, values.bfloat16().float(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "identity"])
+def test_tangents_of_activations_are_those_of_torch(name, device):
+    values = torch.cat([torch.linspace(-12, 12, 1000), torch.tensor([0.0, -0.0, 1e30, -1e30])]).to(device)
+    z = values.double().requires_grad_()
+    (slope,) = torch.autograd.grad(ACTIVATIONS[name](z).sum(), z)
+    got = evaluate(f"{name}_tangent(z * 0.0 + 1.0, z)", values)
+    at_corner = (values == 0.0) if name == "relu" else torch.zeros_like(values, dtype=torch.bool)
+    if name == "sine":  # numbers of 1e30 are whole turns and noise
+        at_corner = values.abs() > 1e29
+    torch.testing.assert_close(got[~at_corner], slope.float()[~at_corner], rtol=1e-5, atol=2e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE[1:])
+def test_gradients_and_bends_of_activations_are_those_of_torch(name, device):
+    values = torch.linspace(-0.1, 0.1, 200) if name == "softplus100" else torch.linspace(-5, 5, 200)
+    values = values.to(device)
+    z = values.double().requires_grad_()
+    h = ACTIVATIONS[name](z)
+    (slope,) = torch.autograd.grad(h.sum(), z, create_graph=True)
+    got = evaluate(f"{name}_gradient(z * 0.0 + 1.0, z)", h.detach().float())
+    torch.testing.assert_close(got, slope.detach().float(), rtol=2e-4, atol=1e-6)
+    if name == "relu":
+        return  # whose slope has none
+    (curvature,) = torch.autograd.grad(slope.sum(), z)
+    got = evaluate(f"{name}_bend(z)", h.detach().float())
+    torch.testing.assert_close(got, (curvature / slope.detach()).float(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "identity"])
