@@ -36,7 +36,7 @@ def snapshot(
     aabb = field.aabb.float().cpu()
     if grid is None:
         grid = model.config.build_grid(aabb).to(field.aabb.device)
-        grid.fill(lambda points: field.density(points)[0], progress=progress)
+        grid.fill(field.density_alone, progress=progress)
     return RadianceRun(
         folder=folder,
         method_name=folder.parent.name,  # nerfstudio: output folder/experiment/method/time

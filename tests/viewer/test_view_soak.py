@@ -58,6 +58,7 @@ def started(*words: object, output: Path):
                 process.wait()
 
 
+@pytest.mark.timeout(SECONDS + 900)
 def test_four_browsers_on_a_run_that_trains(tmp_path):
     from playwright.sync_api import sync_playwright
 
