@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class FieldView(ViewerControl):
         self._wake = threading.Event()
         self._stopping = False
 
-    def _networks(self) -> dict[str, nn.Module]:
+    def _networks(self) -> Mapping[str, nn.Module]:
         """What is trained, by name, the field first."""
         return {"field": self.model.field}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class RadianceView(FieldView):
         self._covered = False
         self._reported = 0.0
 
-    def _networks(self) -> dict[str, nn.Module]:
+    def _networks(self) -> Mapping[str, nn.Module]:
         return self.model.networks()
 
     def _add_mesh_controls(self, gui: Any) -> None:
