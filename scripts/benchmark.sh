@@ -42,8 +42,9 @@ EUGEN_TEST_DEVICES=${CUDA_VISIBLE_DEVICES:-0} .venv/bin/python -m pytest tests/k
   $bench layers --device cuda --network trunk --mode training --width 256 --num-features 32 64 --order 1 \
     --train-batch 262144 --backend eager --rounds 20 --json "$output/layers.json"
   echo "== training to 30 dB"
-  $bench train --device cuda --method eugen-nerf --layer dense eugen prp --budget time --seconds 60 --checkpoints 20 \
-    --curve-views 2 --views 5 --goal 30 --output "$output/runs" --json "$output/train.json"
+  $bench train --device cuda --method eugen-nerf --layer dense eugen prp dense:backend=fused eugen:backend=fused \
+    --budget time --seconds 40 --checkpoints 20 --curve-views 2 --views 5 --goal 30 --output "$output/runs" \
+    --json "$output/train.json"
   echo "== frames"
   # shellcheck disable=SC2046
   $bench render $(.venv/bin/python -c '
