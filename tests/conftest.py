@@ -41,7 +41,7 @@ def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return output / "sphere" / "eugen-nerf-tiny" / "run"
 
 
-def _small_mip_run(scene: Path, output: Path, **options):
+def _small_mip_run(scene: Path, output: Path, learning_rate: float | None = None, **options):
     """The trainer of a short eugen-mipnerf-tiny run of a smaller network."""
     from eugen_fields.benchmark.train import make_config, train_run
 
@@ -53,6 +53,8 @@ def _small_mip_run(scene: Path, output: Path, **options):
     config = make_config("eugen-mipnerf-tiny", scene, output, steps=300, model_options=small | options)
     config.pipeline.target_num_samples = 4096
     config.optimizers["fields"]["scheduler"].warmup_steps = 20  # type: ignore[attr-defined]
+    if learning_rate is not None:
+        config.optimizers["fields"]["optimizer"].lr = learning_rate
     trainer, _ = train_run(config, progress=False)
     return trainer
 
@@ -71,6 +73,7 @@ def unbounded_mip_run(capture_scene: Path, tmp_path_factory: pytest.TempPathFact
     return _small_mip_run(
         capture_scene,
         tmp_path_factory.mktemp("mip_capture"),
+        learning_rate=4e-3,  # twice the method's: the run is short
         background="white",
         appearance_dim=4,
         camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"),

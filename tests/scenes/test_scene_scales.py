@@ -92,6 +92,7 @@ def test_object_scene_keeps_its_own_layout(rendered):
 def test_one_scale_writes_what_it_always_did(rendered):
     scene = rendered()
     assert {path.name for path in scene.iterdir()} == {
+        "mesh_ground_truth.npz",
         "render.json",
         "test",
         "train",
