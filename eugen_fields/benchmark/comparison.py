@@ -138,10 +138,9 @@ class Train:
     def _key(self, layer: str, seed: int, rate: float | None, budget: str) -> dict[str, Any]:
         key = {"layer": layer, "seed": seed, "asked_rate": rate, "method": self.method}
         key |= {"scene": str(self.scene), "options": list(self.options), "num_scales": self.num_scales}
-        if self.rate_factor != 1.0:
-            key["rate_factor"] = self.rate_factor
         timed = budget == "time"
-        # none of these stands in files from before there were such budgets, which None finds as well
+        # none of these stands in files from before there were such choices, which None finds as well
+        key["rate_factor"] = None if self.rate_factor == 1.0 else self.rate_factor
         key |= {"seconds": self.seconds if timed else None, "views_scored": self.views or None}
         return key | {"steps": None if timed else self.steps}
 
@@ -156,7 +155,8 @@ class Train:
             self.method, self.scene, self.output, layer=chosen.layer, steps=self.steps, seed=seed,
             num_scales=self.num_scales, model_options=shared | chosen.options,
         )  # fmt: skip
-        config.learning_rates = {kind: self.rate_factor * rate for kind, rate in config.learning_rates.items()}
+        for rates in (config.learning_rates, config.unbounded_learning_rates):
+            rates.update({kind: self.rate_factor * rate for kind, rate in rates.items()})
         if layer != chosen.layer or seconds is not None:
             name = re.sub(r"[^\w.-]+", "-", layer) + (f"-{seconds:g}s" if seconds is not None else "")
             config.timestamp = f"{name}-seed{seed}"

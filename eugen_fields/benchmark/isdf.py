@@ -63,7 +63,6 @@ class ISDF:
 
     def report(self) -> str:
         """Runs, draws, and returns the table."""
-
         from eugen_fields.benchmark.distance_truth import DistanceTruth
         from eugen_fields.benchmark.sdf_report import markdown_table
         from eugen_fields.data.depth_reading import read_depth_stream

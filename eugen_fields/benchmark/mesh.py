@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from eugen_fields.benchmark.results import find_run, load_results, save_results
+from eugen_fields.benchmark.results import find_run, load_results, run_name, save_results
 from eugen_fields.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Mesh:
             run = open_run(path, device)
             if not isinstance(run, RadianceRun):
                 raise InputError(f"{path} is a run of signed distance; eugen-bench isdf measures the meshes of those.")
-            name = "/".join(run.folder.resolve().parts[-3:])
+            name = run_name(run.folder)
             key = {"run": name, "step": run.step, "resolution": self.resolution, "samples": self.samples}
             key |= {"seed": self.seed, "truth": None if self.truth is None else str(self.truth)}
             row = find_run(document, key)
@@ -93,7 +93,7 @@ class Mesh:
         config_path = run.folder / "config.yml"
         config = restore_config(read_config(config_path), run.method_name, config_path)
         data = scene_data(config, "cpu")
-        path = self.json.with_name(f"{self.json.stem}_{name.replace('/', '_')}.ply")
+        path = self.json.with_name(f"{self.json.stem}_{name.replace('/', '_')}_{run.step}_{self.resolution}.ply")
         print(f"{name}, {self.resolution} cells", flush=True)
         facts = export_mesh(run, path, resolution=self.resolution)
         mesh = read_mesh(path)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from eugen_fields.benchmark.devices import choose_device, device_name
-from eugen_fields.benchmark.results import find_run, load_results, save_results
+from eugen_fields.benchmark.results import find_run, load_results, run_name, save_results
 from eugen_fields.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +75,12 @@ class Render:
             opened.append(run)
         rows = []
         for size in self.sizes:
-            key = {"runs": [_name(run) for run in opened], "size": size, "views": self.views, "rounds": self.rounds}
+            key = {
+                "runs": [run_name(run.folder) for run in opened],
+                "size": size,
+                "views": self.views,
+                "rounds": self.rounds,
+            }
             key |= {"seed": self.seed, "without": self.occupancy, "on": device_name(device)}
             group = find_run(document, key)
             if group is None:
@@ -104,7 +109,12 @@ class Render:
                     model.grid = _everywhere(model.grid, run.aabb)
                 call = f"{index} {grid}"
                 frames[call] = _Frame(model, rays)
-                facts[call] = {"run": _name(run), "layer": run.model_config.layer, "occupancy": grid, "step": run.step}
+                facts[call] = {
+                    "run": run_name(run.folder),
+                    "layer": run.model_config.layer,
+                    "occupancy": grid,
+                    "step": run.step,
+                }
         rounds = self.rounds or 1
         with tqdm(total=len(frames) * (rounds + 1), desc=f"Rendering {size}x{size}", unit="frame") as bar:
             calls: dict[str, Callable[[], Any]] = {name: frame.render for name, frame in frames.items()}
@@ -166,10 +176,6 @@ def _everywhere(grid: Any, aabb: Any) -> Any:
     full.occupied.fill_(True)
     full.bounds.copy_(aabb)
     return full
-
-
-def _name(run: RadianceRun) -> str:
-    return "/".join(run.folder.resolve().parts[-3:])
 
 
 def markdown_table(groups: list[dict[str, Any]]) -> str:

@@ -32,6 +32,11 @@ def environment() -> dict[str, Any]:
     }
 
 
+def run_name(folder: Path) -> str:
+    """How tables call the run in a folder: scene, method and time."""
+    return "/".join(folder.resolve().parts[-3:])
+
+
 def load_results(path: Path) -> dict[str, Any]:
     """The document {"environment", "runs"} in a JSON file, or a new one. Raises InputError for other files."""
     if not path.exists():

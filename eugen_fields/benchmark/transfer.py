@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from eugen_fields.benchmark.results import find_run, load_results, save_results
+from eugen_fields.benchmark.results import find_run, load_results, run_name, save_results
 from eugen_fields.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Transfer:
             "finetune_steps": self.finetune_steps,
             "views": self.views,
             "seed": self.seed,
-            "run": "/".join(run.folder.resolve().parts[-3:]),
+            "run": run_name(run.folder),
             "step": run.step,
         }
         found = find_run(document, key)

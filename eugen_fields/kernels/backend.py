@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from eugen_fields.kernels.live_stages import training_reason
 from eugen_fields.layers import MLP
 
 Backend = Literal["auto", "torch", "fused"]
+Kernel = TypeVar("Kernel", FusedField, FusedMLP, FusedDistance)
 DEVICES = ("cuda",)
 """Kinds of device on which kernels are worth their while. (Tests add the CPU, where Triton's interpreter runs them.)"""
 _CHECKED_POINTS = 256
@@ -34,46 +35,41 @@ def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
     """
     if not _wanted(field, backend):
         return None
-    reason = fused_reason(field)
-    if reason is None:
-        kernel = FusedField(field, torch.float16)
-        reason = _failure(lambda: _field_difference(field, kernel))
-        if reason is None:
-            return kernel
-    _say_once(f"{reason}; it is evaluated in plain torch.")
-    return None
+    return _checked(
+        fused_reason(field),
+        lambda: FusedField(field, torch.float16),
+        lambda kernel: _field_difference(field, kernel),
+        "evaluated",
+    )
 
 
-def fused_training(mlp: nn.Module, backend: Backend) -> FusedMLP | None:
+def fused_training(mlp: MLP, backend: Backend) -> FusedMLP | None:
     """The kernels, with bfloat16 operands, that an MLP is trained by with the backend "fused"; None where plain torch
     has to do. Checked as in `fused_field` on random inputs: outputs to 5 %, gradients, which a relu may let through or
     not where its input is rounded, to 25 % in norm."""
-    if backend != "fused" or not isinstance(mlp, MLP) or not _wanted(mlp, backend):
+    if backend != "fused" or not _wanted(mlp, backend):
         return None
-    reason = training_reason(mlp)
-    if reason is None:
-        kernel = FusedMLP(mlp)
-        x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_()
-        reason = _failure(lambda: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), x))
-        if reason is None:
-            return kernel
-    _say_once(f"{reason}; it is trained in plain torch.")
-    return None
+    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_()
+    return _checked(
+        training_reason(mlp),
+        lambda: FusedMLP(mlp),
+        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), x),
+        "trained",
+    )
 
 
 def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | None:
     """The same for an SDFField and its losses on distance and gradient."""
     if backend != "fused" or not _wanted(field, backend):
         return None
-    reason = distance_training_reason(field)
-    if reason is None:
-        kernel, points = FusedDistance(field), _points_in(field.aabb)
-        plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
-        reason = _failure(lambda: _training_difference(field.trunk, lambda: kernel(points), plain))
-        if reason is None:
-            return kernel
-    _say_once(f"{reason}; it is trained in plain torch.")
-    return None
+    points = _points_in(field.aabb)
+    plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
+    return _checked(
+        distance_training_reason(field),
+        lambda: FusedDistance(field),
+        lambda kernel: _training_difference(field.trunk, lambda: kernel(points), plain),
+        "trained",
+    )
 
 
 def _wanted(network: nn.Module, backend: Backend) -> bool:
@@ -83,15 +79,22 @@ def _wanted(network: nn.Module, backend: Backend) -> bool:
     return backend != "torch" and device in DEVICES
 
 
-def _failure(difference: Callable[[], float]) -> str | None:
-    """Why a kernel is not to be used, found by running it."""
-    try:
-        found = difference()
-    except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        return f"a fused kernel failed ({type(error).__name__}: {first_line})"
-    if not found <= _TOLERANCE:
-        return f"a fused kernel is off by {found:.2g} on test points, more than {_TOLERANCE}"
+def _checked(
+    reason: str | None, make: Callable[[], Kernel], difference: Callable[[Kernel], float], done: str
+) -> Kernel | None:
+    """A kernel that proved right; None, and a line that says why, where there is a reason against it, it cannot be
+    made or run, or computes something else. `done` is what torch does in its place."""
+    if reason is None:
+        try:
+            kernel = make()
+            found = difference(kernel)
+            if found <= _TOLERANCE:
+                return kernel
+            reason = f"a fused kernel is off by {found:.2g} on test points, more than {_TOLERANCE}"
+        except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
+            first_line = (str(error).strip() or "no message").splitlines()[0]
+            reason = f"a fused kernel failed ({type(error).__name__}: {first_line})"
+    _say_once(f"{reason}; it is {done} in plain torch.")
     return None
 
 
