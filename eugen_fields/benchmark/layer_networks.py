@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.fields import NeRFField
-from eugen_fields.kernels import TiledMLP
+from eugen_fields.kernels import FusedField, FusedMLP, TiledMLP, backend, fused_reason, training_reason
+from eugen_fields.kernels.launch import compiled_together
 from eugen_fields.layers import MLP, fold, layer_options
 from eugen_fields.layers.folded import FoldedMLP
 
@@ -93,10 +95,8 @@ def inference_calls(
     if "compiled" in backends:
         compiled = _without_gradients(_compiled(folded), inputs)
         calls |= {"compiled": compiled} if _works(compiled) else {}
-    if "fused" in backends and isinstance(network, NeRFField) and device.type == "cuda":
-        fused = _fused_call(network, inputs, dtype)
-        if fused is not None:
-            calls["fused"] = fused
+    if "fused" in backends and _serves(device, dtype) and fused_reason(network) is None:
+        calls["fused"] = _without_gradients(FusedField(network, dtype).density_and_color, inputs)
     if "tiny-cuda-nn" in backends and isinstance(network, MLP) and device.type == "cuda" and dtype == torch.float16:
         tiny = _tiny_cuda_call(network, inputs)
         if tiny is not None:
@@ -107,11 +107,14 @@ def inference_calls(
 def training_calls(
     network: nn.Module, inputs: Inputs, dtype: torch.dtype, backends: tuple[str, ...]
 ) -> dict[str, Call]:
-    """A forward and a backward pass down to the gradients of all parameters, eager and compiled."""
-    network = in_dtype(network.to(inputs[0].device), dtype)
+    """A forward and a backward pass down to the gradients of all parameters. The fused one of a trunk multiplies
+    numbers of `dtype`, and keeps its parameters in float32."""
+    device = inputs[0].device
+    trained = copy.deepcopy(network).to(device) if "fused" in backends else None
+    network = in_dtype(network.to(device), dtype)
 
-    def step(forward: Callable) -> None:
-        network.zero_grad(set_to_none=True)
+    def step(forward: Callable, module: nn.Module = network) -> None:
+        module.zero_grad(set_to_none=True)
         outputs = forward(*inputs)
         parts = outputs if isinstance(outputs, tuple) else (outputs,)
         torch.stack([part.float().square().mean() for part in parts]).sum().backward()
@@ -120,7 +123,19 @@ def training_calls(
     if "compiled" in backends:
         compiled = _compiled(network)
         calls |= {"compiled": lambda: step(compiled)} if _works(lambda: step(compiled)) else {}
+    if trained is not None and _serves(device, dtype) and training_reason(trained) is None:
+        assert isinstance(trained, MLP)
+        fused = FusedMLP(trained, dtype)
+        calls["fused"] = lambda: step(fused, trained)
     return calls
+
+
+def compile_kernels(calls: dict[str, Call]) -> None:
+    """Compiles the kernels of fused calls, all at once on all cores."""
+    with compiled_together():
+        for name, call in calls.items():
+            if name.endswith("fused"):
+                call()
 
 
 def sizes(network: nn.Module) -> dict[str, int]:
@@ -203,13 +218,9 @@ def _tiled_call(network: nn.Module, inputs: Inputs, dtype: torch.dtype, tile: in
     return call
 
 
-def _fused_call(field: NeRFField, inputs: Inputs, dtype: torch.dtype) -> Call | None:
-    """The fused kernels, where they are there and serve this field and dtype."""
-    kernels = importlib.import_module("eugen_fields.kernels")
-    make, reason = getattr(kernels, "FusedField", None), getattr(kernels, "fused_reason", None)
-    if make is None or reason is None or dtype == torch.float32 or reason(field) is not None:
-        return None
-    return _without_gradients(make(field, dtype).density_and_color, inputs)
+def _serves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether fused kernels are worth timing: on tensor cores."""
+    return device.type in backend.DEVICES and dtype in (torch.float16, torch.bfloat16)
 
 
 def _tiny_cuda_call(trunk: MLP, inputs: Inputs) -> Call | None:

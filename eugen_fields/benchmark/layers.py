@@ -169,6 +169,7 @@ class Layers:
                 calls[f"{kind.name} {way}"] = call
         if not calls:
             raise InputError(f"--backend {' '.join(backends)}: none of them runs on {device} in {group['dtype']}.")
+        layer_networks.compile_kernels(calls)
         calls["ceiling"], ceiling = layer_networks.ceiling(device, dtype)
         name = f"{network} {group['mode']} width {group['width']}, {group['batch']} points, {group['dtype']}"
         with tqdm(total=len(calls) * (group["rounds"] + 2), desc=name, unit="call") as bar:

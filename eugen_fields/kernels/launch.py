@@ -1,9 +1,14 @@
 """Turns the source of a kernel into something that runs: on a GPU, or in Triton's interpreter on a CPU."""
 
+import contextlib
 import functools
 import hashlib
 import linecache
-from collections.abc import Callable
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -17,7 +22,7 @@ from eugen_fields.kernels.program import Program, ProgramWriter
 CPU = torch.device("cpu")
 OPERATIONS = ("ops.py", "activation_ops.py", "tangent_ops.py")
 """Files of what generated kernels call."""
-COUNTS = ("count", "size_class")
+COUNTS = ("count", "size_class", "PER_PROCESSOR")
 """Integer arguments of generated kernels."""
 INTERPRETER_BLOCK = 64
 """Rows per tile in the interpreter, where every operation on a tile is a call of numpy."""
@@ -71,6 +76,13 @@ LARGE_BATCH = 1 << 14
 LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1), (128, 8, 2)]
 """Rows per tile, warps, and programs per multiprocessor that are timed. A warp multiplies 16 rows at once, so fewer
 rows than 16 a warp would be padded; more than 16 need more registers than there are."""
+PATIENCE = 3.0
+"""Seconds of compilation before a line says what is going on."""
+
+_logger = logging.getLogger(__name__)
+_compiled: set[str] = set()
+_waiting: dict[str, Callable[[], Any]] | None = None
+"""Inside compiled_together: what compiles each source that this process has not had yet."""
 
 
 def fits(writer: ProgramWriter, device: torch.device) -> bool:
@@ -122,7 +134,38 @@ def run(program: Program, *arrays: Tensor) -> None:
         return (min(-(-count // chosen["BLOCK"]), processors * chosen["PER_PROCESSOR"]),)
 
     with torch.cuda.device(device):
+        if _waiting is not None and program.source not in _compiled:
+            _waiting[program.source] = lambda: tuned(program.source).warmup(*arguments, grid=grid_of)
+            return
         tuned(program.source)[grid_of](*arguments)
+        _compiled.add(program.source)
+
+
+@contextlib.contextmanager
+def compiled_together() -> Iterator[dict[str, Any]]:
+    """Inside, run() launches no kernel that this process has not had yet; on leaving, those are compiled, in all their
+    layouts at once on all cores. Yields them by their sources: empty where nothing was new and everything ran.
+    What does not compile says so when it is launched. Not to be nested."""
+    global _waiting
+    waiting = _waiting = {}
+    try:
+        yield waiting
+    finally:
+        _waiting = None
+    if not waiting:
+        return
+    from triton import AsyncCompileMode
+
+    line = "Compiling %d kernels for this GPU, which can take a minute; later runs find them on disk."
+    notice = threading.Timer(PATIENCE, _logger.warning, (line, len(waiting)))
+    notice.start()
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool, AsyncCompileMode(pool, ignore_errors=True):
+            for compile_layouts in waiting.values():
+                compile_layouts()
+    finally:
+        notice.cancel()
+    _compiled.update(waiting)
 
 
 @functools.cache

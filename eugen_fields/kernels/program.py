@@ -18,7 +18,7 @@ OPERANDS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: 
 BITS = {2: torch.int16, 4: torch.int32}
 """Integers of as many bytes as an operand."""
 ROWS_OF_WAVES = 5
-COMMON_ARGUMENTS = ("weights", "vectors", "count", "size_class", "BLOCK: tl.constexpr", "PER_PROCESSOR: tl.constexpr")
+COMMON_ARGUMENTS = ("weights", "vectors", "count", "size_class", "BLOCK: tl.constexpr", "PER_PROCESSOR")
 """Behind a kernel's own pointers. Autotuning reads size_class, the choice of the grid PER_PROCESSOR: launch.py."""
 
 

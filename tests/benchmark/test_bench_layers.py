@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from eugen_fields.benchmark import layer_networks
 from eugen_fields.benchmark.layer_networks import (
     Kind,
     build,
+    compile_kernels,
     inference_calls,
     kinds,
     make_inputs,
@@ -20,6 +24,7 @@ from eugen_fields.benchmark.layer_networks import (
 from eugen_fields.benchmark.layers import Layers
 from eugen_fields.benchmark.layers_report import key, ratios, speedups
 from eugen_fields.errors import InputError
+from eugen_fields.kernels import FusedMLP, backend
 
 TINY = {"width": (16,), "num_features": (4, 8), "batch": (64,), "train_batch": (32,), "tile": (16, 32), "rounds": 2}
 TINY |= {"backend": ("eager", "tiled"), "device": "cpu"}
@@ -126,6 +131,42 @@ def test_a_training_step_reaches_every_parameter() -> None:
     inputs = make_inputs("field", 20, "cpu", torch.float32, 0)
     training_calls(module, inputs, torch.float32, ("eager",))["eager"]()
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_fused_ways_are_timed_where_kernels_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "DEVICES", ("cpu",))
+    backends = ("eager", "fused")
+    field, trunk = (build(network, 32, Kind("eugen", 16), 0) for network in ("field", "trunk"))
+    inputs = make_inputs("trunk", 5, "cpu", torch.float16, 0)
+    assert set(inference_calls(trunk, inputs, torch.float16, backends, ())) == {"eager"}
+    inputs = make_inputs("field", 5, "cpu", torch.float16, 0)
+    assert set(inference_calls(field, inputs, torch.float32, backends, ())) == {"eager"}
+    calls = inference_calls(copy.deepcopy(field), inputs, torch.float16, backends, ())
+    compile_kernels(calls)
+    with torch.no_grad():
+        for value, wanted in zip(calls["fused"](), field(*inputs), strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_a_fused_training_step_has_the_gradients_of_an_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "DEVICES", ("cpu",))
+    made: list[FusedMLP] = []
+
+    class Noted(FusedMLP):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(layer_networks, "FusedMLP", Noted)
+    trunk = build("trunk", 16, Kind("eugen", 16), 0)
+    inputs = make_inputs("trunk", 5, "cpu", torch.bfloat16, 0)
+    calls = training_calls(trunk, inputs, torch.bfloat16, ("eager", "fused"))
+    assert list(calls) == ["eager", "fused"]
+    for call in calls.values():
+        call()
+    for (name, mine), eager in zip(made[0].mlp.named_parameters(), trunk.parameters(), strict=True):
+        assert mine.grad is not None and eager.grad is not None, name
+        assert (mine.grad - eager.grad).norm() <= 0.1 * eager.grad.norm(), name
 
 
 def test_sizes_are_counted() -> None:

@@ -1,17 +1,20 @@
 """Kernels compile for Hopper GPUs, to tensor-core code that keeps everything in registers. Needs no GPU."""
 
+import contextlib
 import re
 import subprocess
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from kernel_checks import KINDS, isdf, nerf
 
+from eugen_fields.kernels import launch
 from eugen_fields.kernels.backward import make_layout, write_backward, write_forward, write_kept_forward
 from eugen_fields.kernels.fused import WRITERS, read_network
 from eugen_fields.kernels.fused_distance import write_encoding
-from eugen_fields.kernels.launch import LAYOUTS, PIECE, build, write_program
+from eugen_fields.kernels.launch import COUNTS, LAYOUTS, PIECE, build, compiled_together, tuned, write_program
 from eugen_fields.kernels.live_stages import live_stages
 from eugen_fields.kernels.program import Program
 
@@ -26,12 +29,13 @@ def compiled(program: Program, block: int, warps: int):
 
     kernel = build(program.source, False)
     names = kernel.arg_names
-    types = {"weights": {2: "*i16", 4: "*i32"}[program.weights.itemsize], "count": "i32", "size_class": "i32"}
-    types |= {"BLOCK": "constexpr", "PER_PROCESSOR": "constexpr"}
+    types = {"weights": {2: "*i16", 4: "*i32"}[program.weights.itemsize], "BLOCK": "constexpr"} | dict.fromkeys(
+        COUNTS, "i32"
+    )
     types |= dict.fromkeys(("inputs", "values", "gradients"), "*bf16")
     signature = {name: types.get(name, "*fp32") for name in names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
-    source = ASTSource(kernel, signature, {"BLOCK": block, "PER_PROCESSOR": 1}, aligned)
+    source = ASTSource(kernel, signature, {"BLOCK": block}, aligned)
     return compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps, "num_stages": 1})
 
 
@@ -60,6 +64,49 @@ def test_small_fields_compile_without_spills(name, block, warps, _programs, tmp_
         assert kernel.metadata.shared <= SHARED_BYTES
         assert "wgmma" in kernel.asm["ptx"]
         assert stack_bytes(kernel.asm["cubin"], tmp_path / "kernel.cubin") == 0
+
+
+class _Hopper:
+    """A driver of a GPU that is not there: kernels can be compiled for it and not launched."""
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def test_kernels_of_a_field_are_compiled_together_and_not_launched(monkeypatch, tmp_path):
+    knobs = pytest.importorskip("triton").knobs
+    if not knobs.nvidia.ptxas.path:
+        pytest.skip("this triton has no ptxas")
+    from triton.runtime import driver
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(multi_processor_count=132))
+    network = read_network(nerf(num_layers=2, skip_connections=(), **KINDS["eugen"]))
+    programs = [
+        write_program(name, partial(WRITERS[name], network=network), torch.float16) for name in ("radiance", "density")
+    ]
+    kernels = [tuned(program.source) for program in programs]
+    monkeypatch.setattr(driver, "_active", _Hopper())
+    monkeypatch.setattr(launch, "_compiled", set())
+    with compiled_together() as compiled:
+        for program in programs * 2:
+            arrays = [torch.zeros(3, 3, device="meta")] * (2 if program is programs[0] else 1)
+            launch.run(program, *arrays, *(torch.zeros(3, device="meta") for _ in arrays))
+    assert set(compiled) == launch._compiled == {program.source for program in programs}
+    layouts = {(block, warps) for block, warps, _ in LAYOUTS}
+    for kernel in kernels:
+        (cache,) = (cache for cache, *_ in kernel.fn.device_caches.values())
+        assert len(cache) == len(layouts), "how many programs share a processor is not compiled in"
+        assert all("wgmma" in compiled.asm["ptx"] for compiled in cache.values())
 
 
 def training_programs(field, dtype: torch.dtype = torch.bfloat16) -> list[Program]:
