@@ -53,5 +53,5 @@ class Field(nn.Module):
         it serves, with float16 operands."""
         folded = tiled(self)
         assert isinstance(folded, type(self))
-        folded.fused = fused_field(folded, self.backend)
+        folded.fused = fused_field(self, self.backend)
         return folded

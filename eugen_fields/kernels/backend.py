@@ -32,7 +32,7 @@ def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
     is no kernel is logged, once for each reason: with "auto" on GPUs alone, with "fused" everywhere.
 
     Args:
-        field: a NeRFField or SDFField in its inference form; others have no kernel yet.
+        field: a NeRFField or SDFField; others have no kernel yet.
     """
     if not _wanted(field, backend):
         return None

@@ -165,8 +165,8 @@ def _plain(network: Any) -> Any:
 
 
 def _read_affine_end(trunk: MLP | FoldedMLP, in_dim: int) -> list[Stage] | str:
-    """The stages of a trunk whose last one is linear."""
-    stages = read_stages(fold(trunk), in_dim)
+    """The stages of a trunk whose last one is linear. PRP layers stay apart, for the factors of their matrices."""
+    stages = read_stages(fold(trunk, materialise=False), in_dim)
     if isinstance(stages, str) or (len(stages) > 1 and stages[-1].is_affine):
         return stages
     return "its last stage is no linear layer behind hidden ones"

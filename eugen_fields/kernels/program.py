@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eugen_fields.layers.hadamard import hadamard_matrix
+
 SMALLEST_BLOCK = 16
 """Rows and columns that a matrix product on tensor cores has at the least."""
 OPERANDS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -107,6 +109,7 @@ class ProgramWriter:
         self._lines: list[tuple[str, int | None]] = []
         self._blocks: list[Tensor] = []
         self._loads: list[str] = []
+        self._constants: dict[int, str] = {}
         self._vectors: list[Tensor] = []
         self._names = 0
         self._staged_columns = 0
@@ -147,6 +150,14 @@ class ProgramWriter:
         self._loads.append(f"load_block(weights, {offset}, {inputs}, {outputs})")
         return len(self._loads) - 1
 
+    def hadamard(self, size: int) -> str:
+        """The variable that holds H_size (size, size) as an operand; it is on the chip all the time."""
+        if size not in self._constants:
+            offset = sum(block.numel() for block in self._blocks)
+            self._blocks.append(hadamard_matrix(size, torch.float64, torch.device("cpu")))
+            self._constants[size] = f"load_block(weights, {offset}, {size}, {size})"
+        return f"hadamard{size}"
+
     # Values
 
     def stage(self, value: Value) -> Value:
@@ -183,6 +194,26 @@ class ProgramWriter:
         if bias is not None:
             self.line(f"{z} = {z} + {self.values_only(self.row(bias, size))}")
         return z
+
+    def hadamard_product(self, value: Value, inner: Tensor, piece: int) -> list[str]:
+        """Adds H_n (inner * value), float32, for a value as wide as n; returns the variables of its pieces (B, piece).
+
+        H_n is H_(n / piece) kron H_piece: every piece of the value is multiplied with H_piece, and sums and differences
+        of what comes out do the rest. Multiplications are n piece in place of n^2, and all of them by 1 or -1, which
+        any type of operand holds exactly.
+        """
+        small, parts = self.hadamard(piece), []
+        for columns, scales in zip(value, inner.split(piece), strict=True):
+            scaled = f"{self._rounding}({columns.name}.to(tl.float32) * {self.row(scales, piece)})"
+            parts.append(self.let("z", f"product({scaled}, {small})"))
+        stride = 1
+        while stride < len(parts):
+            for low in (i for i in range(len(parts)) if not i & stride):
+                left, right = parts[low], parts[low + stride]
+                parts[low] = self.let("z", f"{left} + {right}")
+                parts[low + stride] = self.let("z", f"{left} - {right}")
+            stride *= 2
+        return parts
 
     def values_only(self, row: str) -> str:
         """The expression of a constant row (1, N), the same for all points, whose tangents are 0."""
@@ -221,10 +252,11 @@ class ProgramWriter:
         """
         # A block goes to shared memory where its bits become numbers, so loads that run ahead wait in registers: Triton
         # moves what it knows to be an operand there at once, and waits for it.
-        head, body, issued = [], [], 0
+        body, issued = [], 0
         operands = f"tl.{OPERANDS[self.storage]}"
+        head = [f"hadamard{n} = {load}.to({operands}, bitcast=True)" for n, load in self._constants.items()]
         if resident:
-            head = [f"w{i} = {load}.to({operands}, bitcast=True)" for i, load in enumerate(self._loads)]
+            head += [f"w{i} = {load}.to({operands}, bitcast=True)" for i, load in enumerate(self._loads)]
         for text, block in self._lines:
             if block is not None and not resident:
                 while issued <= min(block + ahead, len(self._loads) - 1):

@@ -13,11 +13,18 @@ NARROWEST, WIDEST = 16, 256
 HIGHEST_ORDER = 2
 
 
+class Hadamard(NamedTuple):
+    """The square matrix diag(outer) H_n diag(inner), H_n Sylvester's: shapes (n,), float64 on the CPU."""
+
+    outer: Tensor
+    inner: Tensor
+
+
 class Stage(NamedTuple):
     """activation(products(weight f + skip x + norm_column |[x; h]| + bias)), h = norm_weight f + norm_bias or f itself.
 
-    The entries of layers.folded.FoldedStage, float64 on the CPU; PRP stages have their matrix written out.
-    `activation` is a name.
+    The entries of layers.folded.FoldedStage, float64 on the CPU; PRP stages have their matrix written out, and where
+    `hadamard` is there it is the same. `activation` is a name.
     """
 
     weight: Tensor
@@ -28,6 +35,7 @@ class Stage(NamedTuple):
     norm_bias: Tensor | None
     products: tuple[int, int, bool] | None
     activation: str
+    hadamard: Hadamard | None = None
 
     @property
     def features(self) -> int:
@@ -96,7 +104,18 @@ def _read_prp(module: FoldedPRP, width: int, name: str) -> Stage:
         weight = weight + _double(module.up) @ _double(module.down)
     bias = weight.new_zeros(len(weight)) if module.bias is None else _double(module.bias)
     skip, weight = weight.split([module.in_features - width, width], dim=1)
-    return affine_stage(weight, bias, skip if module.skip else None, name)
+    stage = affine_stage(weight, bias, skip if module.skip else None, name)
+    return stage if module.skip or module.down is not None else stage._replace(hadamard=_read_hadamard(module))
+
+
+def _read_hadamard(module: FoldedPRP) -> Hadamard | None:
+    """The factors of a square Hadamard matrix between its scales; None for others."""
+    size = module.in_features
+    if module.matrix != "hadamard" or module.out_features != size or size & (size - 1):
+        return None
+    inner = _double(module.projection[0])  # the first row of H_n is all ones
+    inner = inner if module.alpha is None else inner * _double(module.alpha)
+    return Hadamard(torch.ones_like(inner) if module.scale is None else _double(module.scale), inner)
 
 
 def activation_name(activation: Activation) -> str | None:

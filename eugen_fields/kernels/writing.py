@@ -9,7 +9,7 @@ from torch import Tensor
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
 from eugen_fields.kernels.elementwise import activated, multiplied, norm
 from eugen_fields.kernels.program import ProgramWriter, Term, Value, split_width
-from eugen_fields.kernels.stages import Stage
+from eugen_fields.kernels.stages import Hadamard, Stage
 
 NARROW = 16
 """Padded width of densities, colours and distances."""
@@ -71,11 +71,24 @@ def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Valu
             for p in products
         ]
         return [writer.rounded(*piece) for piece in singles + doubles]
+    if stage.hadamard is not None and len(stage.weight) > writer.piece:
+        return _write_hadamard(writer, stage, stage.hadamard, f)
     result, start = [], 0
     for width, size in split_width(len(stage.weight), writer.piece):
         z = affine.rows(start, width, size)
         result.append(writer.rounded(activated(writer, stage.activation, z), width, size))
         start += width
+    return result
+
+
+def _write_hadamard(writer: ProgramWriter, stage: Stage, matrix: Hadamard, f: Value) -> Value:
+    """Adds a stage whose matrix has the factors of a Hadamard matrix; returns its value."""
+    size = writer.piece
+    result = []
+    parts = writer.hadamard_product(f, matrix.inner, size)
+    for z, outer, bias in zip(parts, matrix.outer.split(size), stage.bias.split(size), strict=True):
+        writer.line(f"{z} = {z} * {writer.row(outer, size)} + {writer.values_only(writer.row(bias, size))}")
+        result.append(writer.rounded(activated(writer, stage.activation, z), size, size))
     return result
 
 

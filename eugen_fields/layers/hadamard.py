@@ -49,8 +49,8 @@ def hadamard_product(x: Tensor, order: Tensor, signs: Tensor) -> Tensor:
     size = padded_width(x.shape[-1])
     blocks = []
     for block_signs, rows in zip(signs, order.split(size)):
-        padded = F.pad(x * block_signs, (0, size - x.shape[-1]))
-        blocks.append(hadamard_transform(padded).index_select(-1, rows))
+        block = hadamard_transform(F.pad(x * block_signs, (0, size - x.shape[-1])))
+        blocks.append(block if len(rows) == size else block.index_select(-1, rows))
     return torch.cat(blocks, dim=-1) if len(blocks) > 1 else blocks[0]
 
 

@@ -14,7 +14,7 @@ additions, multiplications, divisions and square roots alone. Everything is draw
 | hadamard | 0 | 1 | 1 | norm sqrt(columns); orthogonal in blocks of n rows where `columns` is n, a power of two |
 
 Where `columns` = c is padded to n > c, a hadamard block is c columns of an orthogonal matrix, and its rows are not
-exactly orthogonal: over the random order the product of two has mean (n - c) / (n - 1) and mean square
+exactly orthogonal: for two drawn ones the product has mean (n - c) / (n - 1) and mean square
 c (n - c) / (n - 1), against 0 and c for independent signs. Its columns are orthogonal if all n rows are taken.
 
 """
@@ -135,8 +135,9 @@ def hadamard_parts(rows: int, columns: int, seed: int, stream: int = 0) -> tuple
     orders, signs = [], []
     for index, start in enumerate(range(0, rows, size)):
         block_stream = stream * 65_536 + 2 * index
-        draws = uniform(size, seed, block_stream)
-        orders.append(torch.argsort(draws, stable=True)[: min(size, rows - start)])
+        taken = min(size, rows - start)
+        drawn = torch.argsort(uniform(size, seed, block_stream), stable=True)[:taken]
+        orders.append(torch.arange(size) if taken == size else drawn)
         signs.append(rademacher(1, columns, seed, block_stream + 1))
     return torch.cat(orders), torch.cat(signs)
 
@@ -144,8 +145,10 @@ def hadamard_parts(rows: int, columns: int, seed: int, stream: int = 0) -> tuple
 def hadamard_rows(rows: int, columns: int, seed: int, stream: int = 0) -> Tensor:
     """Entries +1 or -1 from Walsh-Hadamard blocks with random column signs, float64, shape (rows, columns).
 
-    A block has n rows, n the power of two at or above `columns`, in random order; where `columns` is itself a power of
-    two the rows of a block are orthogonal. hadamard.hadamard_product multiplies with it faster than its entries do.
+    A block has n rows, n the power of two at or above `columns`; where `columns` is itself a power of two the rows of a
+    block are orthogonal. Where fewer than n are wanted they are drawn; all n keep the order of H_n, as another one only
+    renames what the layer computes and would cost products by factors a permutation: hadamard.hadamard_product
+    multiplies faster than the entries do.
     """
     order, signs = hadamard_parts(rows, columns, seed, stream)
     size = padded_width(columns)

@@ -7,6 +7,7 @@ from torch import nn
 
 from eugen_fields.fields import MipNeRFField, VanillaField
 from eugen_fields.kernels import FusedField, fused_reason
+from eugen_fields.layers import fold
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -114,15 +115,25 @@ def test_overflow_gives_what_the_folded_field_gives(device):
     assert bool(density.isposinf().all()) and bool(color.isfinite().all())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [128, 256])
+def test_square_hadamard_matrices_are_multiplied_by_factors(width, dtype, device):
+    options = {"num_layers": 4, "layer_width": width, "feature_dim": width, "layer": "prp", "matrix": "hadamard"}
+    for skip_connections in ((), (2,)):  # what reads the encoding again is not square, and is written out
+        assert_radiance(nerf(device, **options, skip_connections=skip_connections), 33, dtype)
+        del options["feature_dim"]
+        assert_distance(isdf(device, **options, skip_connections=skip_connections), 33, dtype)
+        options["feature_dim"] = width
+    assert_radiance(nerf(device, **options, rank=2), 33, dtype)
+
+
 def test_folded_fields_and_fields_with_seeded_matrices_are_taken(device):
     field = nerf(device, **KINDS["prp hadamard"])
     p = points(9, device)
     expected = FusedField(field, torch.float32).density(p)
-    assert torch.equal(FusedField(field.folded(), torch.float32).density(p), expected)
-    from eugen_fields.layers import fold
-
-    seeded = FusedField(fold(field, materialise=False), torch.float32).density(p)
-    torch.testing.assert_close(seeded, expected, rtol=1e-5, atol=0)
+    assert torch.equal(FusedField(fold(field, materialise=False), torch.float32).density(p), expected)
+    written_out = FusedField(field.folded(), torch.float32).density(p)
+    torch.testing.assert_close(written_out, expected, rtol=1e-5, atol=0)
 
 
 def test_weights_are_those_at_the_time_of_the_call(device):

@@ -67,6 +67,11 @@ def test_skip_connections_wherever_they_are(name, skip_connections, device):
     assert_gradient(isdf(device, skip_connections=skip_connections, **KINDS[name]), 17)
 
 
+@pytest.mark.parametrize("width", [128, 256])
+def test_square_hadamard_matrices_are_multiplied_by_factors(width, device):
+    assert_gradient(isdf(device, layer="prp", matrix="hadamard", layer_width=width, skip_connections=()), 17)
+
+
 @pytest.mark.parametrize("octaves", [0, 6])
 def test_narrow_and_wide_encodings(octaves, device):
     # 255 columns are computed again for the skip connection
@@ -76,7 +81,7 @@ def test_narrow_and_wide_encodings(octaves, device):
 def test_folded_fields_have_the_same_gradients(device):
     field, p = isdf(device, **KINDS["prp hadamard"]), points(9, device)
     for got, expected in zip(*(FusedField(f, torch.float32).sdf_and_gradient(p) for f in (field.folded(), field))):
-        assert torch.equal(got, expected)
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_are_differences_of_distances(device):
