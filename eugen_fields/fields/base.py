@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -34,8 +35,18 @@ class Field(nn.Module):
         """y (N, out_dim) of the network with this name at x (N, in_dim); in training with the backend "fused" by its
         kernels."""
         network = getattr(self, name)
-        kernel = self.training_kernel(name, fused_training, network) if type(network) is MLP else None
+        kernel = self._mlp_kernel(name) if type(network) is MLP else None
         return network(x) if kernel is None else kernel(x)
+
+    def prepare_training(self) -> None:
+        """Makes the kernels of the backend "fused" before training starts; the first step would do it otherwise."""
+        for name, network in self.named_children():
+            if type(network) is MLP:
+                self._mlp_kernel(name)
+
+    def _mlp_kernel(self, name: str) -> Any:
+        make = functools.partial(fused_training, input_gradient=name != "trunk")  # points are not trained
+        return self.training_kernel(name, make, getattr(self, name))
 
     def training_kernel(self, name: str, make: Callable[..., Any], network: nn.Module) -> Any:
         """The kernels that the backend "fused" has for training a network, made when they are first asked for (only

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eugen_fields.encodings import IntegratedEncoding
 from eugen_fields.fields.base import Field
-from eugen_fields.kernels import fused_distance_training
+from eugen_fields.kernels import FusedDistance, fused_distance_training
 from eugen_fields.layers import MLP
 
 
@@ -112,10 +112,16 @@ class SDFField(Field):
             raise ValueError(f"mode is {mode!r}; it must be 'reverse' or 'forward'")
         if self.fused is not None and self.fused.serves(points):
             return self.fused.sdf_and_gradient(points)
-        kernel = None if points.requires_grad else self.training_kernel("distance", fused_distance_training, self)
+        kernel = None if points.requires_grad else self._distance_kernel()
         if kernel is not None:
             return kernel(points)
         return self._reverse(points) if mode == "reverse" else self._forward(points)
+
+    def prepare_training(self) -> None:
+        self._distance_kernel()
+
+    def _distance_kernel(self) -> FusedDistance | None:
+        return self.training_kernel("distance", fused_distance_training, self)
 
     def _reverse(self, points: Tensor) -> tuple[Tensor, Tensor]:
         keep_graph = torch.is_grad_enabled()

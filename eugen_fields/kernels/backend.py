@@ -44,17 +44,18 @@ def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
     )
 
 
-def fused_training(mlp: MLP, backend: Backend) -> FusedMLP | None:
+def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -> FusedMLP | None:
     """The kernels, with bfloat16 operands, that an MLP is trained by with the backend "fused"; None where plain torch
     has to do. Checked as in `fused_field` on random inputs: outputs to 5 %, gradients, which a relu may let through or
-    not where its input is rounded, to 25 % in norm."""
+    not where its input is rounded, to 25 % in norm. `input_gradient`: also that of the input."""
     if backend != "fused" or not _wanted(mlp, backend):
         return None
-    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_()
+    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
+    inputs = [x] if input_gradient else []
     return _checked(
         training_reason(mlp),
         lambda: FusedMLP(mlp),
-        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), x),
+        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), *inputs),
         "trained",
     )
 

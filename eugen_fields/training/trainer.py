@@ -7,6 +7,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from nerfstudio.engine.optimizers import Optimizers
@@ -16,6 +17,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError
+from eugen_fields.fields.base import Field
 from eugen_fields.training.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
 from eugen_fields.training.pipeline import SharedWeightsPipeline
@@ -142,6 +144,12 @@ class FieldTrainer(Trainer):
     config: FieldTrainerConfig
     pipeline: SharedWeightsPipeline
     _interrupted = False
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        super().setup(test_mode)
+        for module in self.pipeline.model.modules():
+            if isinstance(module, Field):
+                module.prepare_training()
 
     def setup_optimizers(self) -> Optimizers:
         self.config._fill_in_optimizers()

@@ -12,6 +12,7 @@ from eugen_fields.benchmark import learning_curve
 from eugen_fields.benchmark.comparison import Train
 from eugen_fields.benchmark.comparison_report import seconds_to
 from eugen_fields.errors import InputError
+from eugen_fields.fields.base import Field
 from eugen_fields.training.schedule import WarmupDecayConfig
 
 SMALL = ("num_layers=2", "layer_width=16", "num_features=4", "grid_resolution=16", "samples_per_diagonal=64")
@@ -47,6 +48,17 @@ def test_both_budgets_leave_curves_for_every_seed(sphere_scene: Path, tmp_path: 
     assert both.json.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     both.main()
     assert both.json.read_text() == text
+
+
+def test_kernels_are_compiled_before_the_clock_starts(sphere_scene: Path, tmp_path: Path, monkeypatch) -> None:
+    events = []
+    start = learning_curve.LearningCurve.start
+    monkeypatch.setattr(Field, "prepare_training", lambda self: events.append("kernels"))
+    monkeypatch.setattr(
+        learning_curve.LearningCurve, "start", lambda self, trainer: (events.append("clock"), start(self, trainer))
+    )
+    bench(sphere_scene, tmp_path, budget=("time",), seconds=0.1, views=1).main()
+    assert events == ["kernels", "clock"]
 
 
 def test_measuring_on_the_way_costs_no_time(sphere_scene: Path, tmp_path: Path, monkeypatch) -> None:

@@ -202,6 +202,20 @@ class TestTraining:
             assert (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6) < 0.3, name
         assert any(not torch.equal(fused[name], plain[name]) for name in plain)
 
+    def test_kernels_are_there_before_the_first_step(self, device):
+        for field, names in ((nerf(device), {"trunk", "color_head"}), (isdf(device), {"distance"})):
+            with_backend(field.train(), "fused").prepare_training()
+            made = dict(field._training_kernels)
+            assert set(made) == names and None not in made.values()
+            if names == {"distance"}:
+                field.sdf_and_gradient(points(5, device))
+            else:
+                self.gradients(field, device)
+            assert field._training_kernels == made
+        plain = with_backend(nerf(device).train(), "auto")
+        plain.prepare_training()
+        assert plain._training_kernels == {}
+
     def test_auto_trains_in_torch(self, device):
         field = with_backend(nerf(device), "auto").train()
         self.gradients(field, device)
