@@ -32,18 +32,19 @@ mkdir -p "$output"
 .venv/bin/python -c 'import torch; print(torch.cuda.get_device_name(), torch.version.cuda, torch.__version__)'
 
 echo "== correctness of the kernels"
-EUGEN_TEST_DEVICES=${CUDA_VISIBLE_DEVICES:-0} .venv/bin/python -m pytest tests/kernels
+processes=$(($(nproc) < 12 ? $(nproc) : 12))  # most of the time goes to the compiler
+EUGEN_TEST_DEVICES=${CUDA_VISIBLE_DEVICES:-0} .venv/bin/python -m pytest tests/kernels --numprocesses "$processes"
 
 {
   echo "== layers"
-  $bench layers --device cuda --network field --mode inference --dtype bfloat16 --layer dense eugen prp \
-    --width 64 128 256 --num-features 16 32 64 128 --order 1 2 --batch 1048576 --backend eager fused --rounds 20 \
-    --json "$output/layers.json"
-  $bench layers --device cuda --network trunk --mode training --width 256 --num-features 32 64 --order 1 \
-    --train-batch 262144 --backend eager --rounds 20 --json "$output/layers.json"
+  $bench layers --device cuda --network field --mode inference --dtype bfloat16 \
+    --layer dense eugen prp prp-hadamard --width 64 128 256 --num-features 16 32 64 128 --order 1 2 --batch 1048576 \
+    --backend eager fused --rounds 20 --json "$output/layers.json"
+  $bench layers --device cuda --network trunk --mode training --dtype bfloat16 --layer dense eugen prp --width 256 \
+    --num-features 32 64 --order 1 --train-batch 262144 --backend eager fused --rounds 20 --json "$output/layers.json"
   echo "== training to 30 dB"
   $bench train --device cuda --method eugen-nerf --layer dense eugen prp dense:backend=fused eugen:backend=fused \
-    --budget time --seconds 40 --checkpoints 20 --curve-views 2 --views 5 --goal 30 --output "$output/runs" \
+    --budget time --seconds 30 --checkpoints 15 --curve-views 2 --views 5 --goal 30 --output "$output/runs" \
     --json "$output/train.json"
   echo "== frames"
   # shellcheck disable=SC2046

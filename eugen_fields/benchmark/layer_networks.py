@@ -40,6 +40,8 @@ class Kind:
     @property
     def options(self) -> dict[str, Any]:
         """Keyword arguments of MLP."""
+        if self.layer == "prp-hadamard":
+            return {"layer": "prp", "matrix": "hadamard"}
         sizes = {"num_features": self.num_features, "rank": self.num_features, "order": self.order}
         names = () if self.num_features is None else layer_options(self.layer)
         return {"layer": self.layer} | {name: sizes[name] for name in names if name in sizes}
@@ -51,7 +53,7 @@ def kinds(layers: tuple[str, ...], features: tuple[int, ...], order: int) -> lis
         layers = tuple(layer for layer in layers if layer in ("dense", "eugen"))
     found = []
     for layer in layers:
-        sizes = (None,) if layer in ("dense", "prp") else features
+        sizes = (None,) if layer in ("dense", "prp", "prp-hadamard") else features
         found += [Kind(layer, size, order if layer == "eugen" else 1) for size in sizes]
     return found
 

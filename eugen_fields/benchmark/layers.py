@@ -48,10 +48,10 @@ class Layers:
 
     The ratios in the JSON file are medians of dense over medians of the other, each at its fastest backend and tile."""
 
-    layer: tuple[Literal["dense", "eugen", "prp", "low-rank", "snnk"], ...] = (
+    layer: tuple[Literal["dense", "eugen", "prp", "prp-hadamard", "low-rank", "snnk"], ...] = (
         "dense", "eugen", "prp", "low-rank", "snnk",
     )  # fmt: skip
-    """Layer kinds; dense must be among them."""
+    """Layer kinds; dense must be among them. prp-hadamard has the matrix that fused kernels multiply by factors."""
     width: tuple[int, ...] | None = None
     """Widths. Default: 64 128 256; with --quick 256 128."""
     num_features: tuple[int, ...] | None = None

@@ -96,7 +96,9 @@ def test_low_rank_layers_have_a_rank_and_orders_are_for_eugen() -> None:
     assert Kind("low-rank", 32).options == {"layer": "low-rank", "rank": 32}
     assert Kind("eugen", 32, 2).options == {"layer": "eugen", "num_features": 32, "order": 2}
     assert Kind("dense").options == {"layer": "dense"}
+    assert Kind("prp-hadamard").options == {"layer": "prp", "matrix": "hadamard"}
     assert [kind.name for kind in kinds(("dense", "prp", "eugen"), (8,), 2)] == ["dense", "eugen.m8"]
+    assert [kind.name for kind in kinds(("dense", "prp-hadamard"), (8, 16), 1)] == ["dense", "prp-hadamard"]
 
 
 @pytest.mark.parametrize("network", ["trunk", "field"])
