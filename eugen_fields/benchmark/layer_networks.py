@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,18 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.fields import NeRFField
-from eugen_fields.kernels import FusedField, FusedMLP, TiledMLP, backend, fused_reason, training_reason
+from eugen_fields.kernels import (
+    FusedField,
+    FusedMLP,
+    TiledMLP,
+    TinyCudaMLP,
+    backend,
+    fused_reason,
+    tiny_cuda_reason,
+    training_reason,
+)
 from eugen_fields.kernels.launch import compiled_together
+from eugen_fields.kernels.tiny_cuda import clear_biases
 from eugen_fields.layers import MLP, fold, layer_options
 from eugen_fields.layers.folded import FoldedMLP
 
@@ -99,10 +108,11 @@ def inference_calls(
         calls |= {"compiled": compiled} if _works(compiled) else {}
     if "fused" in backends and _serves(device, dtype) and fused_reason(network) is None:
         calls["fused"] = _without_gradients(FusedField(network, dtype).density_and_color, inputs)
-    if "tiny-cuda-nn" in backends and isinstance(network, MLP) and device.type == "cuda" and dtype == torch.float16:
-        tiny = _tiny_cuda_call(network, inputs)
-        if tiny is not None:
-            calls["tiny-cuda-nn"] = tiny
+    if "tiny-cuda-nn" in backends and _serves(device, dtype) and dtype == torch.float16 and isinstance(network, MLP):
+        without_biases = copy.deepcopy(network)
+        clear_biases(without_biases)
+        if tiny_cuda_reason(without_biases) is None:
+            calls["tiny-cuda-nn"] = _without_gradients(TinyCudaMLP(without_biases), inputs)
     return calls
 
 
@@ -223,17 +233,3 @@ def _tiled_call(network: nn.Module, inputs: Inputs, dtype: torch.dtype, tile: in
 def _serves(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether fused kernels are worth timing: on tensor cores."""
     return device.type in backend.DEVICES and dtype in (torch.float16, torch.bfloat16)
-
-
-def _tiny_cuda_call(trunk: MLP, inputs: Inputs) -> Call | None:
-    """tiny-cuda-nn's fully fused MLP of the same sizes, which has no skip connection."""
-    width = trunk.out_dim
-    if trunk.layer != "dense" or width not in (64, 128):
-        return None
-    try:
-        tinycudann: Any = importlib.import_module("tinycudann")
-    except ImportError:
-        return None
-    settings = {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "ReLU"}
-    settings |= {"n_neurons": width, "n_hidden_layers": len(trunk.layers) - 1}
-    return _without_gradients(tinycudann.Network(trunk.in_dim, width, settings), inputs)

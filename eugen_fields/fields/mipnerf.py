@@ -145,7 +145,7 @@ class MipNeRFField(GaussianDensityField, RadianceField):
     def color(self, features: Tensor, directions: Tensor, images: Tensor | None = None) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim), unit directions (N, 3) and the indices of the
         training images (N,) that look; None: the mean image."""
-        parts = [features, self.direction_encoding(directions)]
+        parts = [features, self.encoded("direction_encoding", directions)]
         if self.appearance is not None:
             code = self.appearance.weight.mean(dim=0).expand(len(features), -1)
             parts.append(code if images is None else self.appearance(images))

@@ -71,7 +71,7 @@ class NeRFField(RadianceField):
     def encode(self, positions: Tensor) -> Tensor:
         """What the trunk reads: positions (N, 3) in scene units, scaled and encoded, shape (N, encoding width)."""
         center = (self.aabb[0] + self.aabb[1]) / 2
-        return self.position_encoding((positions - center) / ((self.aabb[1] - self.aabb[0]) / 2))
+        return self.encoded("position_encoding", (positions - center) / ((self.aabb[1] - self.aabb[0]) / 2))
 
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, feature_dim) at positions (N, 3) in scene units."""
@@ -80,4 +80,6 @@ class NeRFField(RadianceField):
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim) and unit directions (N, 3)."""
-        return self.through("color_head", torch.cat([features, self.direction_encoding(directions)], dim=-1)).float()
+        return self.through(
+            "color_head", torch.cat([features, self.encoded("direction_encoding", directions)], dim=-1)
+        ).float()

@@ -4,14 +4,23 @@ Kernels are written in Triton, which is imported when the first one is built. Th
 modules in layers and fields.
 """
 
-from eugen_fields.kernels.backend import Backend, fused_distance_training, fused_field, fused_training
+from eugen_fields.kernels.backend import (
+    Backend,
+    fused_distance_training,
+    fused_field,
+    fused_training,
+    tiny_cuda_encoding,
+    tiny_cuda_network,
+)
 from eugen_fields.kernels.fused import FusedField, fused_reason
 from eugen_fields.kernels.fused_distance import FusedDistance, distance_training_reason
 from eugen_fields.kernels.fused_mlp import FusedMLP
 from eugen_fields.kernels.live_stages import training_reason
 from eugen_fields.kernels.tiled import DEFAULT_TILE, TiledMLP, tiled
+from eugen_fields.kernels.tiny_cuda import TinyCudaMLP, tiny_cuda_reason
 
 __all__ = [
-    "DEFAULT_TILE", "Backend", "FusedDistance", "FusedField", "FusedMLP", "TiledMLP", "distance_training_reason",
-    "fused_distance_training", "fused_field", "fused_reason", "fused_training", "tiled", "training_reason",
+    "DEFAULT_TILE", "Backend", "FusedDistance", "FusedField", "FusedMLP", "TiledMLP", "TinyCudaMLP",
+    "distance_training_reason", "fused_distance_training", "fused_field", "fused_reason", "fused_training", "tiled",
+    "tiny_cuda_encoding", "tiny_cuda_network", "tiny_cuda_reason", "training_reason",
 ]  # fmt: skip

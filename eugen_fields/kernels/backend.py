@@ -8,15 +8,17 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.kernels.fused import FusedField, fused_reason
 from eugen_fields.kernels.fused_distance import FusedDistance, distance_training_reason
 from eugen_fields.kernels.fused_mlp import FusedMLP
 from eugen_fields.kernels.launch import compiled_together
 from eugen_fields.kernels.live_stages import training_reason
+from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, TinyCudaMLP, missing_reason, tiny_cuda_reason
 from eugen_fields.layers import MLP
 
-Backend = Literal["auto", "torch", "fused"]
-Kernel = TypeVar("Kernel", FusedField, FusedMLP, FusedDistance)
+Backend = Literal["auto", "torch", "fused", "tcnn"]
+Kernel = TypeVar("Kernel", FusedField, FusedMLP, FusedDistance, TinyCudaMLP, TinyCudaEncoding)
 DEVICES = ("cuda",)
 """Kinds of device on which kernels are worth their while. (Tests add the CPU, where Triton's interpreter runs them.)"""
 _CHECKED_POINTS = 256
@@ -51,11 +53,11 @@ def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -
     if backend != "fused" or not _wanted(mlp, backend):
         return None
     x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
-    inputs = [x] if input_gradient else []
+    wanted = [*([x] if input_gradient else []), *_trained(mlp)]
     return _checked(
         training_reason(mlp),
         lambda: FusedMLP(mlp),
-        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), *inputs),
+        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), wanted),
         "trained",
     )
 
@@ -69,16 +71,50 @@ def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | Non
     return _checked(
         distance_training_reason(field),
         lambda: FusedDistance(field),
-        lambda kernel: _training_difference(field.trunk, lambda: kernel(points), plain),
+        lambda kernel: _training_difference(field.trunk, lambda: kernel(points), plain, _trained(field.trunk)),
         "trained",
     )
 
 
+def tiny_cuda_network(mlp: MLP, backend: Backend) -> TinyCudaMLP | None:
+    """tiny-cuda-nn in place of an MLP, in training and evaluation; None where plain torch has to do. Checked as in
+    `fused_training`, on weights alone: it has no biases."""
+    if backend != "tcnn" or not _wanted(mlp, backend):
+        return None
+    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp)
+    weights = [parameter for parameter in _trained(mlp) if parameter.dim() > 1]
+    return _checked(
+        tiny_cuda_reason(mlp),
+        lambda: TinyCudaMLP(mlp),
+        lambda network: _training_difference(mlp, lambda: (network(x),), lambda: (mlp(x),), weights),
+        "evaluated",
+    )
+
+
+def tiny_cuda_encoding(encoding: FrequencyEncoding, backend: Backend) -> TinyCudaEncoding | None:
+    """tiny-cuda-nn in place of an encoding; None where plain torch has to do. Checked to 0.05: its sines of the highest
+    octaves are rougher."""
+    if backend != "tcnn" or not _wanted(encoding, backend) or encoding.num_frequencies == 0:
+        return None
+    x = 2.0 * torch.rand(_CHECKED_POINTS, encoding.in_dim, generator=torch.Generator().manual_seed(0)) - 1.0
+    x = x.to(encoding.scales.device)
+    return _checked(
+        missing_reason(),
+        lambda: TinyCudaEncoding(encoding),
+        lambda network: float((network(x) - encoding(x)).abs().max()),
+        "evaluated",
+    )
+
+
 def _wanted(network: nn.Module, backend: Backend) -> bool:
-    device = next(value.device.type for value in network.state_dict().values())
-    if backend == "fused" and device not in DEVICES:
-        _say_once(f"backend fused: kernels want a CUDA device, and this network is on the {device}; it stays in torch.")
+    device = _device(network).type
+    if backend in ("fused", "tcnn") and device not in DEVICES:
+        _say_once(f"backend {backend} wants a CUDA device, and this network is on the {device}; it stays in torch.")
     return backend != "torch" and device in DEVICES
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(value.device for value in (*network.parameters(), *network.buffers()))
 
 
 def _checked(
@@ -125,20 +161,24 @@ def _relative(mine: Tensor, plain: Tensor, unit: float) -> Tensor:
     return (mine - plain).abs() / plain.abs().clamp(min=unit)
 
 
+def _trained(network: nn.Module) -> list[Tensor]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def _training_difference(
-    mlp: MLP, fused: Callable[[], Sequence[Tensor]], plain: Callable[[], Sequence[Tensor]], *inputs: Tensor
+    mlp: MLP, fused: Callable[[], Sequence[Tensor]], plain: Callable[[], Sequence[Tensor]], wanted: Sequence[Tensor]
 ) -> float:
-    """The norm of the difference of an output, or a fifth of that of a gradient of an MLP's parameter or of an input,
+    """The norm of the difference of an output of an MLP, or a fifth of that of a gradient of what is `wanted`,
     whichever is largest; relative to the norm of the tensor. NaN if there is one anywhere."""
-    wanted = [*inputs, *(parameter for parameter in mlp.parameters() if parameter.requires_grad)]
+    smallest = torch.finfo(torch.float32).tiny
     with torch.enable_grad():
         both = [list(way()) for way in (fused, plain)]
-        directions = [_normal(output.numel(), 1, mlp).view(output.shape) for output in both[0]]
-        # the bias behind the last sum does not reach a gradient of the output
-        slopes = [torch.autograd.grad(outputs, wanted, directions, materialize_grads=True) for outputs in both]
-    smallest = torch.finfo(torch.float32).tiny
-    off = [_norm_of_difference(mine, other, smallest) for mine, other in zip(*both)]
-    off += [_norm_of_difference(mine, other, smallest) / 5 for mine, other in zip(*slopes)]
+        off = [_norm_of_difference(mine, other, smallest) for mine, other in zip(*both)]
+        if wanted:
+            directions = [_normal(output.numel(), 1, mlp).view(output.shape) for output in both[0]]
+            # the bias behind the last sum does not reach a gradient of the output
+            slopes = [torch.autograd.grad(outputs, wanted, directions, materialize_grads=True) for outputs in both]
+            off += [_norm_of_difference(mine, other, smallest) / 5 for mine, other in zip(*slopes)]
     return float(torch.stack(off).max())
 
 
@@ -154,8 +194,7 @@ def _points_in(aabb: Tensor) -> Tensor:
 
 def _normal(count: int, width: int, network: nn.Module) -> Tensor:
     """Normal numbers (count, width), always the same ones, on a network's device."""
-    device = next(value.device for value in network.state_dict().values())
-    return torch.randn(count, width, generator=torch.Generator().manual_seed(1)).to(device)
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(1)).to(_device(network))
 
 
 @functools.cache

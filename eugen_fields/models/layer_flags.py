@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
-from eugen_fields.fields import Field
+from eugen_fields.fields import Field, SDFField
 from eugen_fields.kernels import Backend
-from eugen_fields.layers import layer_options
+from eugen_fields.kernels.tiny_cuda import clear_biases
+from eugen_fields.layers import MLP, layer_options
 
 AnyField = TypeVar("AnyField", bound=Field)
 
@@ -44,7 +45,8 @@ class LayerFlags:
     backend: Backend = "auto"
     """How networks are evaluated. auto: renders, exports and the viewer use fused CUDA kernels (float16 products) where
     these serve the network and agree with torch on test points, training is in torch; fused: training too (bfloat16
-    products); torch: never."""
+    products); torch: never. tcnn: tiny-cuda-nn evaluates and trains dense networks (--pipeline.model.layer dense) and
+    frequency encodings of NeRF and Mip-NeRF-style methods, without biases."""
 
     def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
         """The options of MLP that these flags set for a kind of layer; None: that of `layer`."""
@@ -55,8 +57,18 @@ class LayerFlags:
         return options
 
     def with_backend(self, field: AnyField) -> AnyField:
-        """The field, evaluated as `backend` says. Raises ValueError for a word that is not offered."""
+        """The field, evaluated as `backend` says; for tiny-cuda-nn the biases of dense networks start, and stay, at 0.
+
+        Raises:
+            ValueError: a word that is not offered, or tcnn for signed distance.
+        """
         if self.backend not in get_args(Backend):
             raise ValueError(f"backend is {self.backend!r}; it must be one of {', '.join(get_args(Backend))}")
+        if self.backend == "tcnn":
+            if isinstance(field, SDFField):
+                raise ValueError("backend tcnn is for density and colour; signed distance wants auto, fused or torch")
+            for network in field.modules():
+                if isinstance(network, MLP) and network.layer == "dense":
+                    clear_biases(network)
         field.backend = self.backend
         return field

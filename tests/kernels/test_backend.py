@@ -180,8 +180,8 @@ class TestTraining:
         field = nerf(device, layer=layer, **({"num_features": 16} if layer == "eugen" else {})).train()
         plain = self.gradients(with_backend(field, "torch"), device)
         fused = self.gradients(with_backend(field, "fused"), device)
-        assert all(isinstance(kernel, FusedMLP) for kernel in field._training_kernels.values())
-        assert set(field._training_kernels) == {"trunk", "color_head"}
+        assert all(isinstance(kernel, FusedMLP) for kernel in field._kernels.values())
+        assert set(field._kernels) == {"trunk", "color_head"}
         for name, gradient in plain.items():
             error = (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
             assert error < 0.2, name  # bfloat16 operands, and relu switches where they round across 0
@@ -197,7 +197,7 @@ class TestTraining:
             return {name: p.grad.clone() for name, p in field.named_parameters()}
 
         plain, fused = gradients("torch"), gradients("fused")
-        assert isinstance(field._training_kernels["distance"], FusedDistance)
+        assert isinstance(field._kernels["distance"], FusedDistance)
         for name, gradient in plain.items():
             assert (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6) < 0.3, name
         assert any(not torch.equal(fused[name], plain[name]) for name in plain)
@@ -205,26 +205,26 @@ class TestTraining:
     def test_kernels_are_there_before_the_first_step(self, device):
         for field, names in ((nerf(device), {"trunk", "color_head"}), (isdf(device), {"distance"})):
             with_backend(field.train(), "fused").prepare_training()
-            made = dict(field._training_kernels)
+            made = dict(field._kernels)
             assert set(made) == names and None not in made.values()
             if names == {"distance"}:
                 field.sdf_and_gradient(points(5, device))
             else:
                 self.gradients(field, device)
-            assert field._training_kernels == made
+            assert field._kernels == made
         plain = with_backend(nerf(device).train(), "auto")
         plain.prepare_training()
-        assert plain._training_kernels == {}
+        assert plain._kernels == {}
 
     def test_auto_trains_in_torch(self, device):
         field = with_backend(nerf(device), "auto").train()
         self.gradients(field, device)
-        assert field._training_kernels == {}
+        assert field._kernels == {}
 
     def test_evaluation_does_not_go_through_them(self, device):
         field = with_backend(nerf(device), "fused").eval()
         self.gradients(field, device)
-        assert field._training_kernels == {}
+        assert field._kernels == {}
 
     def test_a_kernel_that_computes_something_else_is_not_used(self, device, caplog, monkeypatch):
         original = FusedMLP.__call__
@@ -238,7 +238,7 @@ class TestTraining:
     def test_what_cannot_be_trained_so_is_named(self, device, caplog):
         field = with_backend(nerf(device, layer="eugen", num_features=16, feature_activation="sine"), "fused").train()
         self.gradients(field, device)
-        assert field._training_kernels["trunk"] is None and field._training_kernels["color_head"] is not None
+        assert field._kernels["trunk"] is None and field._kernels["color_head"] is not None
         assert any("sine" in line and "trained in plain torch" in line for line in lines(caplog))
 
     def test_the_state_dict_is_the_same(self, device):
