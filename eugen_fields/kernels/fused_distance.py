@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from eugen_fields.kernels.backward import Columns, store_value
 from eugen_fields.kernels.fused import read_network
+from eugen_fields.kernels.graphs import Graphs
 from eugen_fields.kernels.launch import write_program
 from eugen_fields.kernels.live_stages import live_stages, tensors_of, training_reason
 from eugen_fields.kernels.networks import DistanceNetwork, write_points
@@ -37,7 +38,7 @@ class FusedDistance:
     size, a small part of what the backward pass writes.
 
     The parameters are read at every call; box, scale and encoding are those at the construction. Points get no
-    gradient.
+    gradient. On a GPU, calls with one shape become a CUDA graph (Graphs).
 
     Args:
         field: as fields.SDFField, not folded; its device decides where kernels run, as in FusedField.
@@ -66,6 +67,7 @@ class FusedDistance:
             tangents=True,
         )
         self._plan = Plan(live_stages(field.trunk), field.trunk.in_dim, dtype, device, encode.to(device))
+        self._graphs = Graphs(field.trunk, self._rows)
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Signed distance (N,) in metres and its gradient (N, 3), float32, at points (N, 3) in metres.
@@ -75,11 +77,14 @@ class FusedDistance:
         """
         if points.requires_grad:
             raise ValueError("the points require a gradient, but FusedDistance has none for them: detach them")
-        tensors = tensors_of(live_stages(self.field.trunk))
-        y = Apply.apply(self._plan, points.float().contiguous(), *tensors)
-        assert isinstance(y, Tensor)
-        both = self.field.output_scale * y
+        both = self.field.output_scale * self._graphs(points.float().contiguous())
         return both[:, 0], both[:, 1:]
+
+    def _rows(self, points: Tensor) -> Tensor:
+        """Distances and gradients side by side, (N, 4), in units of the network's output."""
+        y = Apply.apply(self._plan, points, *tensors_of(live_stages(self.field.trunk)))
+        assert isinstance(y, Tensor)
+        return y
 
 
 def write_encoding(writer: ProgramWriter, network: DistanceNetwork) -> tuple[str, ...]:

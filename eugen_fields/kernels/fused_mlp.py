@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from eugen_fields.kernels.graphs import Graphs
 from eugen_fields.kernels.live_stages import live_stages, tensors_of, training_reason
 from eugen_fields.kernels.program import OPERANDS
 from eugen_fields.kernels.training import Apply, Plan
@@ -14,7 +15,8 @@ class FusedMLP:
 
     Operands of matrix products, and what the backward pass keeps, are of type `dtype`, sums are float32. Between the
     passes nothing is stored but input and output. Gradients are summed in a fixed order: equal calls give equal ones.
-    The parameters are read at every call. Gradients of gradients are not offered.
+    The parameters are read at every call. Gradients of gradients are not offered. On a GPU, calls with one shape become
+    a CUDA graph (Graphs).
 
     Args:
         mlp: of dense, EUGen, PRP and low-rank layers; its device decides where kernels run, as in FusedField.
@@ -32,10 +34,13 @@ class FusedMLP:
             raise ValueError(f"the MLP cannot be fused: {reason}")
         self.mlp = mlp
         self._plan = Plan(live_stages(mlp), mlp.in_dim, dtype, next(mlp.parameters()).device)
+        self._graphs = Graphs(mlp, self._rows)
 
     def __call__(self, x: Tensor) -> Tensor:
         """y (..., out_dim), float32, from x (..., in_dim)."""
-        tensors = tensors_of(live_stages(self.mlp))
-        y = Apply.apply(self._plan, x.reshape(-1, self.mlp.in_dim), *tensors)
+        return self._graphs(x.reshape(-1, self.mlp.in_dim)).view(*x.shape[:-1], self.mlp.out_dim)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        y = Apply.apply(self._plan, x, *tensors_of(live_stages(self.mlp)))
         assert isinstance(y, Tensor)
-        return y.view(*x.shape[:-1], self.mlp.out_dim)
+        return y
