@@ -88,6 +88,7 @@ def tiny_cuda_network(mlp: MLP, backend: Backend) -> TinyCudaMLP | None:
         lambda: TinyCudaMLP(mlp),
         lambda network: _training_difference(mlp, lambda: (network(x),), lambda: (mlp(x),), weights),
         "evaluated",
+        "tiny-cuda-nn",
     )
 
 
@@ -103,6 +104,7 @@ def tiny_cuda_encoding(encoding: FrequencyEncoding, backend: Backend) -> TinyCud
         lambda: TinyCudaEncoding(encoding),
         lambda network: float((network(x) - encoding(x)).abs().max()),
         "evaluated",
+        "tiny-cuda-nn",
     )
 
 
@@ -118,7 +120,11 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def _checked(
-    reason: str | None, make: Callable[[], Kernel], difference: Callable[[Kernel], float], done: str
+    reason: str | None,
+    make: Callable[[], Kernel],
+    difference: Callable[[Kernel], float],
+    done: str,
+    what: str = "a fused kernel",
 ) -> Kernel | None:
     """A kernel that proved right; None, and a line that says why, where there is a reason against it, it cannot be
     made or run, or computes something else. `done` is what torch does in its place."""
@@ -131,10 +137,10 @@ def _checked(
                 found = difference(kernel)
             if found <= _TOLERANCE:
                 return kernel
-            reason = f"a fused kernel is off by {found:.2g} on test points, more than {_TOLERANCE}"
+            reason = f"{what} is off by {found:.2g} on test points, more than {_TOLERANCE}"
         except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
             first_line = (str(error).strip() or "no message").splitlines()[0]
-            reason = f"a fused kernel failed ({type(error).__name__}: {first_line})"
+            reason = f"{what} failed ({type(error).__name__}: {first_line})"
     _say_once(f"{reason}; it is {done} in plain torch.")
     return None
 

@@ -81,8 +81,15 @@ PATIENCE = 3.0
 
 _logger = logging.getLogger(__name__)
 _compiled: set[str] = set()
-_waiting: dict[str, Callable[[], Any]] | None = None
-"""Inside compiled_together: what compiles each source that this process has not had yet."""
+
+
+class _Waiting(threading.local):
+    """Inside compiled_together, in its thread alone: what compiles each source that this process has not had yet."""
+
+    sources: dict[str, Callable[[], Any]] | None = None
+
+
+_waiting = _Waiting()
 
 
 def fits(writer: ProgramWriter, device: torch.device) -> bool:
@@ -134,8 +141,8 @@ def run(program: Program, *arrays: Tensor) -> None:
         return (min(-(-count // chosen["BLOCK"]), processors * chosen["PER_PROCESSOR"]),)
 
     with torch.cuda.device(device):
-        if _waiting is not None and program.source not in _compiled:
-            _waiting[program.source] = lambda: tuned(program.source).warmup(*arguments, grid=grid_of)
+        if _waiting.sources is not None and program.source not in _compiled:
+            _waiting.sources[program.source] = lambda: tuned(program.source).warmup(*arguments, grid=grid_of)
             return
         tuned(program.source)[grid_of](*arguments)
         _compiled.add(program.source)
@@ -145,13 +152,14 @@ def run(program: Program, *arrays: Tensor) -> None:
 def compiled_together() -> Iterator[dict[str, Any]]:
     """Inside, run() launches no kernel that this process has not had yet; on leaving, those are compiled, in all their
     layouts at once on all cores. Yields them by their sources: empty where nothing was new and everything ran.
-    What does not compile says so when it is launched. Not to be nested."""
-    global _waiting
-    waiting = _waiting = {}
+    What does not compile says so when it is launched. Other threads are not affected, which is why backward passes stay
+    in this one. Not to be nested."""
+    waiting = _waiting.sources = {}
     try:
-        yield waiting
+        with torch.autograd.set_multithreading_enabled(False):
+            yield waiting
     finally:
-        _waiting = None
+        _waiting.sources = None
     if not waiting:
         return
     from triton import AsyncCompileMode

@@ -3,16 +3,17 @@
 import contextlib
 import re
 import subprocess
+import threading
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
-from kernel_checks import KINDS, isdf, nerf
+from kernel_checks import KINDS, isdf, nerf, points
 
 from eugen_fields.kernels import launch
 from eugen_fields.kernels.backward import make_layout, write_backward, write_forward, write_kept_forward
-from eugen_fields.kernels.fused import WRITERS, read_network
+from eugen_fields.kernels.fused import WRITERS, FusedField, read_network
 from eugen_fields.kernels.fused_distance import write_encoding
 from eugen_fields.kernels.launch import COUNTS, LAYOUTS, PIECE, build, compiled_together, tuned, write_program
 from eugen_fields.kernels.live_stages import live_stages
@@ -102,11 +103,27 @@ def test_kernels_of_a_field_are_compiled_together_and_not_launched(monkeypatch, 
             arrays = [torch.zeros(3, 3, device="meta")] * (2 if program is programs[0] else 1)
             launch.run(program, *arrays, *(torch.zeros(3, device="meta") for _ in arrays))
     assert set(compiled) == launch._compiled == {program.source for program in programs}
+    assert launch._waiting.sources is None
     layouts = {(block, warps) for block, warps, _ in LAYOUTS}
     for kernel in kernels:
         (cache,) = (cache for cache, *_ in kernel.fn.device_caches.values())
         assert len(cache) == len(layouts), "how many programs share a processor is not compiled in"
         assert all("wgmma" in compiled.asm["ptx"] for compiled in cache.values())
+
+
+def test_other_threads_launch_while_kernels_are_compiled_together(device):
+    field = nerf(device, num_layers=2, skip_connections=())
+    p, results = points(5, device), []
+    expected = FusedField(field, torch.float32).density(p)
+    with compiled_together():
+        thread = threading.Thread(target=lambda: results.append(launch._waiting.sources))
+        thread.start()
+        thread.join()
+        x = torch.ones(3, requires_grad=True)
+        x.register_hook(lambda gradient: results.append(launch._waiting.sources))
+        x.sum().backward()
+        assert results == [None, {}]
+    assert torch.equal(FusedField(field, torch.float32).density(p), expected)
 
 
 def training_programs(field, dtype: torch.dtype = torch.bfloat16) -> list[Program]:
