@@ -21,7 +21,7 @@ _FULL = {
     ),
     "options": ("num_layers=8", "layer_width=256", "feature_dim=256", "color_width=128", "skip_connections=4,"),
     "views": 0,
-    "rate_factor": 0.25,
+    "rate_factor": 0.5,
 }  # fmt: skip
 _QUICK = {
     "layers": (
@@ -60,8 +60,8 @@ class Size:
     steps: int | None = None
     """Training steps of each run. Default: the method's own; with --quick 300."""
     rate_factor: float | None = None
-    """Factor of the method's tuned learning rates. Default: 0.25, as these networks are twice as deep and wide (at 0.5
-    dense ones gain a little, and PRP stalls on some seeds); with --quick 1."""
+    """Factor of the method's tuned learning rates. Default: 0.5, as these networks are twice as deep and wide; PRP in
+    every second layer stalls at it on some seeds. With --quick 1."""
     views: int | None = None
     """Test views that are scored, evenly spread; 0: all. Default: all; with --quick 4."""
     quick: bool = False
