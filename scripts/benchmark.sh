@@ -3,9 +3,9 @@
 #   scripts/benchmark.sh [flags]   the quick form of all of them, about half an hour on two CPU cores; the flags go to
 #                                  eugen-bench all (--output FOLDER, --scene, --seed, --device)
 #   scripts/benchmark.sh --gpu [FOLDER]
-#                                  on a CUDA device, in under ten minutes: the tests of the kernels first, and only if
-#                                  they pass layers, a training run to 30 dB, and frames. Results go to FOLDER, or to
-#                                  outputs/benchmark/gpu. Needs an NVIDIA GPU with 8 GB and the set-up of this script.
+#                                  on a CUDA device, in under ten minutes where a dozen cores compile: the tests of the
+#                                  kernels first, and only if they pass layers, training to 30 dB, and frames. Results
+#                                  go to FOLDER, or to outputs/benchmark/gpu. Needs an NVIDIA GPU with 12 GB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

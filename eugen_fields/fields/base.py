@@ -40,6 +40,10 @@ class Field(nn.Module):
         super().__init__()
         self._kernels: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies get: not the kernels, which belong to the networks of this field and may hold CUDA graphs."""
+        return self.__dict__ | {"_kernels": {}}
+
     def through(self, name: str, x: Tensor) -> Tensor:
         """y (N, out_dim) of the network with this name at x (N, in_dim), by what `backend` has in its place."""
         network = getattr(self, name)
@@ -86,7 +90,6 @@ class Field(nn.Module):
         folded = tiled(self)
         assert isinstance(folded, type(self))
         if self.backend == "tcnn":
-            folded._kernels = {}
             for name, network in self.named_children():
                 if type(network) is MLP and self._mlp_kernel(name) is not None:
                     setattr(folded, name, copy.deepcopy(network).requires_grad_(False))

@@ -1,6 +1,8 @@
 """Which way networks are evaluated: kernels only where they are asked for, serve and agree; else torch, and a line."""
 
 import copy
+import pickle
+import threading
 
 import pytest
 import torch
@@ -215,6 +217,14 @@ class TestTraining:
         plain = with_backend(nerf(device).train(), "auto")
         plain.prepare_training()
         assert plain._kernels == {}
+
+    def test_copies_make_kernels_of_their_own(self, device):
+        field = with_backend(nerf(device).train(), "fused")
+        field.prepare_training()
+        field._kernels["trunk"]._graphs._captured["shape"] = threading.Lock()  # like a CUDA graph, not to be copied
+        for make in (copy.deepcopy, copy.copy, lambda module: pickle.loads(pickle.dumps(module))):
+            assert make(field)._kernels == {} and len(field._kernels) == 2
+        assert field.folded()._kernels == {}
 
     def test_auto_trains_in_torch(self, device):
         field = with_backend(nerf(device), "auto").train()
