@@ -122,7 +122,7 @@ def training_calls(
     """A forward and a backward pass down to the gradients of all parameters. The fused one of a trunk multiplies
     numbers of `dtype`, and keeps its parameters in float32."""
     device = inputs[0].device
-    trained = copy.deepcopy(network).to(device) if "fused" in backends else None
+    trained = copy.deepcopy(network).to(device) if "fused" in backends and _serves(device, dtype) else None
     network = in_dtype(network.to(device), dtype)
 
     def step(forward: Callable, module: nn.Module = network) -> None:
@@ -135,7 +135,7 @@ def training_calls(
     if "compiled" in backends:
         compiled = _compiled(network)
         calls |= {"compiled": lambda: step(compiled)} if _works(lambda: step(compiled)) else {}
-    if trained is not None and _serves(device, dtype) and training_reason(trained) is None:
+    if trained is not None and training_reason(trained) is None:
         assert isinstance(trained, MLP)
         fused = FusedMLP(trained, dtype)
         calls["fused"] = lambda: step(fused, trained)

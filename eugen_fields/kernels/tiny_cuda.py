@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
+from eugen_fields.kernels.program import padded
 from eugen_fields.kernels.stages import activation_name
 from eugen_fields.layers import MLP
 
@@ -116,11 +117,7 @@ def _packed(weights: list[Tensor]) -> Tensor:
     """The parameters of a network there: its matrices (outputs, inputs) row by row, rows and columns filled up with
     zeros to multiples of ALIGNMENT."""
     sizes = [[-(-size // ALIGNMENT) * ALIGNMENT for size in weight.shape] for weight in weights]
-    return torch.cat([_filled(weight, *size).flatten() for weight, size in zip(weights, sizes)])
-
-
-def _filled(weight: Tensor, rows: int, columns: int) -> Tensor:
-    return F.pad(weight, (0, columns - weight.shape[1], 0, rows - weight.shape[0]))
+    return torch.cat([padded(weight, *size).flatten() for weight, size in zip(weights, sizes)])
 
 
 class TinyCudaEncoding:
