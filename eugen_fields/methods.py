@@ -11,15 +11,16 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.mapping.pipeline import MappingPipelineConfig
+from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig
+from eugen_fields.mapping.trainer import MappingTrainerConfig
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.training.data_manager import FieldDataManagerConfig
-from eugen_fields.training.mapping import MappingPipelineConfig, MappingTrainerConfig
 from eugen_fields.training.pipeline import FieldPipelineConfig
 from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, WarmupDecayConfig
-from eugen_fields.training.stream_data_manager import StreamDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}

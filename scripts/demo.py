@@ -40,9 +40,9 @@ class Demo:
 
     def main(self) -> None:
         """Runs the demo."""
-        from eugen_fields.benchmark.mesh_scores import read_mesh, silhouette_overlaps
-        from eugen_fields.benchmark.picture import comparison_picture
-        from eugen_fields.benchmark.train import make_config, parameter_count, score_run, train_run
+        from eugen_fields.benchmark.common.picture import comparison_picture
+        from eugen_fields.benchmark.mesh.mesh_scores import read_mesh, silhouette_overlaps
+        from eugen_fields.benchmark.quality.train import make_config, parameter_count, score_run, train_run
         from eugen_fields.meshing.export import export_mesh
         from eugen_fields.runs import open_run
 

@@ -54,7 +54,7 @@ if [ "$(uname -s)" = Linux ]; then
 fi
 
 stamp=".venv/.setup-$( [ -n "$extras" ] && echo dev || echo run )"
-wanted=$(cat pyproject.toml constraints.txt | cksum)
+wanted=$(cat pyproject.toml scripts/constraints.txt | cksum)
 if [ -x .venv/bin/python ]; then
   for done_stamp in "$stamp" .venv/.setup-dev; do
     [ -f "$done_stamp" ] && [ "$(cat "$done_stamp")" = "$wanted" ] && exit 0
@@ -84,11 +84,11 @@ explain() {
 echo "setup: installing into .venv with $("$python" --version) (a few minutes the first time)"
 if command -v uv >/dev/null 2>&1; then
   [ -x .venv/bin/python ] || uv venv -q --python "$python" .venv >"$log" 2>&1 || explain
-  uv pip install -q --python .venv/bin/python -c constraints.txt -e ".$extras" >"$log" 2>&1 || explain
+  uv pip install -q --python .venv/bin/python -c scripts/constraints.txt -e ".$extras" >"$log" 2>&1 || explain
 else
   [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1 \
     || "$python" -m venv .venv >"$log" 2>&1 || explain
-  .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".$extras" >"$log" 2>&1 || explain
+  .venv/bin/python -m pip install -q --disable-pip-version-check -c scripts/constraints.txt -e ".$extras" >"$log" 2>&1 || explain
 fi
 .venv/bin/python -c 'import torch, nerfstudio' 2>"$log" || explain
 echo "$wanted" > "$stamp"

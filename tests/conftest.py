@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import TRAIN_FLAGS, command, write_capture_scene, write_sphere_scene
+from support.helpers import TRAIN_FLAGS, command, write_capture_scene, write_sphere_scene
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("EUGEN_TEST_DEVICES", ""))
 
@@ -43,7 +43,7 @@ def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def _small_mip_run(scene: Path, output: Path, learning_rate: float | None = None, **options):
     """The trainer of a short eugen-mipnerf-tiny run of a smaller network."""
-    from eugen_fields.benchmark.train import make_config, train_run
+    from eugen_fields.benchmark.quality.train import make_config, train_run
 
     small = {
         "proposal_samples": (24,), "num_samples": 16, "layer_width": 64, "num_features": 16, "num_layers": 3,

@@ -6,16 +6,16 @@ import warnings
 
 import tyro
 
-from eugen_fields.benchmark.comparison import Train
+from eugen_fields.benchmark.distance.isdf import ISDF
 from eugen_fields.benchmark.everything import Everything
-from eugen_fields.benchmark.isdf import ISDF
-from eugen_fields.benchmark.isdf_speed import ISDFSpeed
-from eugen_fields.benchmark.layers import Layers
-from eugen_fields.benchmark.mesh import Mesh
-from eugen_fields.benchmark.render import Render
-from eugen_fields.benchmark.size import Size
-from eugen_fields.benchmark.synthetic import Synthetic
-from eugen_fields.benchmark.transfer import Transfer
+from eugen_fields.benchmark.layers.layers import Layers
+from eugen_fields.benchmark.mesh.mesh import Mesh
+from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.size import Size
+from eugen_fields.benchmark.quality.synthetic import Synthetic
+from eugen_fields.benchmark.quality.transfer import Transfer
+from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
+from eugen_fields.benchmark.speed.render import Render
 
 
 def main() -> None:

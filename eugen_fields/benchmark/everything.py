@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eugen_fields.benchmark.comparison import Train
-from eugen_fields.benchmark.devices import choose_device, device_name
-from eugen_fields.benchmark.isdf import ISDF
-from eugen_fields.benchmark.isdf_speed import ISDFSpeed
-from eugen_fields.benchmark.layers import Layers
-from eugen_fields.benchmark.render import Render
-from eugen_fields.benchmark.results import environment
-from eugen_fields.benchmark.size import Size
+from eugen_fields.benchmark.common.devices import choose_device, device_name
+from eugen_fields.benchmark.common.results import environment
+from eugen_fields.benchmark.distance.isdf import ISDF
+from eugen_fields.benchmark.layers.layers import Layers
+from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.size import Size
+from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
+from eugen_fields.benchmark.speed.render import Render
 from eugen_fields.errors import InputError
 
 _SHOWN = ("dense", "eugen", "prp")

@@ -4,7 +4,10 @@ Kernels are written in Triton, which is imported when the first one is built. Th
 modules in layers and fields.
 """
 
-from eugen_fields.kernels.backend import (
+from eugen_fields.kernels.distance import FusedDistance, distance_training_reason
+from eugen_fields.kernels.field import FusedField, fused_reason
+from eugen_fields.kernels.mlp import FusedMLP
+from eugen_fields.kernels.select import (
     Backend,
     fused_distance_training,
     fused_field,
@@ -12,10 +15,7 @@ from eugen_fields.kernels.backend import (
     tiny_cuda_encoding,
     tiny_cuda_network,
 )
-from eugen_fields.kernels.fused import FusedField, fused_reason
-from eugen_fields.kernels.fused_distance import FusedDistance, distance_training_reason
-from eugen_fields.kernels.fused_mlp import FusedMLP
-from eugen_fields.kernels.live_stages import training_reason
+from eugen_fields.kernels.stages.live import training_reason
 from eugen_fields.kernels.tiled import DEFAULT_TILE, TiledMLP, tiled
 from eugen_fields.kernels.tiny_cuda import TinyCudaMLP, tiny_cuda_reason
 

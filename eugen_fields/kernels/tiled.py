@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers import fold
 from eugen_fields.layers.activations import get_activation
-from eugen_fields.layers.folded import FoldedMLP, FoldedStage
+from eugen_fields.layers.folding import fold
+from eugen_fields.layers.folding.folded import FoldedMLP, FoldedStage
 from eugen_fields.layers.snnk import bounded_exp
 
 DEFAULT_TILE = 2048

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
-from eugen_fields.kernels.program import padded
-from eugen_fields.kernels.stages import activation_name
+from eugen_fields.kernels.stages.stage import activation_name
+from eugen_fields.kernels.write.program import padded
 from eugen_fields.layers import MLP
 
 ACTIVATIONS = {"identity": "None", "relu": "ReLU", "sigmoid": "Sigmoid"}

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, safe_norm
-from eugen_fields.layers.estimator import output_interval
-from eugen_fields.layers.polynomials import exact_coefficients, fit_polynomial
 from eugen_fields.layers.random_matrices import PROJECTIONS, normal, resolve_seed
 from eugen_fields.layers.seeded import SeededMatrix
+from eugen_fields.layers.theory.estimator import output_interval
+from eugen_fields.layers.theory.polynomials import exact_coefficients, fit_polynomial
 
 
 def projection_count(order: int, share_projections: bool) -> int:

@@ -4,7 +4,6 @@ from eugen_fields.sampling.depth_rays import DepthRays, depth_rays, sample_depth
 from eugen_fields.sampling.distance_bounds import DistanceBounds, point_bounds, ray_bounds
 from eugen_fields.sampling.histograms import annealed, distortion_loss, interlevel_loss, inverse_distribution, resample
 from eugen_fields.sampling.intervals import alpha_weights, transmittance
-from eugen_fields.sampling.keyframes import becomes_keyframe, choose_frames, depth_agreement, frame_losses
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 from eugen_fields.sampling.proposals import Intervals, march
@@ -23,12 +22,8 @@ __all__ = [
     "accumulate",
     "alpha_weights",
     "annealed",
-    "becomes_keyframe",
-    "choose_frames",
-    "depth_agreement",
     "depth_rays",
     "distortion_loss",
-    "frame_losses",
     "interlevel_loss",
     "intersect_box",
     "inverse_distribution",

@@ -13,9 +13,9 @@ from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.nn.parallel import DistributedDataParallel
 
+from eugen_fields.live.radiance_view import RadianceView
 from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
-from eugen_fields.training.radiance_view import RadianceView
 
 _MIN_NUM_RAYS = 40
 """Rays of the smallest batch: steps of fewer are so noisy that training can end in fog."""

@@ -18,7 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError
 from eugen_fields.fields.base import Field
-from eugen_fields.training.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
+from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig

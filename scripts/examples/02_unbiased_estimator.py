@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eugen_fields.layers import EUGenLinear, estimator_variance
-from eugen_fields.layers.polynomials import evaluate_polynomial
+from eugen_fields.layers.theory.polynomials import evaluate_polynomial
 
 INPUTS, DRAWS = 15, 100  # 16 columns with the constant that carries the bias
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eugen_fields.benchmark.everything import Everything
-from eugen_fields.benchmark.render import Render
+from eugen_fields.benchmark.speed.render import Render
 from eugen_fields.errors import InputError
 
 
@@ -50,7 +50,7 @@ def test_every_benchmark_is_quick_and_writes_into_the_folder(tmp_path: Path) -> 
 
 
 def test_frames_are_those_of_trained_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eugen_fields.benchmark.comparison import Train
+    from eugen_fields.benchmark.quality.comparison import Train
 
     runs = [{"layer": layer, "run": f"runs/{layer}"} for layer in ("dense", "shallow", "eugen", "prp")]
     monkeypatch.setattr(Train, "run_all", lambda self: runs)

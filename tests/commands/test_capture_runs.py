@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from helpers import typed, write_colmap_scene
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.scripts import train
 from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.render import DatasetRender
 from PIL import Image
+from support.helpers import typed, write_colmap_scene
 
 from eugen_fields.meshing.export import export_mesh
 from eugen_fields.methods import eugen_nerf_tiny
 from eugen_fields.runs import open_run, read_config
-from eugen_fields.training.restore import restore_config
-from eugen_fields.training.transfer import training_rays
+from eugen_fields.runs.restore import restore_config
+from eugen_fields.transfer.command import training_rays
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from depth_recordings import HIGH, LOW, write_color, write_transforms
-from helpers import typed
 from nerfstudio.scripts import train
 from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.exporter import ExportPointCloud
 from nerfstudio.scripts.render import DatasetRender
 from PIL import Image
+from support.depth_recordings import HIGH, LOW, write_color, write_transforms
+from support.helpers import typed
 
-from eugen_fields.benchmark.train import make_config, train_run
+from eugen_fields.benchmark.quality.train import make_config, train_run
 from eugen_fields.errors import InputError
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.meshing import extract_mesh
 from eugen_fields.meshing.distance import gradient_bound
 from eugen_fields.meshing.export import export_mesh
 from eugen_fields.runs import SDFRun, open_run
-from eugen_fields.training.checkpoints import list_checkpoints, read_checkpoint
+from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint
 
 FRAMES = 42
 SMALL = (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import artefacts, needs_browser, pixels_of, wait_for, watch
-from depth_recordings import write_transforms
+from support.browser import artefacts, needs_browser, pixels_of, wait_for, watch
+from support.depth_recordings import write_transforms
 
 pytestmark = needs_browser
 

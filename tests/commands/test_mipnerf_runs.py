@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import helpers
 import numpy as np
 import pytest
 import torch
@@ -17,13 +16,14 @@ from nerfstudio.scripts.eval import ComputePSNR
 from nerfstudio.scripts.exporter import ExportPointCloud
 from nerfstudio.scripts.render import DatasetRender
 from PIL import Image
+from support import helpers
 
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.export import export_mesh
 from eugen_fields.methods import METHODS
 from eugen_fields.runs import open_run, read_config
-from eugen_fields.training.checkpoints import list_checkpoints, read_checkpoint
-from eugen_fields.training.transfer import TransferOptions, transfer_run
+from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint
+from eugen_fields.transfer.command import TransferOptions, transfer_run
 
 CAPTURE = ("nerfstudio-data", "--eval-mode", "fraction")
 
@@ -314,7 +314,7 @@ def test_a_camera_optimizer_that_is_anything_else_is_passed_over(bounded_run: Pa
 def test_a_mip_run_is_no_teacher_and_is_told_so_at_once(
     bounded_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eugen_fields.training.teacher.open_run", lambda *_: pytest.fail("opened the run first"))
+    monkeypatch.setattr("eugen_fields.transfer.teacher.open_run", lambda *_: pytest.fail("opened the run first"))
     with pytest.raises(InputError, match=r"of method eugen-mipnerf-tiny; a teacher is one of .*eugen-nerf") as error:
         transfer_run(TransferOptions(bounded_run, output_dir=tmp_path), progress=False)
     assert "mipnerf" not in error.value.message.split("a teacher is one of")[1]

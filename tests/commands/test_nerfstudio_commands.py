@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers import command, here, typed
 from nerfstudio.scripts import train
 from PIL import Image
+from support.helpers import command, here, typed
 
-from eugen_fields.training.checkpoints import list_checkpoints
+from eugen_fields.runs.checkpoints import list_checkpoints
 
 
 def output_of(result) -> str:

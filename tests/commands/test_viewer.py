@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import artefacts, free_port, needs_browser, pixels_of, watch
-from helpers import BIN, PROJECT, write_capture_scene
+from support.browser import artefacts, free_port, needs_browser, pixels_of, watch
+from support.helpers import BIN, PROJECT, write_capture_scene
 
 pytestmark = needs_browser
 

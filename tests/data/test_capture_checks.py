@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import write_capture_scene
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
+from support.helpers import write_capture_scene
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.errors import InputError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import look_at_origin, write_colmap_scene
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
+from support.helpers import look_at_origin, write_colmap_scene
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.errors import InputError

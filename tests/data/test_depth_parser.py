@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from depth_recordings import HEIGHT, WIDTH, poses, world_points, write_color, write_replica, write_transforms, write_tum
-from helpers import PROJECT
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from support.depth_recordings import (
+    HEIGHT,
+    WIDTH,
+    poses,
+    world_points,
+    write_color,
+    write_replica,
+    write_transforms,
+    write_tum,
+)
+from support.helpers import PROJECT
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.depth_parser import DepthStreamDataParserConfig

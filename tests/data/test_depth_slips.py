@@ -8,8 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from depth_recordings import TO_OPENCV, depth_image, poses, write_depth, write_replica, write_transforms, write_tum
 from PIL import Image
+from support.depth_recordings import (
+    TO_OPENCV,
+    depth_image,
+    poses,
+    write_depth,
+    write_replica,
+    write_transforms,
+    write_tum,
+)
 
 from eugen_fields.data.depth_reading import read_depth_stream
 from eugen_fields.errors import InputError

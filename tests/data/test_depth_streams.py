@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from depth_recordings import (
+from support.depth_recordings import (
     CX,
     CY,
     FPS,

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import look_at_origin
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
+from support.helpers import look_at_origin
 
 from eugen_fields.data.lens import image_circle, seen_pixels
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from frustum_points import frustum_points
+from support.frustum_points import frustum_points
 
 from eugen_fields.encodings import conical_frustum_gaussians
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from frustum_points import frustum_points
+from support.frustum_points import frustum_points
 
 from eugen_fields.encodings import (
     FrequencyEncoding,

@@ -3,7 +3,7 @@ else."""
 
 import pytest
 import torch
-from depth_scenes import ring_of_cameras, sphere_depths
+from support.depth_scenes import ring_of_cameras, sphere_depths
 
 from eugen_fields.fields import SDFField
 from eugen_fields.models.sdf_losses import sdf_loss_terms

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from eugen_fields.kernels import launch
+from eugen_fields.kernels.run import launch
 
 
 @pytest.fixture(scope="session", autouse=True)

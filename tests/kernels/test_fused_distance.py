@@ -5,11 +5,12 @@ import copy
 
 import pytest
 import torch
-from kernel_checks import KINDS, gradient_tolerance, isdf, nerf, points
+from support.kernel_checks import KINDS, gradient_tolerance, isdf, nerf, points
 
 from eugen_fields.fields import SDFField
-from eugen_fields.kernels import FusedDistance, FusedField, distance_training_reason, training
-from eugen_fields.kernels.live_stages import DIFFERENTIABLE
+from eugen_fields.kernels import FusedDistance, FusedField, distance_training_reason
+from eugen_fields.kernels.run import training
+from eugen_fields.kernels.stages.live import DIFFERENTIABLE
 
 EXACT = 5e-5
 """Of the norm, in float32. Curvatures of softplus100 reach 25: torch in float32 is off by half of this itself."""

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from kernel_checks import KINDS, assert_distance, assert_radiance, directions, isdf, nerf, points
+from support.kernel_checks import KINDS, assert_distance, assert_radiance, directions, isdf, nerf, points
 from torch import nn
 
 from eugen_fields.fields import MipNeRFField, VanillaField
 from eugen_fields.kernels import FusedField, fused_reason
-from eugen_fields.layers import fold
+from eugen_fields.layers.folding import fold
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

@@ -3,10 +3,10 @@ activation; odd batches; what is not a number."""
 
 import pytest
 import torch
-from kernel_checks import KINDS, gradient_tolerance, isdf, nerf, points
+from support.kernel_checks import KINDS, gradient_tolerance, isdf, nerf, points
 
 from eugen_fields.kernels import FusedField
-from eugen_fields.layers import fold
+from eugen_fields.layers.folding import fold
 
 ACTIVATIONS = ["relu", "gelu", "silu", "softplus", "softplus100", "sine", "tanh", "sigmoid"]
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from kernel_checks import gradient_tolerance, moved
+from support.kernel_checks import gradient_tolerance, moved
 
-from eugen_fields.kernels import FusedMLP, training, training_reason
+from eugen_fields.kernels import FusedMLP, training_reason
+from eugen_fields.kernels.run import training
 from eugen_fields.layers import MLP
 
 IN_DIM, OUT_DIM = 21, 5

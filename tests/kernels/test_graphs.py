@@ -3,9 +3,10 @@ one place, as graphs do, and shows what is written over too early."""
 
 import pytest
 import torch
-from kernel_checks import isdf, moved, points
+from support.kernel_checks import isdf, moved, points
 
-from eugen_fields.kernels import FusedDistance, FusedMLP, graphs
+from eugen_fields.kernels import FusedDistance, FusedMLP
+from eugen_fields.kernels.run import graphs
 from eugen_fields.layers import MLP
 
 

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from kernel_checks import KINDS, isdf, nerf, points
+from support.kernel_checks import KINDS, isdf, nerf, points
 
-from eugen_fields.kernels import launch
-from eugen_fields.kernels.backward import make_layout, write_backward, write_forward, write_kept_forward
-from eugen_fields.kernels.fused import WRITERS, FusedField, read_network
-from eugen_fields.kernels.fused_distance import write_encoding
-from eugen_fields.kernels.launch import COUNTS, LAYOUTS, PIECE, build, compiled_together, tuned, write_program
-from eugen_fields.kernels.live_stages import live_stages
-from eugen_fields.kernels.program import Program
+from eugen_fields.kernels.distance import write_encoding
+from eugen_fields.kernels.field import WRITERS, FusedField, read_network
+from eugen_fields.kernels.run import launch
+from eugen_fields.kernels.run.launch import COUNTS, LAYOUTS, PIECE, build, compiled_together, tuned, write_program
+from eugen_fields.kernels.stages.live import live_stages
+from eugen_fields.kernels.write.backward import make_layout, write_backward, write_forward, write_kept_forward
+from eugen_fields.kernels.write.program import Program
 
 SHARED_BYTES = 227 * 1024
 """What a program may have of an H100's multiprocessor."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
-from eugen_fields.kernels.launch import build
-from eugen_fields.kernels.live_stages import DIFFERENTIABLE
-from eugen_fields.kernels.program import ProgramWriter, padded
-from eugen_fields.kernels.writing import encoding_table
+from eugen_fields.kernels.run.launch import build
+from eugen_fields.kernels.stages.live import DIFFERENTIABLE
+from eugen_fields.kernels.write.forward import encoding_table
+from eugen_fields.kernels.write.program import ProgramWriter, padded
 from eugen_fields.layers.activations import ACTIVATIONS
 
 SPECIAL = [0.0, -0.0, 1e-30, -1e-30, 20.0, -20.0, 88.0, -88.0, 1e30, -1e30, math.inf, -math.inf, math.nan]

@@ -7,18 +7,18 @@ from functools import partial
 
 import pytest
 import torch
-from kernel_checks import KINDS, isdf, moved, nerf, points
+from support.kernel_checks import KINDS, isdf, moved, nerf, points
 
-from eugen_fields.kernels.fused import FusedField, read_network
-from eugen_fields.kernels.launch import build, write_program
-from eugen_fields.kernels.networks import (
+from eugen_fields.kernels.field import FusedField, read_network
+from eugen_fields.kernels.run.launch import build, write_program
+from eugen_fields.kernels.write.networks import (
     DistanceNetwork,
     RadianceNetwork,
     write_density,
     write_distance,
     write_radiance,
 )
-from eugen_fields.kernels.program import ProgramWriter, padded, split_width, widths_of_pieces
+from eugen_fields.kernels.write.program import ProgramWriter, padded, split_width, widths_of_pieces
 
 
 @pytest.mark.parametrize("largest", [16, 32, 64, 128])

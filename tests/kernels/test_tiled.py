@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from fold_checks import KINDS, build, values
+from support.fold_checks import KINDS, build, values
 from torch import nn
 
 from eugen_fields.kernels import TiledMLP, tiled
 from eugen_fields.layers import MLP, fold
-from eugen_fields.layers.folded import FoldedMLP
+from eugen_fields.layers.folding.folded import FoldedMLP
 
 
 def assert_equal(found, expected, share):

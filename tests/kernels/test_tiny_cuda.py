@@ -8,12 +8,12 @@ from types import ModuleType
 
 import pytest
 import torch
-from kernel_checks import directions, isdf, nerf, points
+from support.kernel_checks import directions, isdf, nerf, points
 from torch import nn
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.fields import MipNeRFField
-from eugen_fields.kernels import TinyCudaMLP, backend, tiny_cuda_reason
+from eugen_fields.kernels import TinyCudaMLP, select, tiny_cuda_reason
 from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, clear_biases
 from eugen_fields.layers import MLP
 from eugen_fields.models.layer_flags import LayerFlags
@@ -70,7 +70,7 @@ class Encoding(nn.Module):
 
 @pytest.fixture
 def tinycudann(device, monkeypatch):
-    monkeypatch.setattr(backend, "DEVICES", ("cuda", "cpu"))
+    monkeypatch.setattr(select, "DEVICES", ("cuda", "cpu"))
     Network.made = []
     if device.type == "cuda" and importlib.util.find_spec("tinycudann"):
         return
@@ -188,11 +188,11 @@ class TestFields:
         assert set(field._kernels) == names and all(isinstance(k, TinyCudaMLP) for k in field._kernels.values())
 
     def test_other_layers_stay_in_torch_and_are_named(self, device, caplog):
-        backend._say_once.cache_clear()
+        select._say_once.cache_clear()
         field = prepared(nerf(device, layer="eugen", num_features=16))
         density, _ = field.folded()(points(5, device), directions(5, device))
         assert bool(density.isfinite().all())
-        lines = [record.getMessage() for record in caplog.records if record.name == backend.__name__]
+        lines = [record.getMessage() for record in caplog.records if record.name == select.__name__]
         assert any("EUGenLinear" in line and "plain torch" in line for line in lines)
 
     def test_what_computes_something_else_is_not_used(self, device, monkeypatch):
@@ -204,13 +204,13 @@ class TestFields:
 
 
 def test_without_it_a_line_says_so(device, monkeypatch, caplog):
-    backend._say_once.cache_clear()
-    monkeypatch.setattr(backend, "DEVICES", ("cuda", "cpu"))
+    select._say_once.cache_clear()
+    monkeypatch.setattr(select, "DEVICES", ("cuda", "cpu"))
     monkeypatch.setitem(sys.modules, "tinycudann", None)  # an import of it raises
     field = prepared(nerf(device, layer="dense"))
     density, _ = field(points(5, device), directions(5, device))
     assert bool(density.isfinite().all()) and set(field._kernels.values()) == {None}
-    lines = [record.getMessage() for record in caplog.records if record.name == backend.__name__]
+    lines = [record.getMessage() for record in caplog.records if record.name == select.__name__]
     assert len(lines) == 1 and "tiny-cuda-nn cannot be imported" in lines[0]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layer_checks import assert_derivatives, perturbed, values
+from support.layer_checks import assert_derivatives, perturbed, values
 
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
 

@@ -14,7 +14,7 @@ from eugen_fields.meshing.files import write_mesh
 from eugen_fields.meshing.surface import density_span, near_occupied, surface_level
 from eugen_fields.runs import open_run
 
-pytest_plugins = "run_fixture"
+pytest_plugins = "support.run_fixture"
 
 # the sphere of that run; its world is a quarter turned, shifted, and twice as large
 CENTER, RADIUS, SCALE = np.array([0.2, -0.1, 0.0]), 0.5, 0.5

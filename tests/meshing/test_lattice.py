@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from distance_shapes import SHAPES
+from support.distance_shapes import SHAPES
 
 from eugen_fields.meshing import extract_mesh
 from eugen_fields.meshing.lattice import Lattice, surface_blocks

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from distance_shapes import SHAPES
-from shape_runs import DENSITY, density_run, distance_run, true_colors
+from support.distance_shapes import SHAPES
+from support.shape_runs import DENSITY, density_run, distance_run, true_colors
 
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.export import build_mesh, export_mesh, main
 from eugen_fields.meshing.report import surface_facts
 
-pytest_plugins = "run_fixture"
+pytest_plugins = "support.run_fixture"
 
 SMALL = {"resolution": 32, "progress": False}
 BALL = SMALL | {"level": DENSITY / 2}

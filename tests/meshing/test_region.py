@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from distance_shapes import SHAPES
 from scipy.spatial.transform import Rotation
-from shape_runs import DENSITY, density_run, distance_run
+from support.distance_shapes import SHAPES
+from support.shape_runs import DENSITY, density_run, distance_run
 
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.export import build_mesh

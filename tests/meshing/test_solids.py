@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from distance_shapes import SHAPES
-from shape_runs import DENSITY, density_run, distance_run
+from support.distance_shapes import SHAPES
+from support.shape_runs import DENSITY, density_run, distance_run
 
 from eugen_fields.meshing.export import build_mesh
 from eugen_fields.meshing.report import surface_facts
@@ -54,8 +54,8 @@ torch.set_num_threads(1)
 import numpy as np
 from test_solids import open_solid
 from eugen_fields.meshing.export import export_mesh
-from shape_runs import DENSITY
-from distance_shapes import SHAPES
+from support.shape_runs import DENSITY
+from support.distance_shapes import SHAPES
 kind, name, resolution = sys.argv[1], sys.argv[2], int(sys.argv[3])
 run = open_solid(kind, name)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -5,7 +5,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from shape_runs import DENSITY, density_run, distance_run, true_colors
+from support.shape_runs import DENSITY, density_run, distance_run, true_colors
 
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.export import build_mesh, export_mesh

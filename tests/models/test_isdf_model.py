@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from depth_scenes import image_rays, look_at
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
+from support.depth_scenes import image_rays, look_at
 
 from eugen_fields.methods import METHODS
 from eugen_fields.models.isdf import ISDFModel, ISDFModelConfig

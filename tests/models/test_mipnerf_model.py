@@ -11,7 +11,7 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
-from eugen_fields.benchmark.train import score_run
+from eugen_fields.benchmark.quality.train import score_run
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 

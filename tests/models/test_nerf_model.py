@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from eugen_fields.benchmark.train import make_config, radiance_model
+from eugen_fields.benchmark.quality.train import make_config, radiance_model
 
 
 def test_training_goes_on_from_an_empty_grid(sphere_scene: Path, tmp_path: Path) -> None:

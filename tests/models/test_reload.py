@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import PROJECT
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+from support.helpers import PROJECT
 
-from eugen_fields.benchmark.train import make_config, train_run
+from eugen_fields.benchmark.quality.train import make_config, train_run
 
 NAMES = ("rgb", "depth", "accumulation", "normals")
 NERF, MIP = "eugen-nerf-tiny", "eugen-mipnerf-tiny"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from depth_scenes import look_at
+from support.depth_scenes import look_at
 
 from eugen_fields.models.viewer_start import SmallFramesOnCPU, overlook
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from depth_scenes import image_rays, look_at, plane_depths, ring_of_cameras, sphere_depths
+from support.depth_scenes import image_rays, look_at, plane_depths, ring_of_cameras, sphere_depths
 
 from eugen_fields.sampling import depth_rays, sample_depth_rays
 from eugen_fields.sampling.depth_rays import camera_directions, depth_normals, draw_pixels, pixel_rays

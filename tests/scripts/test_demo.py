@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import trimesh
-from helpers import PROJECT
 from PIL import Image
+from support.helpers import PROJECT
 
 DEMO = PROJECT / "scripts" / "demo.py"
 KEYS = {"scene", "method", "layer", "device", "steps", "train_seconds", "psnr", "ssim", "parameters", "mesh", "picture"}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import PROJECT
+from support.helpers import PROJECT
 
 EXAMPLES = sorted((PROJECT / "scripts" / "examples").glob("*.py"))
 

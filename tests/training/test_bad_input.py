@@ -9,9 +9,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from helpers import TRAIN_FLAGS, command
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.scripts import train
+from support.helpers import TRAIN_FLAGS, command
 
 from eugen_fields.errors import InputError
 from eugen_fields.methods import eugen_nerf_tiny

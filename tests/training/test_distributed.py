@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import PROJECT, TRAIN_FLAGS, typed
 from nerfstudio.scripts import train
+from support.helpers import PROJECT, TRAIN_FLAGS, typed
 
 from eugen_fields.errors import InputError
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import BIN, TRAIN_FLAGS, command
+from support.helpers import BIN, TRAIN_FLAGS, command
 
 from eugen_fields.errors import InputError
-from eugen_fields.training.checkpoints import (
+from eugen_fields.runs.checkpoints import (
     checkpoint_path,
     list_checkpoints,
     read_checkpoint,

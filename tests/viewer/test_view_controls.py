@@ -5,8 +5,8 @@ from __future__ import annotations
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from view_browser import CHROMIUM, browsing, serving, settled, wait_for
-from view_helpers import write_run
+from support.view_browser import CHROMIUM, browsing, serving, settled, wait_for
+from support.view_helpers import write_run
 
 from eugen_viewer.pictures import ERROR
 

@@ -8,7 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
-from view_helpers import camera, write_run
+from support.view_helpers import camera, write_run
 
 from eugen_viewer.cameras import View
 from eugen_viewer.curves import draw_curves, read_curves

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import torch
-from helpers import PROJECT
-from view_helpers import write_run
+from support.helpers import PROJECT
+from support.view_helpers import write_run
 
 from eugen_fields.errors import InputError
 from eugen_viewer.address import choose_port, is_public

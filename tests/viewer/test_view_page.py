@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from view_browser import CHROMIUM, browsing, serving, settled, wait_for
-from view_helpers import write_run
+from support.view_browser import CHROMIUM, browsing, serving, settled, wait_for
+from support.view_helpers import write_run
 
 from eugen_viewer.pictures import MODES
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
-from view_helpers import write_run
+from support.view_helpers import write_run
 
 from eugen_fields.errors import InputError
 from eugen_viewer.cameras import View
@@ -78,7 +78,7 @@ def test_projection_is_the_inverse_of_the_camera(distortion):
 
 
 def test_a_photo_has_no_error_against_itself_and_all_of_it_against_its_negative():
-    from view_helpers import CAMERA
+    from support.view_helpers import CAMERA
 
     rays = CAMERA.generate_rays(0, keep_shape=True)
     photo = torch.rand(*rays.shape, 3).round()

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, CHROMIUM_FLAGS, STOCK_FAULTS, artefacts, wait_for
-from helpers import TRAIN_FLAGS
+from support.browser import CHROMIUM, CHROMIUM_FLAGS, STOCK_FAULTS, artefacts, wait_for
+from support.helpers import TRAIN_FLAGS
 
-from eugen_fields.training.checkpoints import list_checkpoints
+from eugen_fields.runs.checkpoints import list_checkpoints
 
 pytestmark = [
     pytest.mark.slow,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from eugen_fields.models.facts import network_facts
+from eugen_fields.models.summary import network_facts
 from eugen_viewer.live import Timing
 from eugen_viewer.opened import Shown
 

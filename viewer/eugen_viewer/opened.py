@@ -10,9 +10,9 @@ import torch
 from eugen_fields.errors import InputError
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.models.radiance import RadianceModel
-from eugen_fields.rendering import build_model
 from eugen_fields.runs import Run, checkpoint_folder, open_run, read_config, resolve_device
-from eugen_fields.training.checkpoints import checkpoint_path, list_checkpoints
+from eugen_fields.runs.checkpoints import checkpoint_path, list_checkpoints
+from eugen_fields.runs.render import build_model
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.errors import InputError
-from eugen_fields.training.restore import restore_config
+from eugen_fields.runs.restore import restore_config
 from eugen_viewer.cameras import View
 from eugen_viewer.opened import OpenedRun
 

@@ -13,7 +13,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from eugen_fields.models.radiance import RadianceModelConfig
-from eugen_fields.rendering import render_chunks
+from eugen_fields.runs.render import render_chunks
 from eugen_fields.sampling import intersect_box
 from eugen_viewer.cameras import View
 from eugen_viewer.opened import Shown, scene_from_view

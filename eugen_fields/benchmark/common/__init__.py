@@ -1,0 +1,1 @@
+"""What benchmarks share: contestants, devices, timing, scoring, result files."""

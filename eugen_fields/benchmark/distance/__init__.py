@@ -1,0 +1,1 @@
+"""Signed distance against the truth and against TSDF fusion."""

@@ -1,0 +1,1 @@
+"""Layer kinds timed as networks of one shape."""

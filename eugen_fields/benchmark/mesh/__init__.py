@@ -1,0 +1,1 @@
+"""Extracted meshes against silhouettes and true shapes."""

@@ -1,0 +1,1 @@
+"""What training reaches: PSNR by steps, seconds, bytes and parameters."""

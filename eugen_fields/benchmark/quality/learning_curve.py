@@ -1,0 +1,78 @@
+"""Measures a run while it trains, on a clock that stands still meanwhile, and ends it when its time is over."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from torch.optim.lr_scheduler import LambdaLR
+
+from eugen_fields.benchmark.quality.train import UNLIMITED, score_run
+from eugen_fields.training.schedule import WarmupDecayConfig
+from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
+
+
+class LearningCurve:
+    """PSNR of a few test views along a training run.
+
+    With a budget of seconds, the run ends when they are over, and its learning rate decays with them in place of steps.
+
+    Args:
+        config: of the run; its number of steps is lifted where there is a budget of seconds, and nerfstudio's own
+            evaluations are switched off.
+        checkpoints: times that the run is measured, evenly spread over its budget; the last is its end.
+        views: test views, evenly spread.
+        seconds: of training; None: the steps of the config.
+    """
+
+    def __init__(self, config: FieldTrainerConfig, checkpoints: int, views: int, seconds: float | None) -> None:
+        self.points: list[dict[str, float]] = []
+        """steps, seconds and psnr at each checkpoint."""
+        self.steps = 0
+        """That were trained."""
+        self.paused = 0.0
+        """Seconds that measuring took."""
+        self._checkpoints, self._views, self._seconds = checkpoints, views, seconds
+        if seconds is not None:
+            config.max_num_iterations = UNLIMITED
+        self._max_steps = config.max_num_iterations
+        config.steps_per_eval_batch = config.steps_per_eval_image = config.steps_per_eval_all_images = UNLIMITED
+
+    def start(self, trainer: FieldTrainer) -> None:
+        """What train_run calls before the first step."""
+        self._trainer = trainer
+        if self._seconds is not None:
+            self._decay_with_time(trainer)
+        location = [TrainingCallbackLocation.AFTER_TRAIN_ITERATION]
+        trainer.callbacks.append(TrainingCallback(location, self._after_step, update_every_num_iters=1))
+        self._start = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far."""
+        return time.perf_counter() - self._start - self.paused
+
+    def _passed(self) -> float:
+        """The share of the budget that is used up."""
+        return self.steps / self._max_steps if self._seconds is None else min(1.0, self.elapsed / self._seconds)
+
+    def _after_step(self, step: int) -> None:
+        self.steps = step + 1
+        passed = self._passed()
+        if passed * self._checkpoints >= len(self.points) + 1 or passed >= 1.0:
+            self._measure()
+        if self._seconds is not None and passed >= 1.0:
+            self._trainer.stop_training = True
+
+    def _measure(self) -> None:
+        seconds, start = self.elapsed, time.perf_counter()
+        psnr = score_run(self._trainer, views=self._views, progress=False)["psnr"]
+        self.points.append({"steps": self.steps, "seconds": seconds, "psnr": psnr})
+        self.paused += time.perf_counter() - start
+
+    def _decay_with_time(self, trainer: FieldTrainer) -> None:
+        for name, scheduler in trainer.optimizers.schedulers.items():
+            settings: Any = trainer.config.optimizers[name]["scheduler"]
+            assert isinstance(settings, WarmupDecayConfig) and isinstance(scheduler, LambdaLR)
+            scheduler.lr_lambdas = [lambda step, settings=settings: settings.factor(step, self._passed())]

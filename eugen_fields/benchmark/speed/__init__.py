@@ -1,0 +1,1 @@
+"""Frames and steps, timed side by side."""

@@ -1,0 +1,1 @@
+"""What generated kernels call, in Triton's language."""

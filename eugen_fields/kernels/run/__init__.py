@@ -1,0 +1,1 @@
+"""Sources compiled, timed, launched and recorded as CUDA graphs."""

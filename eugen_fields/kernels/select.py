@@ -1,0 +1,208 @@
+"""Which way networks are evaluated: by fused kernels where these serve and prove right, else in plain torch."""
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from eugen_fields.encodings import FrequencyEncoding
+from eugen_fields.kernels.distance import FusedDistance, distance_training_reason
+from eugen_fields.kernels.field import FusedField, fused_reason
+from eugen_fields.kernels.mlp import FusedMLP
+from eugen_fields.kernels.run.launch import compiled_together
+from eugen_fields.kernels.stages.live import training_reason
+from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, TinyCudaMLP, missing_reason, tiny_cuda_reason
+from eugen_fields.layers import MLP
+
+Backend = Literal["auto", "torch", "fused", "tcnn"]
+Kernel = TypeVar("Kernel", FusedField, FusedMLP, FusedDistance, TinyCudaMLP, TinyCudaEncoding)
+DEVICES = ("cuda",)
+"""Kinds of device on which kernels are worth their while. (Tests add the CPU, where Triton's interpreter runs them.)"""
+_CHECKED_POINTS = 256
+_TOLERANCE = 0.05
+_logger = logging.getLogger(__name__)
+
+
+def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
+    """The kernel, with float16 operands, in place of a folded field; None where plain torch has to do.
+
+    It is tried on random points of the scene box and taken only if it agrees with plain torch: densities and distances
+    to 5 %, colours to 0.05. A faulty driver, or a value beyond float16, then costs speed and not the picture. Why there
+    is no kernel is logged, once for each reason: with "auto" on GPUs alone, with "fused" everywhere.
+
+    Args:
+        field: a NeRFField or SDFField; others have no kernel yet.
+    """
+    if not _wanted(field, backend):
+        return None
+    return _checked(
+        fused_reason(field),
+        lambda: FusedField(field, torch.float16),
+        lambda kernel: _field_difference(field, kernel),
+        "evaluated",
+    )
+
+
+def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -> FusedMLP | None:
+    """The kernels, with bfloat16 operands, that an MLP is trained by with the backend "fused"; None where plain torch
+    has to do. Checked as in `fused_field` on random inputs: outputs to 5 %, gradients, which a relu may let through or
+    not where its input is rounded, to 25 % in norm. `input_gradient`: also that of the input."""
+    if backend != "fused" or not _wanted(mlp, backend):
+        return None
+    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
+    wanted = [*([x] if input_gradient else []), *_trained(mlp)]
+    return _checked(
+        training_reason(mlp),
+        lambda: FusedMLP(mlp),
+        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), wanted),
+        "trained",
+    )
+
+
+def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | None:
+    """The same for an SDFField and its losses on distance and gradient."""
+    if backend != "fused" or not _wanted(field, backend):
+        return None
+    points = _points_in(field.aabb)
+    plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
+    return _checked(
+        distance_training_reason(field),
+        lambda: FusedDistance(field),
+        lambda kernel: _training_difference(field.trunk, lambda: kernel(points), plain, _trained(field.trunk)),
+        "trained",
+    )
+
+
+def tiny_cuda_network(mlp: MLP, backend: Backend) -> TinyCudaMLP | None:
+    """tiny-cuda-nn in place of an MLP, in training and evaluation; None where plain torch has to do. Checked as in
+    `fused_training`, on weights alone: it has no biases."""
+    if backend != "tcnn" or not _wanted(mlp, backend):
+        return None
+    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp)
+    weights = [parameter for parameter in _trained(mlp) if parameter.dim() > 1]
+    return _checked(
+        tiny_cuda_reason(mlp),
+        lambda: TinyCudaMLP(mlp),
+        lambda network: _training_difference(mlp, lambda: (network(x),), lambda: (mlp(x),), weights),
+        "evaluated",
+        "tiny-cuda-nn",
+    )
+
+
+def tiny_cuda_encoding(encoding: FrequencyEncoding, backend: Backend) -> TinyCudaEncoding | None:
+    """tiny-cuda-nn in place of an encoding; None where plain torch has to do. Checked to 0.05: its sines of the highest
+    octaves are rougher."""
+    if backend != "tcnn" or not _wanted(encoding, backend) or encoding.num_frequencies == 0:
+        return None
+    x = 2.0 * torch.rand(_CHECKED_POINTS, encoding.in_dim, generator=torch.Generator().manual_seed(0)) - 1.0
+    x = x.to(encoding.scales.device)
+    return _checked(
+        missing_reason(),
+        lambda: TinyCudaEncoding(encoding),
+        lambda network: float((network(x) - encoding(x)).abs().max()),
+        "evaluated",
+        "tiny-cuda-nn",
+    )
+
+
+def _wanted(network: nn.Module, backend: Backend) -> bool:
+    device = _device(network).type
+    if backend in ("fused", "tcnn") and device not in DEVICES:
+        _say_once(f"backend {backend} wants a CUDA device, and this network is on the {device}; it stays in torch.")
+    return backend != "torch" and device in DEVICES
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(value.device for value in (*network.parameters(), *network.buffers()))
+
+
+def _checked(
+    reason: str | None,
+    make: Callable[[], Kernel],
+    difference: Callable[[Kernel], float],
+    done: str,
+    what: str = "a fused kernel",
+) -> Kernel | None:
+    """A kernel that proved right; None, and a line that says why, where there is a reason against it, it cannot be
+    made or run, or computes something else. `done` is what torch does in its place."""
+    if reason is None:
+        try:
+            kernel = make()
+            with compiled_together() as compiled:
+                found = difference(kernel)
+            if compiled:  # and not launched
+                found = difference(kernel)
+            if found <= _TOLERANCE:
+                return kernel
+            reason = f"{what} is off by {found:.2g} on test points, more than {_TOLERANCE}"
+        except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
+            first_line = (str(error).strip() or "no message").splitlines()[0]
+            reason = f"{what} failed ({type(error).__name__}: {first_line})"
+    _say_once(f"{reason}; it is {done} in plain torch.")
+    return None
+
+
+@torch.no_grad()
+def _field_difference(field: Any, kernel: FusedField) -> float:
+    """The largest difference: of densities, relative to themselves and the untrained one; of colours; of distances,
+    relative to themselves and a unit of the network, and of their gradients. NaN if there is one anywhere."""
+    points = _points_in(field.aabb)
+    if kernel.is_distance:
+        distance, gradient = field.sdf_and_gradient(points, mode="forward")
+        fused_distance, fused_gradient = kernel.sdf_and_gradient(points)
+        off = [_relative(mine, distance, field.output_scale) for mine in (fused_distance, kernel.sdf(points))]
+        return float(torch.cat([*off, _relative(fused_gradient, gradient, 1.0).flatten()]).max())
+    directions = torch.nn.functional.normalize(_normal(len(points), 3, field), dim=-1)
+    density, features = field.density(points)
+    fused_density, fused_color = kernel.density_and_color(points, directions)
+    off = [_relative(mine, density, field.initial_density) for mine in (fused_density, kernel.density(points))]
+    return float(torch.cat([*off, (fused_color - field.color(features, directions)).abs().flatten()]).max())
+
+
+def _relative(mine: Tensor, plain: Tensor, unit: float) -> Tensor:
+    """Differences relative to the values or, where those are smaller, to a unit."""
+    return (mine - plain).abs() / plain.abs().clamp(min=unit)
+
+
+def _trained(network: nn.Module) -> list[Tensor]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _training_difference(
+    mlp: MLP, fused: Callable[[], Sequence[Tensor]], plain: Callable[[], Sequence[Tensor]], wanted: Sequence[Tensor]
+) -> float:
+    """The norm of the difference of an output of an MLP, or a fifth of that of a gradient of what is `wanted`,
+    whichever is largest; relative to the norm of the tensor. NaN if there is one anywhere."""
+    smallest = torch.finfo(torch.float32).tiny
+    with torch.enable_grad():
+        both = [list(way()) for way in (fused, plain)]
+        off = [_norm_of_difference(mine, other, smallest) for mine, other in zip(*both)]
+        if wanted:
+            directions = [_normal(output.numel(), 1, mlp).view(output.shape) for output in both[0]]
+            # the bias behind the last sum does not reach a gradient of the output
+            slopes = [torch.autograd.grad(outputs, wanted, directions, materialize_grads=True) for outputs in both]
+            off += [_norm_of_difference(mine, other, smallest) / 5 for mine, other in zip(*slopes)]
+    return float(torch.stack(off).max())
+
+
+def _norm_of_difference(mine: Tensor, plain: Tensor, smallest: float) -> Tensor:
+    return (mine - plain).detach().norm() / plain.detach().norm().clamp(min=smallest)
+
+
+def _points_in(aabb: Tensor) -> Tensor:
+    """Random points (N, 3) of a box, always the same ones."""
+    places = torch.rand(_CHECKED_POINTS, 3, generator=torch.Generator().manual_seed(0))
+    return aabb[0] + places.to(aabb) * (aabb[1] - aabb[0])
+
+
+def _normal(count: int, width: int, network: nn.Module) -> Tensor:
+    """Normal numbers (count, width), always the same ones, on a network's device."""
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(1)).to(_device(network))
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    _logger.warning(line)

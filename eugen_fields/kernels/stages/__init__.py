@@ -1,0 +1,1 @@
+"""Networks read into stages: what kernels are written from."""

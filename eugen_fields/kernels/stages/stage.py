@@ -1,0 +1,131 @@
+"""Stages: what a folded network is read into before a kernel is written for it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from eugen_fields.layers.activations import ACTIVATIONS, Activation
+from eugen_fields.layers.folding.folded import FoldedMLP, FoldedPRP, FoldedStage
+
+NARROWEST, WIDEST = 16, 256
+"""Columns that the value behind a hidden stage may have: it stays on the chip."""
+HIGHEST_ORDER = 2
+
+
+class Hadamard(NamedTuple):
+    """The square matrix diag(outer) H_n diag(inner), H_n Sylvester's: shapes (n,), float64 on the CPU."""
+
+    outer: Tensor
+    inner: Tensor
+
+
+class Stage(NamedTuple):
+    """activation(products(weight f + skip x + norm_column |[x; h]| + bias)), h = norm_weight f + norm_bias or f itself.
+
+    The entries of layers.folded.FoldedStage, float64 on the CPU; PRP stages have their matrix written out, and where
+    `hadamard` is there it is the same. `activation` is a name.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    skip: Tensor | None
+    norm_column: Tensor | None
+    norm_weight: Tensor | None
+    norm_bias: Tensor | None
+    products: tuple[int, int, bool] | None
+    activation: str
+    hadamard: Hadamard | None = None
+
+    @property
+    def features(self) -> int:
+        """Columns of the stage's value."""
+        return self.weight.shape[0] if self.products is None else self.products[0] * self.products[1]
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether it is nothing but weight f + skip x + bias."""
+        return self.activation == "identity" and self.products is None and self.norm_column is None
+
+
+def affine_stage(weight: Tensor, bias: Tensor, skip: Tensor | None, activation: str = "identity") -> Stage:
+    """activation(weight f + skip x + bias)."""
+    return Stage(weight, bias, skip, None, None, None, None, activation)
+
+
+def read_stages(mlp: nn.Module, in_dim: int) -> list[Stage] | str:
+    """The stages of a folded MLP that reads x (B, in_dim), or the reason why they cannot be fused."""
+    if not isinstance(mlp, FoldedMLP):
+        return f"a {type(mlp).__name__} does not fold into a chain of stages"
+    stages: list[Stage] = []
+    for index, module in enumerate(mlp.stages):
+        stage = _read_stage(module, stages[-1].features if stages else in_dim)
+        if isinstance(stage, str):
+            return f"stage {index}: {stage}"
+        if index < len(mlp.stages) - 1 and not NARROWEST <= stage.features <= WIDEST:
+            return f"stage {index} is {stage.features} wide; {NARROWEST} to {WIDEST} can be fused"
+        stages.append(stage)
+    return stages
+
+
+def _read_stage(module: nn.Module, width: int) -> Stage | str:
+    """A stage whose f is `width` wide, or the reason why it cannot be fused."""
+    if not isinstance(module, FoldedStage | FoldedPRP):
+        return f"a {type(module).__name__} cannot be fused"
+    if isinstance(module, FoldedStage) and module._squared_norm:
+        return "SNNK features cannot be fused"
+    name = activation_name(module._activation)
+    if name is None:
+        return "its activation is none of layers.activations"
+    if isinstance(module, FoldedPRP):
+        return _read_prp(module, width, name)
+    if module._products is not None and module._products[1] > HIGHEST_ORDER:
+        return f"order {module._products[1]}; up to {HIGHEST_ORDER} can be fused"
+    return Stage(
+        _double(module.weight),
+        _double(module.bias),
+        _double_or_none(module.skip_weight),
+        _double_or_none(module.norm_column),
+        _double_or_none(module.norm_weight),
+        _double_or_none(module.norm_bias),
+        module._products,
+        name,
+    )
+
+
+def _read_prp(module: FoldedPRP, width: int, name: str) -> Stage:
+    """diag(w) P^T diag(alpha) + B A written out, its columns split into those of x and of f."""
+    weight = _double(module.projection)
+    if module.alpha is not None:
+        weight = weight * _double(module.alpha)
+    if module.scale is not None:
+        weight = weight * _double(module.scale)[:, None]
+    if module.down is not None and module.up is not None:
+        weight = weight + _double(module.up) @ _double(module.down)
+    bias = weight.new_zeros(len(weight)) if module.bias is None else _double(module.bias)
+    skip, weight = weight.split([module.in_features - width, width], dim=1)
+    stage = affine_stage(weight, bias, skip if module.skip else None, name)
+    return stage if module.skip or module.down is not None else stage._replace(hadamard=_read_hadamard(module))
+
+
+def _read_hadamard(module: FoldedPRP) -> Hadamard | None:
+    """The factors of a square Hadamard matrix between its scales; None for others."""
+    size = module.in_features
+    if module.matrix != "hadamard" or module.out_features != size or size & (size - 1):
+        return None
+    inner = _double(module.projection[0])  # the first row of H_n is all ones
+    inner = inner if module.alpha is None else inner * _double(module.alpha)
+    return Hadamard(torch.ones_like(inner) if module.scale is None else _double(module.scale), inner)
+
+
+def activation_name(activation: Activation) -> str | None:
+    """Its name in layers.activations, None for a function that is not there."""
+    return next((name for name, function in ACTIVATIONS.items() if function is activation), None)
+
+
+def _double(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", torch.float64)
+
+
+def _double_or_none(value: Tensor | None) -> Tensor | None:
+    return None if value is None else _double(value)

@@ -1,0 +1,1 @@
+"""Stages written as Triton source."""

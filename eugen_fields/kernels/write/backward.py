@@ -1,0 +1,245 @@
+"""Writes the passes that training needs: forward with its intermediates kept, and backward through the stages.
+
+Shapes are those of values. With tangents (ProgramWriter.tangents) all matrices have four rows for each point.
+"""
+
+from typing import NamedTuple
+
+from eugen_fields.kernels.stages.stage import Stage
+from eugen_fields.kernels.write.elementwise import (
+    activated,
+    activation_gradient,
+    multiplied,
+    multiplied_gradient,
+    norm_factor,
+)
+from eugen_fields.kernels.write.forward import AffineMap, write_products, write_stage
+from eugen_fields.kernels.write.program import Piece, ProgramWriter, Term, Value, split_width
+
+TILE = 64
+"""Rows and columns of a tile of weight gradients. Matrices have as many columns to spare, so that any tile may start at
+any value: what it reads beyond that value ends up in gradients that nobody looks at."""
+
+
+class Columns(NamedTuple):
+    """Where a value lies in the rows of a matrix: its first column, and its pieces (width, padded) from there on."""
+
+    start: int
+    pieces: list[tuple[int, int]]
+
+    @property
+    def end(self) -> int:
+        return self.start + sum(size for _, size in self.pieces)
+
+
+class Layout(NamedTuple):
+    """Two matrices of the operands' type: `values` (count, value_columns) with the chain's input, the value of every
+    stage but the last, a one and the norm of every stage that has a norm column; and `gradients`
+    (count, gradient_columns) with what reaches the affine map of every stage. The tangents of the one are 0."""
+
+    inputs: Columns
+    values: list[Columns]
+    one: int
+    norms: list[int]
+    gradients: list[Columns]
+    value_columns: int
+    gradient_columns: int
+
+
+def value_pieces(stage: Stage, largest: int) -> list[tuple[int, int]]:
+    """Widths and padded widths of the pieces of a stage's value."""
+    if stage.products is None:
+        return split_width(len(stage.weight), largest)
+    return split_width(stage.products[0], largest) * stage.products[1]
+
+
+def affine_pieces(stage: Stage, largest: int) -> list[tuple[int, int]]:
+    """Widths and padded widths of the pieces of a stage's affine map."""
+    if stage.products is None:
+        return split_width(len(stage.weight), largest)
+    return split_width(stage.products[0], largest) * (len(stage.weight) // stage.products[0])
+
+
+def make_layout(stages: list[Stage], in_dim: int, largest: int) -> Layout:
+    inputs = Columns(0, split_width(in_dim, largest))
+    values, end = [], inputs.end
+    for stage in stages[:-1]:
+        values.append(Columns(end, value_pieces(stage, largest)))
+        end = values[-1].end
+    gradients, gradient_end = [], 0
+    for stage in stages:
+        gradients.append(Columns(gradient_end, affine_pieces(stage, largest)))
+        gradient_end = gradients[-1].end
+    norms = [end + 1 + sum(other.norm_column is not None for other in stages[:index]) for index in range(len(stages))]
+    return Layout(inputs, values, end, norms, gradients, max(norms) + 1 + TILE, gradient_end + TILE)
+
+
+def write_forward(writer: ProgramWriter, stages: list[Stage], in_dim: int) -> tuple[str, ...]:
+    """Adds the chain; returns the pointers: inputs (count, padded in_dim), outputs (count, out_dim) float32."""
+    columns = Columns(0, split_width(in_dim, writer.piece))
+    f = x = _load_value(writer, "inputs", columns.end, columns)
+    for index, stage in enumerate(stages):
+        if index > 0 and stage.skip is not None:  # again: kept, it would take registers from all stages in between
+            x = _load_value(writer, "inputs", columns.end, columns)
+        if index < len(stages) - 1:
+            f = write_stage(writer, stage, f, x)
+    last, start = stages[-1], 0
+    affine = AffineMap(writer, last, f, x)
+    out_dim = len(last.weight)
+    for width, size in split_width(out_dim, writer.piece):
+        y = activated(writer, last.activation, affine.rows(start, width, size))
+        writer.line(f"store_columns(outputs, {y}, rows, valid, {out_dim}, {start}, {width}, {size})")
+        start += width
+    return "inputs", "outputs"
+
+
+def write_kept_forward(writer: ProgramWriter, stages: list[Stage], layout: Layout) -> tuple[str, ...]:
+    """Adds the chain without its last stage; returns the pointers: inputs as above, values as in the layout."""
+    f = x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
+    store_value(writer, "values", layout.value_columns, layout.inputs, x)
+    for index, (stage, columns) in enumerate(zip(stages, layout.values)):
+        if index > 0 and stage.skip is not None:
+            x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
+        f = write_stage(writer, stage, f, x)
+        store_value(writer, "values", layout.value_columns, columns, f)
+    return "inputs", "values"
+
+
+def write_backward(
+    writer: ProgramWriter, stages: list[Stage], layout: Layout, in_dim: int, input_gradient: bool
+) -> tuple[str, ...]:
+    """Adds the backward pass; returns the pointers: values and gradients as in the layout, outputs and their gradient
+    (count, out_dim) float32, and, with `input_gradient`, the gradient of the input (count, in_dim) float32.
+
+    Values are read; the one and the norms among them, gradients and the input's gradient are written.
+    """
+    one = "tl.where(is_value, 1.0, 0.0)" if writer.tangents else "1.0 + 0.0 * rows"
+    writer.line(f"store_scalars(values, {one}, rows, valid, {layout.value_columns}, {layout.one})")
+
+    def load(columns: Columns) -> Value:
+        return _load_value(writer, "values", layout.value_columns, columns)
+
+    out_dim, start = len(stages[-1].weight), 0
+    received, produced = [], []
+    for width, size in split_width(out_dim, writer.piece):
+        place = f"rows, valid, {out_dim}, {start}, {width}, {size}"
+        received.append(writer.let("g", f"load_columns(output_gradients, {place})"))
+        produced.append(writer.let("y", f"load_columns(outputs, {place})"))
+        start += width
+    to_input: list[str | None] = [None] * len(layout.inputs.pieces)
+    for index in reversed(range(len(stages))):
+        stage = stages[index]
+        # loaded again for each stage that reads it: kept, it would take registers from all the others
+        x = load(layout.inputs) if index == 0 or stage.skip is not None else []
+        f = load(layout.values[index - 1]) if index else x
+        z, norm = _write_affine_gradient(writer, stage, f, x, received, produced)
+        store_value(writer, "gradients", layout.gradient_columns, layout.gradients[index], z)
+        factor = None
+        if norm is not None:
+            place = f"{layout.value_columns}, {layout.norms[index]}"
+            writer.line(f"store_scalars(values, {norm}, rows, valid, {place})")
+            factor = _write_norm_factor(writer, stage, z, norm)
+        if stage.skip is not None and input_gradient:
+            to_input = _write_transposed(writer, z, stage, x, factor, to_input, skip=True)
+        if index > 0:
+            received = [g for g in _write_transposed(writer, z, stage, f, factor, [None] * len(f)) if g is not None]
+            produced = [f"{piece.name}.to(tl.float32)" for piece in f]
+        elif input_gradient:
+            to_input = _write_transposed(writer, z, stage, f, factor, to_input)
+    pointers = ("values", "gradients", "outputs", "output_gradients")
+    if not input_gradient:
+        return pointers
+    start = 0
+    for g, (width, size) in zip(to_input, layout.inputs.pieces):
+        writer.line(f"store_columns(input_gradients, {g}, rows, valid, {in_dim}, {start}, {width}, {size})")
+        start += width
+    return *pointers, "input_gradients"
+
+
+def _load_value(writer: ProgramWriter, matrix: str, stride: int, columns: Columns) -> Value:
+    value, start = [], columns.start
+    for width, size in columns.pieces:
+        name = writer.let("h", f"load_columns({matrix}, rows, valid, {stride}, {start}, {width}, {size})")
+        value.append(Piece(name, width, size))
+        start += size
+    return writer.stage(value)
+
+
+def store_value(writer: ProgramWriter, matrix: str, stride: int, columns: Columns, value: Value) -> None:
+    """Adds the writing of a value, padding and all, into the columns of a matrix (count, stride)."""
+    start = columns.start
+    for piece in value:
+        size = piece.padded
+        writer.line(f"store_columns({matrix}, {piece.name}, rows, valid, {stride}, {start}, {size}, {size})")
+        start += size
+
+
+def _write_affine_gradient(
+    writer: ProgramWriter, stage: Stage, f: Value, x: Value, received: list[str], produced: list[str]
+) -> tuple[Value, str | None]:
+    """Adds the gradient that reaches a stage's affine map; returns it, and the variable that holds the norm.
+
+    `received` names the gradient of the stage's value piece by piece, `produced` that value; both float32.
+    """
+    affine = AffineMap(writer, stage, f, x)
+    if stage.products is None:
+        pieces = split_width(len(stage.weight), writer.piece)
+        return [
+            writer.rounded(activation_gradient(writer, stage.activation, g, h), width, size)
+            for g, h, (width, size) in zip(received, produced, pieces)
+        ], affine.norm
+    # the value was rounded, but its factors are not kept: they are computed again
+    products = write_products(affine, stage.products, writer.piece)
+    shared = stage.products[2]
+    singles, lefts, rights = [], [], []
+    for index, p in enumerate(products):
+        first, second = p.single, multiplied(writer, p.left, p.right)
+        single, double = (
+            writer.let("g", activation_gradient(writer, stage.activation, g, activated(writer, stage.activation, z)))
+            for g, z in ((received[index], first), (received[len(products) + index], second))
+        )
+        left = multiplied_gradient(writer, double, p.right)
+        singles.append(writer.rounded(f"{single} + {left}" if shared else single, p.width, p.size))
+        if not shared:
+            lefts.append(writer.rounded(left, p.width, p.size))
+        rights.append(writer.rounded(multiplied_gradient(writer, double, p.left), p.width, p.size))
+    return singles + lefts + rights, affine.norm
+
+
+def _write_norm_factor(writer: ProgramWriter, stage: Stage, z: Value, norm: str) -> str:
+    """Adds (gradient of the norm) / norm, what every entry under the norm is multiplied by (elementwise.norm_factor);
+    returns its name, (B,)."""
+    assert stage.norm_column is not None
+    sums, start = [], 0
+    for piece in z:
+        column = writer.row(stage.norm_column[start : start + piece.width], piece.padded)
+        sums.append(f"row_sum({piece.name}.to(tl.float32) * {column})")
+        start += piece.width
+    return writer.let("factor", norm_factor(writer, " + ".join(sums), norm))
+
+
+def _write_transposed(
+    writer: ProgramWriter,
+    z: Value,
+    stage: Stage,
+    value: Value,
+    factor: str | None,
+    before: list[str | None],
+    skip: bool = False,
+) -> list[str | None]:
+    """Adds weight^T z (skip^T z for the chain's input) plus factor times the value itself, the gradient of a value;
+    returns the names of its pieces, float32, with the ones given `before` added."""
+    weight = stage.skip if skip else stage.weight
+    assert weight is not None
+    names: list[str | None] = []
+    start = 0
+    for piece, earlier in zip(value, before):
+        g = writer.affine([Term(z, weight[:, start : start + piece.width].t())], None, piece.padded)
+        if factor is not None:
+            through = multiplied_gradient(writer, f"{factor}[:, None]", f"{piece.name}.to(tl.float32)")
+            writer.line(f"{g} = {g} + {through}")
+        if earlier is not None:
+            writer.line(f"{g} = {g} + {earlier}")
+        names.append(g)
+        start += piece.width
+    return names

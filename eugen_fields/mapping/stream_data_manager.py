@@ -1,0 +1,242 @@
+"""A posed depth stream as nerfstudio's data manager: rays through the frames that the clock has come to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
+from torch import Tensor
+
+from eugen_fields.data.checks import check_scene
+from eugen_fields.data.depth_dataset import DepthStreamDataset
+from eugen_fields.data.depth_parser import DepthStreamDataParser, DepthStreamDataParserConfig
+from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.errors import InputError
+from eugen_fields.mapping.frame_clock import Clock, FrameClock
+from eugen_fields.sampling import DepthRays, depth_rays
+
+_WALL_STEPS = 1_000_000
+_OFFLINE_STEPS = 2_000
+_CLOUD_POINTS_PER_FRAME = 512
+
+
+@dataclass
+class StreamDataManagerConfig(VanillaDataManagerConfig):
+    """Frames in order, keyframes, and rays through some of them at each step."""
+
+    _target: type = field(default_factory=lambda: StreamDataManager)
+    clock: Clock = "steps"
+    """When the next frame comes. steps: after a number of steps, the same on every machine. wall: as the stream was
+    taken, frames that come too fast are skipped. offline: all frames are there from the start."""
+    speed: float = 1.0
+    """wall: seconds of the stream in a second."""
+    first_frame_steps: int = 200
+    """Steps for the first frame."""
+    steps_per_frame: int = 10
+    """Steps for every later frame."""
+    steps_per_keyframe: int = 60
+    """Further steps for a frame that becomes a keyframe."""
+    keyframe_agreement: float = 0.65
+    """A frame becomes a keyframe where the map agrees (within a tenth of the depth) with less than this share of it."""
+    keyframe_seconds: float = 5.0
+    """Seconds of the stream after which a frame becomes a keyframe anyway."""
+    keyframe_rays: int = 400
+    """Rays that this is judged by."""
+    num_replayed: int = 3
+    """Keyframes that each step looks at again beside the newest two frames, drawn by their loss."""
+    rays_per_frame: int = 200
+    """Rays through each of these frames."""
+    surface_points_per_frame: int = 100
+    """Further points of each of these frames that bound the distance of samples; they cost no evaluation."""
+    cloud_points: int = 8192
+    """Surface points of all keyframes together that bound distances too. 0: as in iSDF, where only the frames of a step
+    do."""
+    min_depth: float = 0.07
+    """Depths below this (metres) count as none."""
+
+    def stream_parser(self, data: Path | None) -> DepthStreamDataParser:
+        """The data parser of a recording; None: its own. Raises InputError where it is not of depth streams."""
+        parser = self.dataparser
+        if not isinstance(parser, DepthStreamDataParserConfig):
+            name = type(parser).__name__.removesuffix("DataParserConfig")
+            raise InputError(
+                f"the {name} parser has no depth, which signed distances are trained on. Put `depth-stream` at the end "
+                "of the command in its place."
+            )
+        if data is not None:
+            parser.data = Path(data)
+        return parser.setup()
+
+    def check_data(self, data: Path | None) -> None:
+        """Checks what training reads. Raises InputError naming the file, what was found and what would do."""
+        self.stream_parser(None)
+        check_scene(self.dataparser, data, ("train", "val"))
+
+    def check_numbers(self) -> None:
+        """Raises ValueError where a flag is out of range."""
+        for name in ("first_frame_steps", "steps_per_frame", "keyframe_rays", "rays_per_frame"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps_per_keyframe", "num_replayed", "surface_points_per_frame", "cloud_points"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        for name in ("speed", "min_depth", "keyframe_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        if not 0 <= self.keyframe_agreement <= 1:
+            raise ValueError(f"keyframe_agreement is {self.keyframe_agreement}; it must lie between 0 and 1")
+
+    def make_clock(self, stream: DepthStream, total_steps: int | None = None) -> FrameClock:
+        """The clock that these flags describe, at the first frame."""
+        return FrameClock(
+            timestamps=stream.timestamps.tolist(),
+            clock=self.clock,
+            first_frame_steps=self.first_frame_steps,
+            steps_per_frame=self.steps_per_frame,
+            steps_per_keyframe=self.steps_per_keyframe,
+            total_steps=total_steps,
+            least_agreement=self.keyframe_agreement,
+            longest=self.keyframe_seconds,
+            speed=self.speed,
+        )
+
+    def usual_steps(self, data: Path | None) -> int:
+        """Steps that a recording takes: with "steps" there is time for a sixth of the frames to become keyframes."""
+        if self.clock == "wall":
+            return _WALL_STEPS
+        if self.clock == "offline":
+            return _OFFLINE_STEPS
+        stream = self.stream_parser(data).stream()
+        return self.make_clock(stream).least_steps() + self.steps_per_keyframe * math.ceil(len(stream) / 6)
+
+
+class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
+    """A VanillaDataManager (nerfstudio's exporters ask for one) over a depth stream.
+
+    Attributes:
+        stream: all frames.
+        clock: which of them the map has come to; the pipeline moves it.
+    """
+
+    config: StreamDataManagerConfig
+    dataparser: DepthStreamDataParser
+    fixed_indices_eval_dataloader: FixedIndicesEvalDataloader
+
+    def __init__(
+        self,
+        config: StreamDataManagerConfig,
+        device: Any = "cpu",
+        test_mode: Literal["test", "val", "inference"] = "val",
+        **kwargs: Any,
+    ) -> None:
+        if test_mode != "val":
+            config.check_data(config.data)
+        super().__init__(config, device, test_mode, **kwargs)
+        self.clock = config.make_clock(self.stream)
+        self._clouds: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def stream(self) -> DepthStream:
+        return self.dataparser.stream()
+
+    def create_train_dataset(self) -> DepthStreamDataset:
+        return self._dataset(self.train_dataparser_outputs)
+
+    def create_eval_dataset(self) -> DepthStreamDataset:
+        return self._dataset(self.dataparser.get_dataparser_outputs(split=self.test_split))
+
+    def _dataset(self, outputs: Any) -> DepthStreamDataset:
+        return DepthStreamDataset(outputs, self.stream, self.config.camera_res_scale_factor)
+
+    def setup_train(self) -> None:
+        """Training reads the stream, not the colour images: none is loaded."""
+        assert self.train_dataset is not None
+        num_rays = self.config.rays_per_frame * (2 + self.config.num_replayed)
+        self.train_pixel_sampler = self._get_pixel_sampler(self.train_dataset, num_rays)  # exporters set its rays
+
+    def setup_eval(self) -> None:
+        assert self.eval_dataset is not None
+        self.eval_pixel_sampler = self._get_pixel_sampler(self.eval_dataset, self.config.eval_num_rays_per_batch)
+        loaders = {"input_dataset": self.eval_dataset, "device": self.device, "num_workers": 1}
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(**loaders)
+        self.eval_dataloader = RandIndicesEvalDataloader(**loaders)
+
+    def draw(self, frames: list[int], per_frame: int) -> DepthRays:
+        """Rays through random pixels that have a depth; their `frames` are places in the list that was given."""
+        stream, device = self.stream, self.device
+        return depth_rays(
+            torch.stack([stream.depth(frame) for frame in frames]).to(device),
+            stream.intrinsics[frames].to(device),
+            stream.poses[frames].to(device),
+            torch.arange(len(frames), device=device),
+            per_frame,
+            min_depth=self.config.min_depth,
+        )
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
+        """Rays (R,) through the frames of the next step, and what they saw.
+
+        The bundle's metadata has "distances" (R, 1), metres. The batch: "distances" (R,), "normals" (R, 3), "frames"
+        (R,), indices in the stream, and "surface", "surface_normals" (M, 3), M >= R, all points seen by the step.
+        """
+        self.train_count += 1
+        chosen = self.clock.choose(count=self.config.num_replayed)
+        if not chosen:  # the run is finished and being exported: all of the stream is there
+            chosen = torch.randperm(len(self.stream))[: 2 + self.config.num_replayed].tolist()
+        assert self.train_pixel_sampler is not None
+        return self._batch(chosen, self.train_pixel_sampler.num_rays_per_batch // (2 + self.config.num_replayed))
+
+    def _cloud(self) -> tuple[Tensor, Tensor]:
+        """Surface points (P, 3) of the keyframes and their normals (P, 3), equally many of each."""
+        points = normals = torch.zeros(0, 3, device=self.device)
+        keyframes = self.clock.keyframes
+        per_frame = min(self.config.cloud_points // max(1, len(keyframes)), _CLOUD_POINTS_PER_FRAME)
+        if per_frame == 0 or not keyframes:
+            return points, normals
+        for frame in keyframes:
+            if frame not in self._clouds:
+                rays = self.draw([frame], _CLOUD_POINTS_PER_FRAME)
+                self._clouds[frame] = rays.surface(), rays.normals
+        clouds = [self._clouds[frame] for frame in keyframes]
+        points, normals = (torch.cat([cloud[part][:per_frame] for cloud in clouds]) for part in (0, 1))
+        return points, normals
+
+    def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
+        """The same for random frames of the whole stream."""
+        self.eval_count += 1
+        assert self.eval_pixel_sampler is not None
+        chosen = torch.randperm(len(self.stream))[:5].tolist()
+        return self._batch(chosen, max(1, self.eval_pixel_sampler.num_rays_per_batch // len(chosen)))
+
+    def _batch(self, chosen: list[int], per_frame: int) -> tuple[RayBundle, dict[str, Any]]:
+        extra = self.config.surface_points_per_frame
+        seen = self.draw(chosen, per_frame + extra)
+        rays = _every_frame(seen, per_frame)
+        frames = torch.tensor(chosen, device=rays.frames.device)[rays.frames]
+        bundle = RayBundle(
+            origins=rays.origins,
+            directions=rays.directions,
+            pixel_area=torch.zeros_like(rays.origins[:, :1]),
+            camera_indices=frames[:, None],
+            metadata={"distances": rays.distances[:, None]},
+        )
+        points, normals = self._cloud()
+        surface = {
+            "surface": torch.cat([seen.surface(), points]),
+            "surface_normals": torch.cat([seen.normals, normals]),
+        }
+        return bundle, {"distances": rays.distances, "normals": rays.normals, "frames": frames} | surface
+
+
+def _every_frame(rays: DepthRays, per_frame: int) -> DepthRays:
+    """The first rays of each frame; rays come frame by frame."""
+    counts = torch.bincount(rays.frames)
+    first = (counts.cumsum(0) - counts)[rays.frames]
+    kept = torch.arange(len(rays.frames), device=rays.frames.device) - first < per_frame
+    return DepthRays(*(values[kept] for values in rays))

@@ -1,0 +1,80 @@
+"""A trainer that knows how long depth streams take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from eugen_fields.errors import InputError
+from eugen_fields.mapping.pipeline import MappingPipeline
+from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig
+from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
+
+
+@dataclass
+class MappingTrainerConfig(FieldTrainerConfig):
+    """Training on a depth stream."""
+
+    _target: type = field(default_factory=lambda: MappingTrainer)
+    max_num_iterations: int = 0
+    """Steps in all; those beyond the end of the stream go on over the keyframes. 0: as many as the stream takes, with
+    time for a sixth of its frames to become keyframes."""
+
+    def prepare(self) -> None:
+        """As in FieldTrainerConfig, and fills in the number of steps."""
+        manager: StreamDataManagerConfig = self.pipeline.datamanager  # type: ignore[assignment]
+        try:
+            manager.check_numbers()
+        except ValueError as error:
+            raise InputError(f"--pipeline.datamanager.* flags: {error}.") from None
+        if self.machine.num_devices > 1:
+            raise InputError(
+                f"--machine.num-devices {self.machine.num_devices}: a stream takes one device. Leave the flag out."
+            )
+        if self.max_num_iterations == 0:
+            data = self.data if self.data is not None else manager.data
+            self.max_num_iterations = manager.usual_steps(data)
+        super().prepare()
+
+
+class MappingTrainer(FieldTrainer):
+    """Stops when the stream does, where that is what the clock goes by."""
+
+    config: MappingTrainerConfig
+    pipeline: MappingPipeline
+    _last_step = -1
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of training so far."""
+        return self._last_step + 1
+
+    def train(self) -> None:
+        clock, total = self.pipeline.datamanager.clock, self.config.max_num_iterations
+        if clock.clock == "steps":
+            clock.total_steps = total
+            if total < clock.least_steps():
+                CONSOLE.print(
+                    f"--max-num-iterations {total}: the {len(clock)} frames take at least {clock.least_steps()} steps; "
+                    "the last ones will not be seen."
+                )
+        super().train()
+
+    def train_iteration(self, step: int):  # type: ignore[override]
+        result = super().train_iteration(step)
+        self._last_step = step
+        clock = self.pipeline.datamanager.clock
+        if clock.clock == "wall" and clock.ended:
+            self.stop_training = True
+        return result
+
+    def _after_train(self) -> None:
+        self.step = self._last_step  # where training stops early, nerfstudio has counted one step more
+        self.pipeline.finish()
+        super()._after_train()
+        clock = self.pipeline.datamanager.clock
+        seen = len(clock) if clock.ended else clock.current + 1
+        CONSOLE.print(
+            f"{seen} of {len(clock)} frames came, {clock.skipped} were skipped, {len(clock.keyframes)} are keyframes."
+        )

@@ -1,0 +1,79 @@
+"""Builds a training configuration from a run's config.yml that was read as data: nothing named in it is called."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from eugen_fields.errors import InputError
+from eugen_fields.methods import METHODS
+from eugen_fields.runs.open import ClassData
+from eugen_fields.training.trainer import FieldTrainerConfig
+
+
+def restore_config(data: ClassData, method: str, path: Path) -> FieldTrainerConfig:
+    """The configuration of `method` with every plain value that `data` has for it; where the run is of another method,
+    with its data, its name and its place alone.
+
+    Args:
+        data: of runs.read_config.
+        method: a name of methods.METHODS.
+        path: the file that data came from, for messages.
+
+    Raises:
+        InputError: the run's data parser is not known here.
+    """
+    config = copy.deepcopy(METHODS[method])
+    manager, data_manager = config.pipeline.datamanager, data["pipeline"].get("datamanager")
+    if not isinstance(data_manager, ClassData):
+        raise InputError(f"{path} names no data manager, so the cameras of the run cannot be found.")
+    parser = data_manager.get("dataparser")
+    class_path = parser.class_path if isinstance(parser, ClassData) else "no data parser"
+    manager.dataparser = _data_parser(class_path, path)  # type: ignore[attr-defined]
+    if data.get("method_name") == method:
+        _overlaid(config, data)
+    else:
+        if isinstance(parser, ClassData):
+            _overlaid(manager.dataparser, parser)  # type: ignore[attr-defined]
+        for name in ("data", "output_dir", "experiment_name", "timestamp"):
+            setattr(config, name, data.get(name))
+    manager.data = data_manager.get("data") or data.get("data")
+    return config
+
+
+def _data_parser(class_path: str, path: Path) -> Any:
+    """A fresh configuration of one of the data parsers that nerfstudio lists, plugins included."""
+    from nerfstudio.configs.dataparser_configs import all_dataparsers
+
+    for config in all_dataparsers.values():
+        if _class_path(config) == class_path:
+            return copy.deepcopy(config)
+    raise InputError(f"{path} uses the data parser {class_path}, which nerfstudio does not list here; install it.")
+
+
+def _class_path(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _overlaid(current: Any, value: Any) -> Any:
+    """`current` with every plain value that `value` has for it; dataclasses and dictionaries are changed in place."""
+    if isinstance(value, ClassData):
+        if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
+            for field in dataclasses.fields(current):
+                if field.name in value and not field.name.startswith("_"):
+                    setattr(current, field.name, _overlaid(getattr(current, field.name), value[field.name]))
+    elif isinstance(value, dict):
+        if isinstance(current, dict):
+            for name in [name for name in value if name in current or _is_plain(value[name])]:
+                current[name] = _overlaid(current.get(name), value[name])
+    elif _is_plain(value) and not callable(current):
+        return value
+    return current
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str, Path))

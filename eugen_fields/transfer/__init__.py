@@ -1,0 +1,1 @@
+"""A trained run turned into a run with smaller layers."""

@@ -1,0 +1,117 @@
+"""A trained field as the teacher of another one: what it sees along training rays, and rays rendered by both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor, nn
+
+from eugen_fields.fields import RadianceField
+from eugen_fields.layers.fitting.finetune import Progress, learning_rate_factor
+from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+
+
+class TrainingRays:
+    """Random rays of training cameras, sampled where the occupancy grid finds density. No image is read.
+
+    Args:
+        cameras: of the training split.
+        grid: of the trained run.
+        step_size: length of a sample, scene units.
+        near_plane: nothing nearer to a camera is sampled, scene units.
+    """
+
+    def __init__(self, cameras: Cameras, grid: OccupancyGrid, step_size: float, near_plane: float) -> None:
+        self.cameras = cameras.to(grid.aabb.device)
+        self.grid = grid
+        self.step_size = step_size
+        self.near_plane = near_plane
+
+    def sample(self, num_rays: int, generator: torch.Generator) -> tuple[Tensor, Tensor, PackedSamples]:
+        """Positions (N, 3), unit directions (N, 3) and packing of the samples on `num_rays` rays."""
+        index = torch.randint(len(self.cameras), (num_rays,), generator=generator)
+        place = torch.rand(num_rays, 2, generator=generator)
+        device = self.grid.aabb.device
+        size = torch.stack([self.cameras.height[:, 0], self.cameras.width[:, 0]], dim=-1).cpu()[index]
+        coords = (place * size).to(device)
+        bundle = self.cameras.generate_rays(camera_indices=index[:, None].to(device), coords=coords)
+        near, far = intersect_box(bundle.origins, bundle.directions, self.grid.bounds)
+        near = near.clamp(min=self.near_plane)
+        samples = sample_rays(bundle.origins, bundle.directions, near, far, self.step_size, self.grid, stratified=False)
+        directions = bundle.directions[samples.ray_indices]
+        return bundle.origins[samples.ray_indices] + samples.distances[:, None] * directions, directions, samples
+
+    def positions(self, count: int, seed: int) -> Tensor:
+        """`count` sampled positions (count, 3), or fewer where a million rays meet no more density."""
+        generator = torch.Generator().manual_seed(seed)
+        found: list[Tensor] = []
+        for _ in range(1000):
+            found.append(self.sample(1024, generator)[0])
+            if sum(map(len, found)) >= count:
+                break
+        positions = torch.cat(found)
+        keep = torch.randperm(len(positions), generator=generator)[:count]
+        return positions[keep.to(positions.device)]
+
+
+class TrunkInputs(Iterable[Tensor]):
+    """What the trunk of a field reads at positions (N, 3): encoded anew, batch by batch, each time it is iterated."""
+
+    def __init__(self, field: RadianceField, positions: Tensor, batch_size: int = 1 << 16) -> None:
+        self.field = field
+        self.positions = positions
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for positions in self.positions.split(self.batch_size):
+            yield self.field.encode(positions)
+
+
+def distill_rays(
+    teacher: RadianceField,
+    student: RadianceField,
+    trained: Sequence[nn.Parameter],
+    rays: TrainingRays,
+    steps: int,
+    *,
+    learning_rate: float,
+    num_samples: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Adam on `trained` parameters of the student: squared error between both fields' renders of training rays.
+
+    Both see the same samples, over the same random background colours. No image is read.
+
+    Args:
+        num_samples: samples of a step, about; the number of rays follows.
+        progress: wraps the range of steps, as tqdm does.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(trained, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
+    num_rays = 256
+    for _ in progress(range(steps)) if progress else range(steps):
+        with torch.no_grad():
+            positions, directions, samples = rays.sample(num_rays, generator)
+            background = torch.rand(num_rays, 3, generator=generator).to(positions)
+            target = _render(teacher, positions, directions, samples, background)
+        loss = F.mse_loss(_render(student, positions, directions, samples, background), target)
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained)):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        decay.step()
+        num_rays = max(64, min(1 << 15, int(num_rays * min(2.0, num_samples / max(1, len(samples))))))
+
+
+def _render(
+    field: RadianceField, positions: Tensor, directions: Tensor, samples: PackedSamples, background: Tensor
+) -> Tensor:
+    """RGB (R, 3) of packed samples over background colours (R, 3)."""
+    density, color = field(positions, directions)
+    weights = render_weights(density, samples)
+    return accumulate(weights, color, samples) + (1.0 - accumulate(weights, None, samples)) * background

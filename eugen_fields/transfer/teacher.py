@@ -1,0 +1,97 @@
+"""Opens a trained dense run as the teacher of a transfer: one of ours, or nerfstudio's vanilla-nerf."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from eugen_fields.errors import InputError
+from eugen_fields.fields.vanilla import vanilla_state
+from eugen_fields.methods import METHODS
+from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.runs import (
+    MODEL_CONFIGS,
+    RadianceRun,
+    find_run,
+    open_run,
+    read_config,
+    read_state,
+    read_world_from_scene,
+    resolve_device,
+)
+from eugen_fields.runs.restore import restore_config
+from eugen_fields.training.trainer import FieldTrainerConfig
+
+VANILLA = "vanilla-nerf"
+
+
+def open_teacher(
+    path: Path, device: str | None, step: int | None, grid_resolution: int
+) -> tuple[RadianceRun, FieldTrainerConfig]:
+    """A dense run, and a configuration of ours that describes its data and its network.
+
+    Args:
+        path, device, step: as in runs.open_run.
+        grid_resolution: of the occupancy grid that a vanilla-nerf run is given.
+
+    Raises:
+        InputError: as runs.open_run; or the run has other layers than dense ones.
+    """
+    folder = find_run(Path(path).expanduser())
+    config_path = folder / "config.yml"
+    data = read_config(config_path)
+    method = str(data.get("method_name"))
+    if method == VANILLA:
+        config = restore_config(data, "eugen-nerf", config_path)
+        return _open_vanilla(folder, data, config, device, step, grid_resolution), config
+    model_class = MODEL_CONFIGS.get(getattr(data["pipeline"].get("model"), "class_path", ""))
+    if method not in METHODS or model_class is not NeRFModelConfig:
+        known = [name for name, config in METHODS.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
+        raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
+    run = open_run(folder, device, step)
+    assert isinstance(run, RadianceRun)
+    dense = all(isinstance(layer, nn.Linear) for layer in run.field.trunk.layers)
+    if not dense:
+        raise InputError(
+            f"the run {folder} has {run.model_config.layer} layers; a teacher needs dense ones "
+            "(ns-train ... --pipeline.model.layer dense)."
+        )
+    return run, restore_config(data, method, config_path)
+
+
+def _open_vanilla(
+    folder: Path, data, config: FieldTrainerConfig, device: str | None, step: int | None, grid_resolution: int
+) -> RadianceRun:
+    """A vanilla-nerf run as one of ours: its fine field, and an occupancy grid that is found from its density."""
+    state, checkpoint = read_state(folder, data, step)
+    target = resolve_device(device)
+    parser = config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
+    parser.data = config.pipeline.datamanager.data
+    try:
+        aabb = parser.setup().get_dataparser_outputs("train").scene_box.aabb.float()
+    except OSError as error:
+        raise InputError(f"the scene {parser.data} of the run {folder} cannot be read: {error}.") from None
+    model = config.pipeline.model
+    model.architecture, model.layer, model.replace = "vanilla", "dense", None  # type: ignore[attr-defined]
+    model.background = "white"  # type: ignore[attr-defined]  # its images are blended with white already
+    model.grid_resolution = grid_resolution  # type: ignore[attr-defined]
+    field = model.build_field(aabb)  # type: ignore[attr-defined]
+    try:
+        field.load_state_dict(vanilla_state(state["pipeline"]) | {"aabb": aabb})
+    except (KeyError, RuntimeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise InputError(f"checkpoint {checkpoint} is not of a vanilla-nerf of the stock size: {first_line}") from None
+    field = field.to(target).eval().requires_grad_(False)
+    grid = model.build_grid(aabb).to(target)  # type: ignore[attr-defined]
+    grid.fill(field.density_alone)
+    return RadianceRun(
+        folder=folder,
+        method_name=VANILLA,
+        step=int(state["step"]),
+        model_config=model,  # type: ignore[arg-type]
+        field=field,
+        grid=grid,
+        aabb=aabb,
+        world_from_scene=read_world_from_scene(folder / "dataparser_transforms.json"),
+    )
