@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from eugen_fields.fields import NeRFField, RadianceField, VanillaField
+from eugen_fields.fields import Field, NeRFField, RadianceField, VanillaField
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import (
@@ -73,7 +74,7 @@ class NeRFModelConfig(RadianceModelConfig):
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
         field_class = VanillaField if self.architecture == "vanilla" else NeRFField
-        return self.with_backend(field_class(aabb, **self.field_options()))
+        return field_class(aabb, **self.field_options()).use_backend(self.backend)
 
     def max_samples_per_ray(self) -> int:
         return self.samples_per_diagonal
@@ -128,8 +129,9 @@ class NeRFModel(RadianceModel):
         density, color = zip(*pairs)
         return torch.cat(density), torch.cat(color)
 
-    def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        field = cast(RadianceField, self._folded.get("field", self.field))
+    def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
+        field = networks["field"]
+        assert isinstance(field, RadianceField)
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self._ray_limits(ray_bundle)
         rgb, depth, accumulation = follow_rays(
