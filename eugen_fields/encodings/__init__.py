@@ -1,6 +1,6 @@
 """Input encodings, of points and of Gaussians, and the contraction of unbounded space."""
 
-from eugen_fields.encodings.contraction import contract, contract_gaussians, inverse_contract
+from eugen_fields.encodings.contraction import contract, contract_gaussians
 from eugen_fields.encodings.frequency import FrequencyEncoding
 from eugen_fields.encodings.gaussians import conical_frustum_gaussians
 from eugen_fields.encodings.integrated import IntegratedEncoding, icosahedron_directions
@@ -12,5 +12,4 @@ __all__ = [
     "contract",
     "contract_gaussians",
     "icosahedron_directions",
-    "inverse_contract",
 ]

@@ -23,15 +23,6 @@ def contract(x: Tensor) -> Tensor:
     return x * ((2.0 - 1.0 / distance).clamp_max(most) / distance)
 
 
-def inverse_contract(x: Tensor) -> Tensor:
-    """The place that `contract` takes to x, shape (..., 3) to (..., 3); finite at and beyond radius 2.
-
-    A place at distance r comes back to about r eps of its distance, since its contracted length is within 1/r of 2.
-    """
-    length = _distance_outside(x)
-    return x / (length * (2.0 - length).clamp_min(torch.finfo(x.dtype).eps))
-
-
 def contract_gaussians(means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
     """The Gaussians after `contract` made linear at their means: contract(mean) and J Sigma J^T (eq. 9).
 

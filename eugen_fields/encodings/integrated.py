@@ -35,16 +35,16 @@ def _products(values: Tensor, matrix: Tensor) -> Tensor:
 class IntegratedEncoding(nn.Module):
     """x and the expected sin(2^k pi b.x) and cos(2^k pi b.x) for x of a normal law, b over the directions of a basis.
 
-    For k = min_frequency .. min_frequency + num_frequencies - 1 and K directions b, the rows of B:
+    For k = 0 .. num_frequencies - 1 and K directions b, the rows of B:
     E sin(2^k pi b.x) = sin(2^k pi b.mean) exp(-(2^k pi)^2 b.Sigma.b / 2), likewise the cosine. With the diagonal basis
-    (K = 3, the axes), min_frequency 0 and no covariance it is FrequencyEncoding, channel for channel.
+    (K = 3, the axes) and no covariance it is FrequencyEncoding, channel for channel.
 
     Sources: "Mip-NeRF" (Barron et al., 2021), eq. 14, with 2^k pi for 2^k and with the mean itself kept, as
     FrequencyEncoding has them; basis "icosahedron" (K = 21): icosahedron_directions.
 
     Args:
         num_frequencies: octaves.
-        min_frequency: the lowest k; -1 has period 4, the width of contracted space.
+        basis: "diagonal" or "icosahedron".
 
     Shapes: means (..., 3) and covariances (..., 3, 3), symmetric, or None for points, to (..., out_dim): the means,
     sines by octave and within it by direction, then the cosines; out_dim = 3 + 2 K num_frequencies.
@@ -57,16 +57,14 @@ class IntegratedEncoding(nn.Module):
     basis: Tensor
     variance_basis: Tensor
 
-    def __init__(
-        self, num_frequencies: int, *, min_frequency: int = 0, basis: Literal["diagonal", "icosahedron"] = "diagonal"
-    ) -> None:
+    def __init__(self, num_frequencies: int, *, basis: Literal["diagonal", "icosahedron"] = "diagonal") -> None:
         super().__init__()
         if num_frequencies < 0:
             raise ValueError(f"num_frequencies is {num_frequencies}; it must be 0 or more")
         if basis not in ("diagonal", "icosahedron"):
             raise ValueError(f"basis is {basis!r}; it must be 'diagonal' or 'icosahedron'")
         directions = torch.eye(3, dtype=torch.float64) if basis == "diagonal" else icosahedron_directions()
-        octaves = 2.0 ** torch.arange(min_frequency, min_frequency + num_frequencies, dtype=torch.float64)
+        octaves = 2.0 ** torch.arange(num_frequencies, dtype=torch.float64)
         # b.Sigma.b is linear in Sigma: its nine entries times those of b b^T
         outer = (directions[:, :, None] * directions[:, None, :]).flatten(1)
         self.out_dim = 3 + 2 * num_frequencies * len(directions)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from nerfstudio.field_components.activations import trunc_exp
 from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding, contract_gaussians
 from eugen_fields.fields.base import Field
 from eugen_fields.fields.radiance import RadianceField
+from eugen_fields.fields.truncated_exp import truncated_exp
 from eugen_fields.layers import MLP
 
 
@@ -95,8 +95,10 @@ class GaussianDensityField(Field):
 
     def density(self, positions: Tensor, covariances: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, feature_dim) of Gaussians, or of points as in `encode`."""
-        raw, features = self.through("trunk", self.encode(positions, covariances)).split([1, self.feature_dim], dim=-1)
-        return self.initial_density * trunc_exp(raw[..., 0].float()), features
+        raw, features = self.evaluate_network("trunk", self.encode(positions, covariances)).split(
+            [1, self.feature_dim], dim=-1
+        )
+        return self.initial_density * truncated_exp(raw[..., 0].float()), features
 
     @torch.no_grad()
     def watch_footprint(self, positions: Tensor, covariances: Tensor, weights: Tensor, rate: float = 0.01) -> None:
@@ -145,8 +147,8 @@ class MipNeRFField(GaussianDensityField, RadianceField):
     def color(self, features: Tensor, directions: Tensor, images: Tensor | None = None) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim), unit directions (N, 3) and the indices of the
         training images (N,) that look; None: the mean image."""
-        parts = [features, self.encoded("direction_encoding", directions)]
+        parts = [features, self.evaluate_encoding("direction_encoding", directions)]
         if self.appearance is not None:
             code = self.appearance.weight.mean(dim=0).expand(len(features), -1)
             parts.append(code if images is None else self.appearance(images))
-        return self.through("color_head", torch.cat(parts, dim=-1)).float()
+        return self.evaluate_network("color_head", torch.cat(parts, dim=-1)).float()

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from nerfstudio.field_components.activations import trunc_exp
 from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.fields.radiance import RadianceField
+from eugen_fields.fields.truncated_exp import truncated_exp
 from eugen_fields.layers import MLP
 
 
@@ -71,15 +71,15 @@ class NeRFField(RadianceField):
     def encode(self, positions: Tensor) -> Tensor:
         """What the trunk reads: positions (N, 3) in scene units, scaled and encoded, shape (N, encoding width)."""
         center = (self.aabb[0] + self.aabb[1]) / 2
-        return self.encoded("position_encoding", (positions - center) / ((self.aabb[1] - self.aabb[0]) / 2))
+        return self.evaluate_encoding("position_encoding", (positions - center) / ((self.aabb[1] - self.aabb[0]) / 2))
 
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, feature_dim) at positions (N, 3) in scene units."""
-        raw, features = self.through("trunk", self.encode(positions)).split([1, self.feature_dim], dim=-1)
-        return self.initial_density * trunc_exp(raw[..., 0].float()), features
+        raw, features = self.evaluate_network("trunk", self.encode(positions)).split([1, self.feature_dim], dim=-1)
+        return self.initial_density * truncated_exp(raw[..., 0].float()), features
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, feature_dim) and unit directions (N, 3)."""
-        return self.through(
-            "color_head", torch.cat([features, self.encoded("direction_encoding", directions)], dim=-1)
+        return self.evaluate_network(
+            "color_head", torch.cat([features, self.evaluate_encoding("direction_encoding", directions)], dim=-1)
         ).float()

@@ -25,13 +25,13 @@ class RadianceField(Field):
 
     def density_alone(self, positions: Tensor) -> Tensor:
         """Density per scene unit (N,) at positions (N, 3) in scene units."""
-        if self.fused is not None and self.fused.serves(positions):
-            return self.fused.density(positions)
-        return self.density(positions)[0]
+        kernel = self.evaluator.whole_field(positions)
+        return self.density(positions)[0] if kernel is None else kernel.density(positions)
 
     def forward(self, positions: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density (N,) and RGB (N, 3) at positions (N, 3) seen along unit directions (N, 3)."""
-        if self.fused is not None and self.fused.serves(positions) and self.fused.serves(directions):
-            return self.fused.density_and_color(positions, directions)
+        kernel = self.evaluator.whole_field(positions, directions)
+        if kernel is not None:
+            return kernel.density_and_color(positions, directions)
         density, features = self.density(positions)
         return density, self.color(features, directions)

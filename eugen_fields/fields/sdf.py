@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eugen_fields.encodings import IntegratedEncoding
 from eugen_fields.fields.base import Field
-from eugen_fields.kernels import FusedDistance, fused_distance_training
+from eugen_fields.kernels import Backend
 from eugen_fields.layers import MLP
 
 
@@ -85,8 +85,9 @@ class SDFField(Field):
 
     def sdf(self, points: Tensor) -> Tensor:
         """Signed distance (N,) in metres at points (N, 3) in metres."""
-        if self.fused is not None and self.fused.serves(points):
-            return self.fused.sdf(points)
+        kernel = self.evaluator.whole_field(points)
+        if kernel is not None:
+            return kernel.sdf(points)
         return self.output_scale * self.trunk(self.encode(points))[..., 0].to(points.dtype)
 
     def forward(self, points: Tensor) -> Tensor:
@@ -110,18 +111,21 @@ class SDFField(Field):
         """
         if mode not in ("reverse", "forward"):
             raise ValueError(f"mode is {mode!r}; it must be 'reverse' or 'forward'")
-        if self.fused is not None and self.fused.serves(points):
-            return self.fused.sdf_and_gradient(points)
-        kernel = None if points.requires_grad else self._distance_kernel()
+        kernel = self.evaluator.whole_field(points)
         if kernel is not None:
-            return kernel(points)
+            return kernel.sdf_and_gradient(points)
+        training_kernel = None if points.requires_grad else self.evaluator.distance_training(self)
+        if training_kernel is not None:
+            return training_kernel(points)
         return self._reverse(points) if mode == "reverse" else self._forward(points)
 
     def prepare_training(self) -> None:
-        self._distance_kernel()
+        self.evaluator.distance_training(self)
 
-    def _distance_kernel(self) -> FusedDistance | None:
-        return self.training_kernel("distance", fused_distance_training, self)
+    def use_backend(self, backend: Backend) -> SDFField:
+        if backend == "tcnn":
+            raise ValueError("backend tcnn is for density and colour; signed distance wants auto, fused or torch")
+        return super().use_backend(backend)
 
     def _reverse(self, points: Tensor) -> tuple[Tensor, Tensor]:
         keep_graph = torch.is_grad_enabled()

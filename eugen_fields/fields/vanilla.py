@@ -54,13 +54,13 @@ class VanillaField(RadianceField):
 
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and features (N, 256) at positions (N, 3) in scene units."""
-        features = self.through("trunk", self.encode(positions))
+        features = self.evaluate_network("trunk", self.encode(positions))
         return F.softplus(self.density_head(features)[..., 0]).float(), features
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
         """RGB in [0, 1], shape (N, 3), from features (N, 256) and unit directions (N, 3)."""
         inputs = torch.cat([_encode(directions, self.direction_scales), features], dim=-1)
-        return self.through("color_head", inputs).float()
+        return self.evaluate_network("color_head", inputs).float()
 
 
 def _encode(x: Tensor, scales: Tensor) -> Tensor:

@@ -4,27 +4,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.kernels.field import read_network
 from eugen_fields.kernels.run.graphs import Graphs
 from eugen_fields.kernels.run.launch import write_program
 from eugen_fields.kernels.run.training import Apply, Plan
-from eugen_fields.kernels.stages.live import live_stages, tensors_of, training_reason
+from eugen_fields.kernels.stages.live import live_stages, tensors_of
+from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.kernels.write.backward import Columns, store_value
 from eugen_fields.kernels.write.networks import DistanceNetwork, write_points
 from eugen_fields.kernels.write.program import OPERANDS, ProgramWriter, split_width
-
-
-def distance_training_reason(field: nn.Module) -> str | None:
-    """Why a field of signed distance cannot be trained by fused kernels; None if it can."""
-    network = read_network(field)
-    if isinstance(network, str):
-        return network
-    if not isinstance(network, DistanceNetwork):
-        return f"a {type(field).__name__} is no field of signed distance"
-    reason = training_reason(field.trunk)  # type: ignore[arg-type]
-    return None if reason is None else f"trunk: {reason}"
 
 
 class FusedDistance:
@@ -45,17 +35,18 @@ class FusedDistance:
         dtype: torch.bfloat16, float16 (whose gradients need a loss scale) or float32.
 
     Raises:
-        ValueError: the field cannot be trained by fused kernels (`distance_training_reason`), or another dtype.
+        Unsupported: kernels cannot train the field.
+        ValueError: another dtype.
     """
 
     def __init__(self, field: Any, dtype: torch.dtype = torch.bfloat16) -> None:
         if dtype not in OPERANDS:
             raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
-        reason = distance_training_reason(field)
-        if reason is not None:
-            raise ValueError(f"the field cannot be trained by fused kernels: {reason}")
         network = read_network(field)
-        assert isinstance(network, DistanceNetwork)
+        if not isinstance(network, DistanceNetwork):
+            raise Unsupported(f"a {type(field).__name__} is no field of signed distance")
+        with part("trunk"):
+            stages = live_stages(field.trunk)
         self.field = field
         device = next(field.trunk.parameters()).device
         encode = write_program(
@@ -66,7 +57,7 @@ class FusedDistance:
             emulated=device.type == "cpu",
             tangents=True,
         )
-        self._plan = Plan(live_stages(field.trunk), field.trunk.in_dim, dtype, device, encode.to(device))
+        self._plan = Plan(stages, field.trunk.in_dim, dtype, device, encode.to(device))
         self._graphs = Graphs(field.trunk, self._rows)
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
 from eugen_fields.kernels.run.launch import run, write_program
 from eugen_fields.kernels.stages.stage import Stage, read_stages
 from eugen_fields.kernels.tiled import TiledMLP, is_plain
+from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.kernels.write import networks
 from eugen_fields.kernels.write.networks import DistanceNetwork, Frame, RadianceNetwork
 from eugen_fields.kernels.write.program import OPERANDS, Program
@@ -22,12 +23,6 @@ WRITERS = {
     "density": networks.write_density,
     "distance": networks.write_distance,
 }
-
-
-def fused_reason(field: nn.Module) -> str | None:
-    """Why a field cannot be evaluated by FusedField, in words for one log line; None if it can."""
-    network = read_network(field)
-    return network if isinstance(network, str) else None
 
 
 class FusedField:
@@ -44,16 +39,14 @@ class FusedField:
         dtype: torch.bfloat16, float16 or float32 (each product as three of tf32: slower, and as good as float32).
 
     Raises:
-        ValueError: the field cannot be fused (`fused_reason`), or another dtype.
+        Unsupported: kernels cannot evaluate the field.
+        ValueError: another dtype.
     """
 
     def __init__(self, field: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
         if dtype not in OPERANDS:
             raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
-        network = read_network(field)
-        if isinstance(network, str):
-            raise ValueError(f"the field cannot be fused: {network}")
-        self.network = network
+        self.network = read_network(field)
         self.dtype = dtype
         self.device = next(value.device for value in field.state_dict().values())
 
@@ -129,32 +122,34 @@ def _empty(points: Tensor, *shape: int) -> Tensor:
     return torch.empty(len(points), *shape, device=points.device)
 
 
-def read_network(field: Any) -> RadianceNetwork | DistanceNetwork | str:
-    """What a kernel is written from, or the reason why there can be none."""
+def read_network(field: Any) -> RadianceNetwork | DistanceNetwork:
+    """What a kernel is written from.
+
+    Raises:
+        Unsupported: there can be no kernel for the field.
+    """
     encoding, trunk = getattr(field, "position_encoding", None), _plain(getattr(field, "trunk", None))
     if not isinstance(trunk, MLP | FoldedMLP) or not isinstance(encoding, FrequencyEncoding | IntegratedEncoding):
-        return f"a {type(field).__name__} has no trunk and encoding that are known"
+        raise Unsupported(f"a {type(field).__name__} has no trunk and encoding that are known")
     if encoding.out_dim > WIDEST_ENCODING:
-        return f"its encoding is {encoding.out_dim} wide; up to {WIDEST_ENCODING} can be fused"
-    stages = _read_affine_end(trunk, encoding.out_dim)
-    if isinstance(stages, str):
-        return f"trunk: {stages}"
+        raise Unsupported(f"its encoding is {encoding.out_dim} wide; up to {WIDEST_ENCODING} can be fused")
+    with part("trunk"):
+        stages = _read_affine_end(trunk, encoding.out_dim)
     low, high = (corner.detach().double().cpu() for corner in field.aabb)
     if hasattr(field, "output_scale") and hasattr(field, "scale"):
         frame = Frame((low + high) / 2, field.scale.detach().double().cpu().expand(3), divides=False)
         return DistanceNetwork(encoding, frame, stages, field.output_scale)
     directions, head = getattr(field, "direction_encoding", None), _plain(getattr(field, "color_head", None))
     if not isinstance(directions, FrequencyEncoding) or not isinstance(encoding, FrequencyEncoding):
-        return f"a {type(field).__name__} has no frequency encodings of positions and directions"
+        raise Unsupported(f"a {type(field).__name__} has no frequency encodings of positions and directions")
     if not isinstance(head, MLP | FoldedMLP):
-        return f"a {type(field).__name__} has no colour head that is known"
-    colors = read_stages(fold(head), field.feature_dim + directions.out_dim)
-    if isinstance(colors, str):
-        return f"colour head: {colors}"
+        raise Unsupported(f"a {type(field).__name__} has no colour head that is known")
+    with part("colour head"):
+        colors = read_stages(fold(head), field.feature_dim + directions.out_dim)
     if len(colors) < 2 or any(
         stage.skip is not None or stage.products or stage.norm_column is not None for stage in colors
     ):
-        return "its colour head is no dense MLP of two layers or more"
+        raise Unsupported("its colour head is no dense MLP of two layers or more")
     frame = Frame((low + high) / 2, (high - low) / 2, divides=True)
     return RadianceNetwork(encoding, frame, stages, field.initial_density, directions, colors)
 
@@ -164,9 +159,9 @@ def _plain(network: Any) -> Any:
     return network.folded if isinstance(network, TiledMLP) else network
 
 
-def _read_affine_end(trunk: MLP | FoldedMLP, in_dim: int) -> list[Stage] | str:
+def _read_affine_end(trunk: MLP | FoldedMLP, in_dim: int) -> list[Stage]:
     """The stages of a trunk whose last one is linear. PRP layers stay apart, for the factors of their matrices."""
     stages = read_stages(fold(trunk, materialise=False), in_dim)
-    if isinstance(stages, str) or (len(stages) > 1 and stages[-1].is_affine):
-        return stages
-    return "its last stage is no linear layer behind hidden ones"
+    if len(stages) < 2 or not stages[-1].is_affine:
+        raise Unsupported("its last stage is no linear layer behind hidden ones")
+    return stages

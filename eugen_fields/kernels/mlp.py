@@ -5,7 +5,7 @@ from torch import Tensor
 
 from eugen_fields.kernels.run.graphs import Graphs
 from eugen_fields.kernels.run.training import Apply, Plan
-from eugen_fields.kernels.stages.live import live_stages, tensors_of, training_reason
+from eugen_fields.kernels.stages.live import live_stages, tensors_of
 from eugen_fields.kernels.write.program import OPERANDS
 from eugen_fields.layers import MLP
 
@@ -23,17 +23,15 @@ class FusedMLP:
         dtype: torch.bfloat16, float16 (whose gradients need a loss scale) or float32.
 
     Raises:
-        ValueError: the MLP cannot be fused (`training_reason`), or another dtype.
+        Unsupported: kernels cannot train the MLP.
+        ValueError: another dtype.
     """
 
     def __init__(self, mlp: MLP, dtype: torch.dtype = torch.bfloat16) -> None:
         if dtype not in OPERANDS:
             raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
-        reason = training_reason(mlp)
-        if reason is not None:
-            raise ValueError(f"the MLP cannot be fused: {reason}")
-        self.mlp = mlp
         self._plan = Plan(live_stages(mlp), mlp.in_dim, dtype, next(mlp.parameters()).device)
+        self.mlp = mlp
         self._graphs = Graphs(mlp, self._rows)
 
     def __call__(self, x: Tensor) -> Tensor:

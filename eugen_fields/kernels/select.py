@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
-from eugen_fields.kernels.distance import FusedDistance, distance_training_reason
-from eugen_fields.kernels.field import FusedField, fused_reason
+from eugen_fields.kernels.distance import FusedDistance
+from eugen_fields.kernels.field import FusedField
 from eugen_fields.kernels.mlp import FusedMLP
 from eugen_fields.kernels.run.launch import compiled_together
-from eugen_fields.kernels.stages.live import training_reason
-from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, TinyCudaMLP, missing_reason, tiny_cuda_reason
+from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, TinyCudaMLP
+from eugen_fields.kernels.unsupported import Unsupported
 from eugen_fields.layers import MLP
 
 Backend = Literal["auto", "torch", "fused", "tcnn"]
@@ -39,7 +39,6 @@ def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
     if not _wanted(field, backend):
         return None
     return _checked(
-        fused_reason(field),
         lambda: FusedField(field, torch.float16),
         lambda kernel: _field_difference(field, kernel),
         "evaluated",
@@ -48,14 +47,13 @@ def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
 
 def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -> FusedMLP | None:
     """The kernels, with bfloat16 operands, that an MLP is trained by with the backend "fused"; None where plain torch
-    has to do. Checked as in `fused_field` on random inputs: outputs to 5 %, gradients, which a relu may let through or
-    not where its input is rounded, to 25 % in norm. `input_gradient`: also that of the input."""
+    has to do. Checked as in `fused_field` on random inputs: outputs to 5 %, gradients to 25 % in norm, because rounding
+    can flip a ReLU. `input_gradient`: also that of the input."""
     if backend != "fused" or not _wanted(mlp, backend):
         return None
     x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
     wanted = [*([x] if input_gradient else []), *_trained(mlp)]
     return _checked(
-        training_reason(mlp),
         lambda: FusedMLP(mlp),
         lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), wanted),
         "trained",
@@ -69,7 +67,6 @@ def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | Non
     points = _points_in(field.aabb)
     plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
     return _checked(
-        distance_training_reason(field),
         lambda: FusedDistance(field),
         lambda kernel: _training_difference(field.trunk, lambda: kernel(points), plain, _trained(field.trunk)),
         "trained",
@@ -84,7 +81,6 @@ def tiny_cuda_network(mlp: MLP, backend: Backend) -> TinyCudaMLP | None:
     x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp)
     weights = [parameter for parameter in _trained(mlp) if parameter.dim() > 1]
     return _checked(
-        tiny_cuda_reason(mlp),
         lambda: TinyCudaMLP(mlp),
         lambda network: _training_difference(mlp, lambda: (network(x),), lambda: (mlp(x),), weights),
         "evaluated",
@@ -100,7 +96,6 @@ def tiny_cuda_encoding(encoding: FrequencyEncoding, backend: Backend) -> TinyCud
     x = 2.0 * torch.rand(_CHECKED_POINTS, encoding.in_dim, generator=torch.Generator().manual_seed(0)) - 1.0
     x = x.to(encoding.scales.device)
     return _checked(
-        missing_reason(),
         lambda: TinyCudaEncoding(encoding),
         lambda network: float((network(x) - encoding(x)).abs().max()),
         "evaluated",
@@ -111,7 +106,7 @@ def tiny_cuda_encoding(encoding: FrequencyEncoding, backend: Backend) -> TinyCud
 def _wanted(network: nn.Module, backend: Backend) -> bool:
     device = _device(network).type
     if backend in ("fused", "tcnn") and device not in DEVICES:
-        _say_once(f"backend {backend} wants a CUDA device, and this network is on the {device}; it stays in torch.")
+        say_once(f"backend {backend} wants a CUDA device, and this network is on the {device}; it stays in torch.")
     return backend != "torch" and device in DEVICES
 
 
@@ -120,28 +115,28 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def _checked(
-    reason: str | None,
     make: Callable[[], Kernel],
     difference: Callable[[Kernel], float],
     done: str,
     what: str = "a fused kernel",
 ) -> Kernel | None:
-    """A kernel that proved right; None, and a line that says why, where there is a reason against it, it cannot be
-    made or run, or computes something else. `done` is what torch does in its place."""
-    if reason is None:
-        try:
-            kernel = make()
-            with compiled_together() as compiled:
-                found = difference(kernel)
-            if compiled:  # and not launched
-                found = difference(kernel)
-            if found <= _TOLERANCE:
-                return kernel
-            reason = f"{what} is off by {found:.2g} on test points, more than {_TOLERANCE}"
-        except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
-            first_line = (str(error).strip() or "no message").splitlines()[0]
-            reason = f"{what} failed ({type(error).__name__}: {first_line})"
-    _say_once(f"{reason}; it is {done} in plain torch.")
+    """A kernel that proved right; None, and a line that says why, where the network is unsupported, or the kernel
+    cannot be made or run, or computes something else. `done` is what torch does in its place."""
+    try:
+        kernel = make()
+        with compiled_together() as compiled:
+            found = difference(kernel)
+        if compiled:  # and not launched
+            found = difference(kernel)
+        if found <= _TOLERANCE:
+            return kernel
+        reason = f"{what} is off by {found:.2g} on test points, more than {_TOLERANCE}"
+    except Unsupported as error:
+        reason = str(error)
+    except Exception as error:  # of whatever kind a compiler or driver has: torch can still do the work
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        reason = f"{what} failed ({type(error).__name__}: {first_line})"
+    say_once(f"{reason}; it is {done} in plain torch.")
     return None
 
 
@@ -204,5 +199,6 @@ def _normal(count: int, width: int, network: nn.Module) -> Tensor:
 
 
 @functools.cache
-def _say_once(line: str) -> None:
+def say_once(line: str) -> None:
+    """Logs a warning that this process has not logged before."""
     _logger.warning(line)

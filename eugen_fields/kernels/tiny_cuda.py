@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.kernels.stages.stage import activation_name
+from eugen_fields.kernels.unsupported import Unsupported
 from eugen_fields.kernels.write.program import padded
 from eugen_fields.layers import MLP
 
@@ -26,32 +27,34 @@ ALIGNMENT = 16
 """Inputs, outputs and widths are multiples of it; what is missing of the inputs is filled with ones."""
 
 
-def tiny_cuda_reason(mlp: MLP) -> str | None:
-    """Why an MLP cannot be evaluated by TinyCudaMLP; None if it can."""
+def _check(mlp: MLP) -> None:
     for index, layer in enumerate(mlp.layers):
         if type(layer) is not nn.Linear:
-            return f"layer {index}: tiny-cuda-nn has no {type(layer).__name__}"
+            raise Unsupported(f"layer {index}: tiny-cuda-nn has no {type(layer).__name__}")
     for index, layer in enumerate(mlp.layers):
         assert isinstance(layer, nn.Linear)
         if layer.bias is not None and bool((layer.bias != 0).any()):
-            return f"layer {index} has a bias other than 0, and tiny-cuda-nn has none (train with backend tcnn)"
+            raise Unsupported(
+                f"layer {index} has a bias other than 0, and tiny-cuda-nn has none (train with backend tcnn)"
+            )
         name = activation_name(mlp.activation_of(index))
         if name not in ACTIVATIONS:
-            return f"layer {index}: tiny-cuda-nn has no activation {name}"
+            raise Unsupported(f"layer {index}: tiny-cuda-nn has no activation {name}")
         if index < len(mlp.layers) - 1 and layer.out_features % ALIGNMENT:
-            return f"layer {index} is {layer.out_features} wide; tiny-cuda-nn wants a multiple of {ALIGNMENT}"
-    return missing_reason()
+            raise Unsupported(
+                f"layer {index} is {layer.out_features} wide; tiny-cuda-nn wants a multiple of {ALIGNMENT}"
+            )
 
 
-def missing_reason() -> str | None:
-    """Why there is no tiny-cuda-nn; None if there is."""
+def _tinycudann() -> Any:
+    """The bindings of tiny-cuda-nn, which are installed by hand."""
     try:
-        importlib.import_module("tinycudann")
+        return importlib.import_module("tinycudann")
     except ImportError as error:
-        return f"tiny-cuda-nn cannot be imported ({error})"
+        raise Unsupported(f"tiny-cuda-nn cannot be imported ({error})") from error
     except Exception as error:  # of its extension, built for another GPU or torch
-        return f"tiny-cuda-nn fails to load ({(str(error).splitlines() or [type(error).__name__])[0]})"
-    return None
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Unsupported(f"tiny-cuda-nn fails to load ({first_line})") from error
 
 
 @torch.no_grad()
@@ -68,13 +71,12 @@ class TinyCudaMLP:
     The weights are read at every call.
 
     Raises:
-        ValueError: the MLP cannot be evaluated so (`tiny_cuda_reason`).
+        Unsupported: tiny-cuda-nn cannot evaluate the MLP, or is not there.
     """
 
     def __init__(self, mlp: MLP) -> None:
-        reason = tiny_cuda_reason(mlp)
-        if reason is not None:
-            raise ValueError(reason)
+        _check(mlp)
+        _tinycudann()
         self.mlp = mlp
         device = next(mlp.parameters()).device
         starts = [0, *sorted(mlp.skip_connections), len(mlp.layers)]
@@ -107,8 +109,7 @@ def _network(mlp: MLP, indices: range, device: torch.device) -> nn.Module | None
         "n_neurons": width,
         "n_hidden_layers": len(indices) - 1,
     }
-    tinycudann: Any = importlib.import_module("tinycudann")
-    network = tinycudann.Network(first.in_features, last.out_features, settings).to(device)
+    network = _tinycudann().Network(first.in_features, last.out_features, settings).to(device)
     assert isinstance(network, nn.Module)
     return network
 
@@ -121,13 +122,16 @@ def _packed(weights: list[Tensor]) -> Tensor:
 
 
 class TinyCudaEncoding:
-    """Calls a FrequencyEncoding through tiny-cuda-nn, whose sines are the fast ones of the GPU; without gradients."""
+    """Calls a FrequencyEncoding through tiny-cuda-nn, whose sines are the fast ones of the GPU; without gradients.
+
+    Raises:
+        Unsupported: tiny-cuda-nn is not there.
+    """
 
     def __init__(self, encoding: FrequencyEncoding) -> None:
         octaves, device = encoding.num_frequencies, encoding.scales.device
         settings = {"otype": "Frequency", "n_frequencies": octaves}
-        tinycudann: Any = importlib.import_module("tinycudann")
-        self._encoding = tinycudann.Encoding(encoding.in_dim, settings, dtype=torch.float32).to(device)
+        self._encoding = _tinycudann().Encoding(encoding.in_dim, settings, dtype=torch.float32).to(device)
         # there: by coordinate, then octave, then sine and cosine; here: sine and cosine, octave, coordinate
         places = torch.arange(2 * octaves * encoding.in_dim).view(encoding.in_dim, octaves, 2)
         self._order = places.permute(2, 1, 0).flatten().to(device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from eugen_fields.errors import describe
 from eugen_fields.live.refresh import Refresh
 from eugen_fields.live.slices import slice_points
-from eugen_fields.models.summary import network_facts
+from eugen_fields.models.summary import network_summary
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -62,7 +62,7 @@ class FieldView(ViewerControl):
         super()._setup(viewer)
         self._scale = VISER_NERFSTUDIO_SCALE_RATIO
         self._aabb = self.model.field.aabb.float().cpu()
-        self._facts = network_facts(self.model.config, self._networks())
+        self._facts = network_summary(self.model.config, self._networks())
         with viewer.viser_server.gui.add_folder(self.name, order=viewer.stats_markdown.order + 0.5):
             self._add_controls(viewer.viser_server.gui)
         viewer.viser_server.on_client_connect(lambda _: self._wake.set())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor, nn
 
 from eugen_fields.fields.sdf import SDFField
+from eugen_fields.models.chunks import render_in_chunks
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
 from eugen_fields.models.viewer_start import StartAbove
@@ -91,7 +93,7 @@ class ISDFModelConfig(LayerFlags, ModelConfig):
             layer=self.layer,
             **self.layer_settings(),
         )
-        return self.with_backend(field)
+        return field.use_backend(self.backend)
 
     def build_seen(self, aabb: Tensor) -> SeenCells:
         """The grid of where surfaces were seen in a box, shape (2, 3), metres; none yet."""
@@ -136,17 +138,18 @@ class ISDFModel(Model):
         self.field = self.config.build_field(aabb)
         self.seen = self.config.build_seen(aabb)
         self.start_camera = StartAbove(aabb)
-        self._folded: SDFField | None = None
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        if self.training:
-            return self._train_outputs(ray_bundle)
+        return self._train_outputs(ray_bundle) if self.training else self._eval_outputs(ray_bundle, self.field)
+
+    def _eval_outputs(self, ray_bundle: RayBundle, field: SDFField) -> dict[str, Tensor]:
+        """Renders (..., channels) of a field along rays of any shape."""
         shape = ray_bundle.origins.shape[:-1]
         flat = ray_bundle.flatten()
-        outputs = self._render(flat.origins, flat.directions, _limits(flat))
+        outputs = self._render(field, flat.origins, flat.directions, _limits(flat))
         return {name: value.view(*shape, -1) for name, value in outputs.items()}
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
@@ -194,11 +197,8 @@ class ISDFModel(Model):
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Renders with the folded network (same image to rounding, fewer multiplications)."""
-        self._folded = self.field.folded()
-        try:
-            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
-        finally:
-            self._folded = None
+        render = partial(self._eval_outputs, field=self.field.folded())
+        return render_in_chunks(camera_ray_bundle, render, self.config.eval_num_rays_per_chunk, self.device)
 
     @torch.no_grad()
     def trace(
@@ -226,9 +226,10 @@ class ISDFModel(Model):
             depth[inside] = torch.where(found, near[inside] + met, far[inside])
         return depth, hit
 
-    def _render(self, origins: Tensor, directions: Tensor, limits: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+    def _render(
+        self, field: SDFField, origins: Tensor, directions: Tensor, limits: tuple[Tensor, Tensor] | None
+    ) -> dict[str, Tensor]:
         """rgb (lit from the camera), accumulation, depth along unit rays and normals, each (R, channels)."""
-        field = self._folded or self.field
         depth, hit = self.trace(field, origins, directions, limits)
         normals = torch.zeros_like(origins)
         if bool(hit.any()):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
-from eugen_fields.fields import Field, SDFField
 from eugen_fields.kernels import Backend
-from eugen_fields.kernels.tiny_cuda import clear_biases
-from eugen_fields.layers import MLP, layer_options
-
-AnyField = TypeVar("AnyField", bound=Field)
+from eugen_fields.layers import layer_options
 
 
 @dataclass
@@ -55,20 +51,3 @@ class LayerFlags:
         if layer == "low-rank" and self.rank == 0:
             options["rank"] = self.num_features
         return options
-
-    def with_backend(self, field: AnyField) -> AnyField:
-        """The field, evaluated as `backend` says; for tiny-cuda-nn the biases of dense networks start, and stay, at 0.
-
-        Raises:
-            ValueError: a word that is not offered, or tcnn for signed distance.
-        """
-        if self.backend not in get_args(Backend):
-            raise ValueError(f"backend is {self.backend!r}; it must be one of {', '.join(get_args(Backend))}")
-        if self.backend == "tcnn":
-            if isinstance(field, SDFField):
-                raise ValueError("backend tcnn is for density and colour; signed distance wants auto, fused or torch")
-            for network in field.modules():
-                if isinstance(network, MLP) and network.layer == "dense":
-                    clear_biases(network)
-        field.backend = self.backend
-        return field

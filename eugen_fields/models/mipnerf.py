@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from torch import Tensor, nn
 
 from eugen_fields.encodings import conical_frustum_gaussians
-from eugen_fields.fields import GaussianDensityField, MipNeRFField
+from eugen_fields.fields import Field, GaussianDensityField, MipNeRFField
 from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
@@ -137,7 +138,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
             layer=self.layer,
             **self.layer_settings(),
         )
-        return self.with_backend(field)
+        return field.use_backend(self.backend)
 
     def build_proposal(self, aabb: Tensor) -> GaussianDensityField:
         """The untrained proposal network on a scene box, shape (2, 3). Raises ValueError as build_field."""
@@ -158,7 +159,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
             layer=layer,
             **options,
         )
-        return self.with_backend(proposal)
+        return proposal.use_backend(self.backend)
 
     def max_samples_per_ray(self) -> int:
         return sum(self.setting("proposal_samples")) + self.setting("num_samples")
@@ -192,7 +193,7 @@ class MipNeRFModel(RadianceModel):
         self.camera_optimizer.get_param_groups(param_groups=groups)
         return groups
 
-    def networks(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, Field]:
         return {"field": self.field, "proposal": self.proposal}
 
     def get_training_callbacks(
@@ -234,7 +235,7 @@ class MipNeRFModel(RadianceModel):
         away = (ray_bundle.origins - self.field.aabb.mean(dim=0)).norm(dim=-1)
         return torch.where((near < far) & (far > 0.0), far, away)[:, None]
 
-    def _march(self, ray_bundle: RayBundle) -> Intervals:
+    def _march(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> Intervals:
         """Rounds of proposals, then the field, along those of the rays (R,) that meet something."""
         radius = _cone_radius(ray_bundle)
 
@@ -242,8 +243,7 @@ class MipNeRFModel(RadianceModel):
             origins, directions = ray_bundle.origins[rays], ray_bundle.directions[rays]
             return conical_frustum_gaussians(origins, directions, distances[:, :-1], distances[:, 1:], radius[rays])
 
-        proposal = partial(self._evaluate, self._folded.get("proposal", self.proposal))
-        field = partial(self._evaluate, self._folded.get("field", self.field))
+        proposal, field = (partial(self._evaluate, networks[name]) for name in ("proposal", "field"))
         rounds = [(proposal, count) for count in self.config.setting("proposal_samples")]
         return march(
             *self._ray_limits(ray_bundle),
@@ -255,23 +255,25 @@ class MipNeRFModel(RadianceModel):
             scale_gradients=self.training and not self.field.bounded,
         )
 
-    def _evaluate(self, network: nn.Module, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, network: Field, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
         """Densities (R, S) and features (R, S, feature width) of Gaussians with means (R, S, 3)."""
+        assert isinstance(network, GaussianDensityField)
         size = means.shape[0] * means.shape[1] if self.training else self.config.eval_num_samples_per_chunk
         chunks = zip(means.flatten(0, 1).split(size), covariances.flatten(0, 1).split(size))
-        density, features = zip(*(network.density(*chunk) for chunk in chunks))  # type: ignore[operator]
+        density, features = zip(*(network.density(*chunk) for chunk in chunks))
         shape = means.shape[:2]
         return torch.cat(density).view(shape), torch.cat(features).view(*shape, -1)
 
-    def _composite(self, ray_bundle: RayBundle, intervals: Intervals) -> tuple[Tensor, Tensor]:
+    def _composite(self, ray_bundle: RayBundle, intervals: Intervals, field: Field) -> tuple[Tensor, Tensor]:
         """RGB (R, 3) over nothing, and accumulation (R, 1), of all rays (R,) of the bundle."""
-        field, num_rays, ray_bundle = self._folded.get("field", self.field), len(ray_bundle), ray_bundle[intervals.rays]
+        assert isinstance(field, MipNeRFField)
+        num_rays, ray_bundle = len(ray_bundle), ray_bundle[intervals.rays]
         num_samples = intervals.weights.shape[1]
         directions = ray_bundle.directions[:, None].expand(-1, num_samples, -1).flatten(0, 1)
         images = None
         if self.training and ray_bundle.camera_indices is not None:
             images = ray_bundle.camera_indices.expand(-1, num_samples).flatten()
-        color = field.color(intervals.features.flatten(0, 1), directions, images)  # type: ignore[operator]
+        color = field.color(intervals.features.flatten(0, 1), directions, images)
         color = color.view(-1, num_samples, 3)
         rgb = (intervals.weights[..., None] * color).sum(dim=1)
         accumulation = intervals.weights.sum(dim=1, keepdim=True)
@@ -280,8 +282,8 @@ class MipNeRFModel(RadianceModel):
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
-        intervals = self._march(ray_bundle)
-        rgb, accumulation = self._composite(ray_bundle, intervals)
+        intervals = self._march(ray_bundle, self.networks())
+        rgb, accumulation = self._composite(ray_bundle, intervals, self.field)
         background = self._train_background(ray_bundle.origins)
         self.field.watch_footprint(*intervals.heaviest())
         *proposals, (edges, weights) = intervals.history
@@ -295,9 +297,9 @@ class MipNeRFModel(RadianceModel):
             "distortion_loss": distortion_loss(edges, weights).sum() / len(rgb),
         }
 
-    def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        intervals = self._march(ray_bundle)
-        rgb, accumulation = self._composite(ray_bundle, intervals)
+    def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
+        intervals = self._march(ray_bundle, networks)
+        rgb, accumulation = self._composite(ray_bundle, intervals, networks["field"])
         # the median distance: in unbounded scenes a little weight far away would drag the mean there
         half = torch.full_like(intervals.distances[:, :1], 0.5)
         median = inverse_distribution(intervals.distances, intervals.weights, half)

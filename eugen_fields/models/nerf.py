@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from eugen_fields.fields import NeRFField, RadianceField, VanillaField
+from eugen_fields.fields import Field, NeRFField, RadianceField, VanillaField
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
-from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+from eugen_fields.sampling import (
+    OccupancyGrid,
+    PackedSamples,
+    accumulate,
+    follow_rays,
+    intersect_box,
+    render_weights,
+    sample_rays,
+)
 
 
 @dataclass
@@ -64,7 +74,7 @@ class NeRFModelConfig(RadianceModelConfig):
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
         field_class = VanillaField if self.architecture == "vanilla" else NeRFField
-        return self.with_backend(field_class(aabb, **self.field_options()))
+        return field_class(aabb, **self.field_options()).use_backend(self.backend)
 
     def max_samples_per_ray(self) -> int:
         return self.samples_per_diagonal
@@ -119,29 +129,21 @@ class NeRFModel(RadianceModel):
         density, color = zip(*pairs)
         return torch.cat(density), torch.cat(color)
 
-    def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        """Follows rays block by block and stops where no light is left."""
-        field = cast(RadianceField, self._folded.get("field", self.field))
+    def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
+        field = networks["field"]
+        assert isinstance(field, RadianceField)
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self._ray_limits(ray_bundle)
-        rgb, depth = torch.zeros_like(origins), torch.zeros_like(origins[:, :1])
-        accumulation = torch.zeros_like(depth)
-        block = 32 * self.step_size
-        alive = (near < far).nonzero()[:, 0]
-        while len(alive) > 0:
-            start, end = near[alive], torch.minimum(near[alive] + block, far[alive])
-            samples = sample_rays(
-                origins[alive], directions[alive], start, end, self.step_size, self.grid, stratified=False
-            )
-            density, color = self._evaluate(field, origins[alive], directions[alive], samples)
-            left = 1.0 - accumulation[alive]
-            weights = render_weights(density, samples) * left[samples.ray_indices, 0]
-            rgb[alive] += accumulate(weights, color, samples)
-            depth[alive] += accumulate(weights, samples.distances[:, None], samples)
-            accumulation[alive] += accumulate(weights, None, samples)
-            near[alive] += block
-            going_on = (near[alive] < far[alive]) & (1.0 - accumulation[alive, 0] > self.config.stop_transmittance)
-            alive = alive[going_on]
+        rgb, depth, accumulation = follow_rays(
+            origins,
+            directions,
+            near,
+            far,
+            self.step_size,
+            self.grid,
+            partial(self._evaluate, field),
+            stop_transmittance=self.config.stop_transmittance,
+        )
         visible = accumulation > 1e-4
         distance = torch.where(visible, depth / accumulation.clamp(min=1e-10), far.clamp(min=0.0)[:, None])
         outputs = {

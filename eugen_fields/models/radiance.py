@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,6 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import Field, RadianceField
+from eugen_fields.models.chunks import render_in_chunks
 from eugen_fields.models.layer_flags import LayerFlags
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
@@ -93,7 +96,6 @@ class RadianceModel(Model):
         self.start_camera = StartAtTrainingPose()
         self.last_batch_psnr = float("nan")
         self.grid_was_reset = False
-        self._folded: dict[str, Field] = {}
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
@@ -144,30 +146,34 @@ class RadianceModel(Model):
         return torch.tensor(BACKGROUNDS[self.config.eval_background], device=self.device)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        shape = ray_bundle.origins.shape[:-1]
-        ray_bundle = ray_bundle.flatten()
-        outputs = self._train_outputs(ray_bundle) if self.training else self._eval_outputs(ray_bundle)
-        return {name: value.view(*shape, -1) if value.dim() else value for name, value in outputs.items()}
+        return self._outputs(ray_bundle, self.networks())
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Renders with folded networks (same image to rounding, fewer multiplications)."""
-        self._folded = {name: network.folded() for name, network in self.networks().items()}
-        try:
-            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
-        finally:
-            self._folded = {}
+        folded = {name: network.folded() for name, network in self.networks().items()}
+        render = partial(self._outputs, networks=folded)
+        return render_in_chunks(camera_ray_bundle, render, self.config.eval_num_rays_per_chunk, self.device)
 
     def networks(self) -> dict[str, Field]:
         """What rendering evaluates, by the name of its attribute."""
         return {"field": self.field}
 
+    def _outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
+        """Outputs (..., channels) of rays of any shape. Evaluation takes `networks`, the model's own or their inference
+        forms; training takes the model's own."""
+        shape = ray_bundle.origins.shape[:-1]
+        ray_bundle = ray_bundle.flatten()
+        outputs = self._train_outputs(ray_bundle) if self.training else self._eval_outputs(ray_bundle, networks)
+        return {name: value.view(*shape, -1) if value.dim() else value for name, value in outputs.items()}
+
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Outputs (R, channels) of rays (R,) in training; scalars are statistics or losses."""
         raise NotImplementedError
 
-    def _eval_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        """rgb, accumulation, depth (along unit rays) and normals of rays (R,), each (R, channels)."""
+    def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
+        """rgb, accumulation, depth (along unit rays) and normals of rays (R,), each (R, channels), from networks by the
+        names of `networks()`."""
         raise NotImplementedError
 
     def _cut_limits(self, ray_bundle: RayBundle, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from torch import Tensor
 _SHORTEST_GRADIENT = 1e-3
 """A gradient shorter than this counts as this long where its direction is asked for, or the derivative of that would
 grow without bound."""
+_SHARPNESS = 5.0
+"""How steeply negative distances in free space are punished, per metre."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,6 @@ class SDFLossWeights:
 
     truncation: float = 0.2937
     """Metres. Samples with a bound up to this are fitted to it; beyond lies free space, where it is only a bound."""
-    free_space_sharpness: float = 5.0
-    """Per metre: how steeply negative distances in free space are punished."""
     free_space_fit: float = 0.0
     """Weight, per metre, of fitting samples in free space to their bound too. iSDF does not: the bounds of five frames
     are loose. Those of all keyframes are not."""
@@ -36,14 +36,14 @@ class SDFLossWeights:
     """Weight of the gradient's direction."""
 
 
-def free_space_loss(sdf: Tensor, bounds: Tensor, sharpness: float = 5.0) -> Tensor:
-    """max(0, f - b, exp(-sharpness f) - 1): at most the bound, and not negative.
+def free_space_loss(sdf: Tensor, bounds: Tensor) -> Tensor:
+    """max(0, f - b, exp(-5 f) - 1): zero where the distance is at most the bound, and not negative.
 
     Args:
         sdf, bounds: f and b, shape (...), metres.
     """
     # e^30: far beyond what a field gets to, but neither it nor its square may overflow
-    return torch.maximum(F.relu(sdf - bounds), torch.expm1((-sharpness * sdf).clamp_max(30.0)))
+    return torch.maximum(F.relu(sdf - bounds), torch.expm1((-_SHARPNESS * sdf).clamp_max(30.0)))
 
 
 def near_surface_loss(sdf: Tensor, bounds: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def sdf_loss_terms(
     """
     weights = weights or SDFLossWeights()
     free = bounds > weights.truncation
-    in_front = free_space_loss(sdf, bounds, weights.free_space_sharpness)
+    in_front = free_space_loss(sdf, bounds)
     if weights.free_space_fit > 0:
         in_front = in_front + weights.free_space_fit * (sdf - bounds).abs()
     none = torch.zeros_like(sdf)

@@ -1,4 +1,4 @@
-"""What the networks of a model are, in a few rows for a person to read."""
+"""A summary of a model's networks, in a few rows for a person to read."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from torch import nn
 from eugen_fields.layers.folding import fold
 from eugen_fields.models.layer_flags import LayerFlags
 
-_OPTIONS = ("num_features", "order", "rank", "matrix")
-"""Of the layers, as far as they have a size or another form."""
+_SHOWN_OPTIONS = ("num_features", "order", "rank", "matrix")
+"""Layer options shown on the card."""
 
 
-def network_facts(config: LayerFlags, networks: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Layer kind, parameters, multiplications of a sample (folded) and bytes in a checkpoint.
+def network_summary(config: LayerFlags, networks: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Layer kind, number of parameters, multiplications per sample of the folded networks, and size in a checkpoint,
+    as text.
 
     Args:
         networks: trained or in training, before folding, by name; the first is the field.
     """
-    counts = [f"{multiplications(network):,}" for network in networks.values()]
-    names = f" ({' + '.join(networks)})" if len(networks) > 1 else ""
+    counts = {name: f"{multiplications(network):,}" for name, network in networks.items()}
+    if len(counts) > 1:
+        counts = {name: f"{count} ({name})" for name, count in counts.items()}
     return {
-        "layer": _layer_text(config, next(iter(networks.values()))),
-        "parameters": f"{sum(values.numel() for network in networks.values() for values in network.parameters()):,}",
-        "multiplications a sample": " + ".join(counts) + names,
-        "weights": f"{sum(map(stored_bytes, networks.values())):,} bytes in a checkpoint",
+        "Layers": _layers(config, next(iter(networks.values()))),
+        "Parameters": f"{sum(values.numel() for network in networks.values() for values in network.parameters()):,}",
+        "Multiplications per sample": " + ".join(counts.values()),
+        "Checkpoint size": f"{sum(map(stored_bytes, networks.values())):,} bytes",
     }
 
 
-def _layer_text(config: LayerFlags, field: nn.Module) -> str:
+def _layers(config: LayerFlags, field: nn.Module) -> str:
     """The kind of the hidden layers, which layers of the trunk are of it, and their options."""
     layer, replaced = config.layer, getattr(field.trunk, "replace", ())
     if replaced and layer != "dense":
         layer += f" (layers {', '.join(map(str, replaced))})"
     settings = config.layer_settings()
-    options = [f"{name.replace('_', ' ')} {settings[name]}" for name in _OPTIONS if settings.get(name)]
+    options = [f"{name.replace('_', ' ')} {settings[name]}" for name in _SHOWN_OPTIONS if settings.get(name)]
     return ", ".join([layer, *options])
 
 
 def multiplications(network: nn.Module) -> int:
-    """Of one sample in the folded network, without its encodings."""
+    """Multiplications per sample in the folded network, without its encodings."""
     parts = (getattr(fold(network), name, None) for name in ("trunk", "color_head"))
     return sum(part.multiplications() for part in parts if part is not None)  # type: ignore[operator]
 
 
 def stored_bytes(network: nn.Module) -> int:
-    """What a network takes of a checkpoint."""
+    """Bytes that a network takes in a checkpoint."""
     return sum(values.nbytes for values in network.state_dict().values())

@@ -2,6 +2,7 @@
 
 from eugen_fields.sampling.depth_rays import DepthRays, depth_rays, sample_depth_rays
 from eugen_fields.sampling.distance_bounds import DistanceBounds, point_bounds, ray_bounds
+from eugen_fields.sampling.follow import Composite, follow_rays
 from eugen_fields.sampling.histograms import annealed, distortion_loss, interlevel_loss, inverse_distribution, resample
 from eugen_fields.sampling.intervals import alpha_weights, transmittance
 from eugen_fields.sampling.occupancy import OccupancyGrid
@@ -12,6 +13,7 @@ from eugen_fields.sampling.spacing import Spacing, to_distances, to_normalised
 from eugen_fields.sampling.sphere_trace import sphere_trace
 
 __all__ = [
+    "Composite",
     "DepthRays",
     "DistanceBounds",
     "Intervals",
@@ -24,6 +26,7 @@ __all__ = [
     "annealed",
     "depth_rays",
     "distortion_loss",
+    "follow_rays",
     "interlevel_loss",
     "intersect_box",
     "inverse_distribution",

@@ -65,6 +65,8 @@ def sample_rays(
     grid: OccupancyGrid | None,
     *,
     stratified: bool,
+    first_step: int = 0,
+    max_steps: int | None = None,
 ) -> PackedSamples:
     """One sample in each interval of `step_size` between near and far whose place is occupied.
 
@@ -74,13 +76,15 @@ def sample_rays(
         step_size: scene units.
         grid: keeps samples in occupied cells alone; None keeps all.
         stratified: a uniformly random place in each interval (training) instead of its middle.
+        first_step, max_steps: only the intervals from this one on, counted from near, and at most so many of them.
     """
     num_steps = torch.ceil((far - near) / step_size).clamp(min=0).long()
+    num_steps = (num_steps - first_step).clamp(min=0, max=max_steps)
     alive = num_steps.nonzero()[:, 0]
     longest = int(num_steps.max()) if len(alive) else 0
     steps = torch.arange(longest, device=origins.device)
     offsets = torch.rand(len(alive), longest, device=origins.device) if stratified else 0.5
-    distances = near[alive, None] + (steps + offsets) * step_size
+    distances = near[alive, None] + ((first_step + steps).to(near.dtype) + offsets) * step_size
     mask = steps < num_steps[alive, None]
     if grid is not None:
         mask = mask & grid.occupied_along(origins[alive], directions[alive], distances)

@@ -87,21 +87,6 @@ def test_without_covariance_it_is_the_frequency_encoding_in_float32():
     torch.testing.assert_close(IntegratedEncoding(6)(x), FrequencyEncoding(3, 6)(x), rtol=0, atol=tolerance)
 
 
-@every_basis
-def test_lowest_frequency_cuts_octaves_off_below(float64_by_default, basis):
-    x, spread = points(5), covariances(5, scale=0.1)
-    full = IntegratedEncoding(5, min_frequency=-1, basis=basis)(x, spread)[:, 3:].view(5, 2, 5, -1)
-    top = IntegratedEncoding(2, min_frequency=2, basis=basis)(x, spread)[:, 3:].view(5, 2, 2, -1)
-    torch.testing.assert_close(top, full[:, :, 3:])
-
-
-def test_octave_minus_one_has_period_four():
-    encoding = IntegratedEncoding(1, min_frequency=-1)
-    x = points(20)
-    torch.testing.assert_close(encoding(x + 4.0)[:, 3:], encoding(x)[:, 3:], rtol=0, atol=1e-6)
-    assert float((encoding(x + 2.0)[:, 3:] - encoding(x)[:, 3:]).abs().max()) > 1.0
-
-
 # --- Gaussians
 
 

@@ -8,7 +8,7 @@ import torch
 from support.kernel_checks import KINDS, gradient_tolerance, isdf, nerf, points
 
 from eugen_fields.fields import SDFField
-from eugen_fields.kernels import FusedDistance, FusedField, distance_training_reason
+from eugen_fields.kernels import FusedDistance, FusedField, Unsupported
 from eugen_fields.kernels.run import training
 from eugen_fields.kernels.stages.live import DIFFERENTIABLE
 
@@ -154,15 +154,16 @@ def test_points_that_require_a_gradient_are_refused(device):
     ],
 )
 def test_reasons_against_fusing(field, reason):
-    stated = distance_training_reason(field)
-    assert stated is not None and reason in stated
-    with pytest.raises(ValueError, match="cannot be trained by fused kernels"):
+    with pytest.raises(Unsupported, match=reason):
         FusedDistance(field)
 
 
-def test_fields_that_can_be_fused_have_no_reason():
-    assert all(distance_training_reason(isdf(**KINDS[name])) is None for name in KINDS)
-    assert distance_training_reason(SDFField(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]))) is None
+def test_fields_of_every_kind_of_layer_and_of_the_default_size_are_taken():
+    for field in (
+        *(isdf(**options) for options in KINDS.values()),
+        SDFField(torch.tensor([[-1.0, -1, -1], [1, 1, 1]])),
+    ):
+        assert FusedDistance(field)
 
 
 def test_other_types_are_refused():

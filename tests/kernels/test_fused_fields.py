@@ -6,7 +6,7 @@ from support.kernel_checks import KINDS, assert_distance, assert_radiance, direc
 from torch import nn
 
 from eugen_fields.fields import MipNeRFField, VanillaField
-from eugen_fields.kernels import FusedField, fused_reason
+from eugen_fields.kernels import FusedField, Unsupported
 from eugen_fields.layers.folding import fold
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -158,23 +158,16 @@ def test_weights_are_those_at_the_time_of_the_call(device):
     ],
 )
 def test_reasons_against_fusing(options, reason):
-    field = nerf(**options)
-    stated = fused_reason(field)
-    assert stated is not None and reason in stated
-    with pytest.raises(ValueError, match="cannot be fused"):
-        FusedField(field)
+    with pytest.raises(Unsupported, match=reason):
+        FusedField(nerf(**options))
 
 
 def test_fields_of_other_encodings_are_refused():
     aabb = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
     mip = MipNeRFField(aabb, bounded=True, num_layers=2, layer_width=64, num_features=16)
     for field in (VanillaField(aabb), mip, nn.Linear(3, 4)):
-        assert fused_reason(field) is not None
-
-
-def test_fields_that_can_be_fused_have_no_reason():
-    for name in KINDS:
-        assert fused_reason(nerf(**KINDS[name])) is None and fused_reason(isdf(**KINDS[name])) is None
+        with pytest.raises(Unsupported, match=type(field).__name__):
+            FusedField(field)
 
 
 def test_other_types_and_outputs_are_refused():

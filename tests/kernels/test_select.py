@@ -9,23 +9,17 @@ import torch
 from support.kernel_checks import directions, isdf, nerf, points
 
 from eugen_fields.fields import MipNeRFField, RadianceField, SDFField
-from eugen_fields.kernels import (
-    FusedDistance,
-    FusedField,
-    FusedMLP,
-    distance_training_reason,
-    fused_reason,
-    select,
-    training_reason,
-)
+from eugen_fields.kernels import FusedDistance, FusedField, FusedMLP, select
+from eugen_fields.kernels.field import read_network
+from eugen_fields.kernels.stages.live import live_stages
 from eugen_fields.methods import METHODS
 
 
 @pytest.fixture(autouse=True)
 def _every_line_is_new():
-    select._say_once.cache_clear()
+    select.say_once.cache_clear()
     yield
-    select._say_once.cache_clear()
+    select.say_once.cache_clear()
 
 
 @pytest.fixture
@@ -38,11 +32,6 @@ def lines(caplog):
     return [record.getMessage() for record in caplog.records if record.name == select.__name__]
 
 
-def with_backend(field, name):
-    field.backend = name
-    return field
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_network_of_every_method_has_its_kernels(method):
     model = copy.deepcopy(METHODS[method].pipeline.model)
@@ -51,24 +40,24 @@ def test_every_network_of_every_method_has_its_kernels(method):
     for layer in ("dense", "eugen", "prp", "low-rank"):
         model.layer = layer
         field = model.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+        assert live_stages(field.trunk)
         if isinstance(field, RadianceField):
-            assert training_reason(field.trunk) is None
-            assert training_reason(field.color_head) is None
+            assert live_stages(field.color_head)
         if not isinstance(field, MipNeRFField):
-            assert fused_reason(field) is None
+            assert read_network(field)
         if isinstance(field, SDFField):
-            assert distance_training_reason(field) is None
+            assert FusedDistance(field)
 
 
 def test_a_cpu_stays_in_torch_without_a_word(caplog):
     for name in ("auto", "torch"):
-        assert with_backend(nerf(), name).folded().fused is None
+        assert nerf().use_backend(name).folded().evaluator.fused is None
     assert lines(caplog) == []
 
 
 def test_asking_for_kernels_on_a_cpu_is_answered_once(caplog):
     for field in (nerf(), isdf(), nerf()):
-        assert with_backend(field, "fused").folded().fused is None
+        assert field.use_backend("fused").folded().evaluator.fused is None
     (line,) = lines(caplog)
     assert "CUDA" in line and "cpu" in line and "torch" in line
 
@@ -76,9 +65,9 @@ def test_asking_for_kernels_on_a_cpu_is_answered_once(caplog):
 @pytest.mark.usefixtures("kernels_everywhere")
 class TestInference:
     def test_radiance_goes_through_the_kernel(self, device, monkeypatch):
-        field = with_backend(nerf(device), "auto")
+        field = nerf(device).use_backend("auto")
         folded = field.folded()
-        assert folded.fused is not None and folded.fused.dtype == torch.float16
+        assert folded.evaluator.fused is not None and folded.evaluator.fused.dtype == torch.float16
         p, d = points(130, device), directions(130, device)
         density, color = folded(p, d)
         plain_density, plain_color = field(p, d)
@@ -88,14 +77,14 @@ class TestInference:
         torch.testing.assert_close(folded.density_alone(p), density, rtol=1e-5, atol=0.0)
 
     def test_distance_goes_through_the_kernel(self, device):
-        field = with_backend(isdf(device), "auto")
+        field = isdf(device).use_backend("auto")
         folded, p = field.folded(), points(130, device)
-        assert folded.fused is not None
+        assert folded.evaluator.fused is not None
         torch.testing.assert_close(folded.sdf(p), field.sdf(p), rtol=0.0, atol=1e-3)
         assert not torch.equal(folded.sdf(p), field.sdf(p))
 
     def test_what_wants_gradients_stays_in_torch(self, device):
-        for field in (with_backend(isdf(device), "auto"), with_backend(nerf(device), "auto")):
+        for field in (isdf(device).use_backend("auto"), nerf(device).use_backend("auto")):
             folded = field.folded()
             p = points(17, device).requires_grad_()
             value = folded.sdf(p) if hasattr(folded, "sdf") else folded.density_alone(p)
@@ -104,7 +93,7 @@ class TestInference:
 
     @pytest.mark.parametrize("mode", ["reverse", "forward"])
     def test_the_gradient_of_the_distance_goes_through_the_kernel(self, device, mode):
-        field = with_backend(isdf(device), "auto")
+        field = isdf(device).use_backend("auto")
         p = points(17, device)
         distance, gradient = field.folded().sdf_and_gradient(p, mode=mode)
         plain_distance, plain_gradient = (value.detach() for value in field.sdf_and_gradient(p, mode=mode))
@@ -113,21 +102,21 @@ class TestInference:
         assert not torch.equal(gradient, plain_gradient)
 
     def test_other_types_of_numbers_stay_in_torch(self, device):
-        folded = with_backend(nerf(device), "auto").folded()
-        assert folded.fused is not None
-        assert not folded.fused.serves(points(3, device).double())
-        assert folded.fused.serves(points(3, device))
+        folded = nerf(device).use_backend("auto").folded()
+        assert folded.evaluator.fused is not None
+        assert not folded.evaluator.fused.serves(points(3, device).double())
+        assert folded.evaluator.fused.serves(points(3, device))
 
     def test_torch_means_torch(self, device):
-        assert with_backend(nerf(device), "torch").folded().fused is None
+        assert nerf(device).use_backend("torch").folded().evaluator.fused is None
 
     def test_what_cannot_be_fused_is_named_once(self, device, caplog):
-        field = with_backend(nerf(device, layer="eugen", num_features=16, order=3), "auto")
-        assert field.folded().fused is None and field.folded().fused is None
+        field = nerf(device, layer="eugen", num_features=16, order=3).use_backend("auto")
+        assert field.folded().evaluator.fused is None and field.folded().evaluator.fused is None
         (line,) = lines(caplog)
         assert "order 3" in line and "torch" in line
         mip = MipNeRFField(torch.tensor([[-1.0] * 3, [1.0] * 3]), bounded=True, num_layers=2, layer_width=32)
-        assert mip.folded().fused is None
+        assert mip.folded().evaluator.fused is None
         assert "MipNeRFField" in lines(caplog)[1]
 
     def test_a_kernel_that_fails_is_not_used(self, device, caplog, monkeypatch):
@@ -135,7 +124,7 @@ class TestInference:
             raise RuntimeError("out of shared memory\nmore")
 
         monkeypatch.setattr(FusedField, "density_and_color", broken)
-        assert with_backend(nerf(device), "auto").folded().fused is None
+        assert nerf(device).use_backend("auto").folded().evaluator.fused is None
         (line,) = lines(caplog)
         assert "RuntimeError: out of shared memory)" in line
 
@@ -143,20 +132,20 @@ class TestInference:
     def test_a_kernel_that_computes_something_else_is_not_used(self, device, caplog, monkeypatch, fault):
         original = FusedField.density
         monkeypatch.setattr(FusedField, "density", lambda self, p: fault(original(self, p)))
-        assert with_backend(nerf(device), "auto").folded().fused is None
+        assert nerf(device).use_backend("auto").folded().evaluator.fused is None
         assert "off by" in lines(caplog)[0]
 
     def test_values_beyond_float16_are_left_to_torch(self, device, caplog):
-        field = with_backend(isdf(device, layer="dense"), "auto")
+        field = isdf(device, layer="dense").use_backend("auto")
         with torch.no_grad():
             field.trunk.layers[0].weight.mul_(3e5)
             field.trunk.layers[1].weight.mul_(1e-4)
         folded = field.folded()
-        assert folded.fused is None and "off by" in lines(caplog)[0]
+        assert folded.evaluator.fused is None and "off by" in lines(caplog)[0]
         assert folded.sdf(points(9, device)).isfinite().all()
 
     def test_the_check_draws_nothing_from_the_common_generator(self, device):
-        field = with_backend(nerf(device), "auto")
+        field = nerf(device).use_backend("auto")
         torch.manual_seed(7)
         field.folded()
         after = torch.rand(3)
@@ -180,10 +169,10 @@ class TestTraining:
     @pytest.mark.parametrize("layer", ["dense", "eugen", "prp"])
     def test_gradients_come_from_the_kernels(self, device, layer):
         field = nerf(device, layer=layer, **({"num_features": 16} if layer == "eugen" else {})).train()
-        plain = self.gradients(with_backend(field, "torch"), device)
-        fused = self.gradients(with_backend(field, "fused"), device)
-        assert all(isinstance(kernel, FusedMLP) for kernel in field._kernels.values())
-        assert set(field._kernels) == {"trunk", "color_head"}
+        plain = self.gradients(field.use_backend("torch"), device)
+        fused = self.gradients(field.use_backend("fused"), device)
+        assert all(isinstance(kernel, FusedMLP) for kernel in field.evaluator.kernels.values())
+        assert set(field.evaluator.kernels) == {"trunk", "color_head"}
         for name, gradient in plain.items():
             error = (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
             assert error < 0.2, name  # bfloat16 operands, and relu switches where they round across 0
@@ -193,66 +182,68 @@ class TestTraining:
         field = isdf(device, layer="eugen", num_features=16).train()
 
         def gradients(name):
-            with_backend(field, name).zero_grad()
+            field.use_backend(name).zero_grad()
             distance, slope = field.sdf_and_gradient(points(65, device))
             (distance.sum() + (slope.norm(dim=-1) - 1.0).square().sum()).backward()
             return {name: p.grad.clone() for name, p in field.named_parameters()}
 
         plain, fused = gradients("torch"), gradients("fused")
-        assert isinstance(field._kernels["distance"], FusedDistance)
+        assert isinstance(field.evaluator.kernels["distance"], FusedDistance)
         for name, gradient in plain.items():
             assert (fused[name] - gradient).norm() / gradient.norm().clamp(min=1e-6) < 0.3, name
         assert any(not torch.equal(fused[name], plain[name]) for name in plain)
 
     def test_kernels_are_there_before_the_first_step(self, device):
         for field, names in ((nerf(device), {"trunk", "color_head"}), (isdf(device), {"distance"})):
-            with_backend(field.train(), "fused").prepare_training()
-            made = dict(field._kernels)
+            field.train().use_backend("fused").prepare_training()
+            made = dict(field.evaluator.kernels)
             assert set(made) == names and None not in made.values()
             if names == {"distance"}:
                 field.sdf_and_gradient(points(5, device))
             else:
                 self.gradients(field, device)
-            assert field._kernels == made
-        plain = with_backend(nerf(device).train(), "auto")
+            assert field.evaluator.kernels == made
+        plain = nerf(device).train().use_backend("auto")
         plain.prepare_training()
-        assert plain._kernels == {}
+        assert plain.evaluator.kernels == {}
 
     def test_copies_make_kernels_of_their_own(self, device):
-        field = with_backend(nerf(device).train(), "fused")
+        field = nerf(device).train().use_backend("fused")
         field.prepare_training()
-        field._kernels["trunk"]._graphs._captured["shape"] = threading.Lock()  # like a CUDA graph, not to be copied
+        field.evaluator.kernels["trunk"]._graphs._captured["shape"] = (
+            threading.Lock()
+        )  # like a CUDA graph, not to be copied
         for make in (copy.deepcopy, copy.copy, lambda module: pickle.loads(pickle.dumps(module))):
-            assert make(field)._kernels == {} and len(field._kernels) == 2
-        assert field.folded()._kernels == {}
+            assert make(field).evaluator.kernels == {} and len(field.evaluator.kernels) == 2
+        assert field.folded().evaluator.kernels == {}
 
     def test_auto_trains_in_torch(self, device):
-        field = with_backend(nerf(device), "auto").train()
+        field = nerf(device).use_backend("auto").train()
         self.gradients(field, device)
-        assert field._kernels == {}
+        assert field.evaluator.kernels == {}
 
     def test_evaluation_does_not_go_through_them(self, device):
-        field = with_backend(nerf(device), "fused").eval()
+        field = nerf(device).use_backend("fused").eval()
         self.gradients(field, device)
-        assert field._kernels == {}
+        assert field.evaluator.kernels == {}
 
     def test_a_kernel_that_computes_something_else_is_not_used(self, device, caplog, monkeypatch):
         original = FusedMLP.__call__
         monkeypatch.setattr(FusedMLP, "__call__", lambda self, x: 1.5 * original(self, x))
         field = nerf(device).train()
-        plain = self.gradients(with_backend(field, "torch"), device)
-        fused = self.gradients(with_backend(field, "fused"), device)
+        plain = self.gradients(field.use_backend("torch"), device)
+        fused = self.gradients(field.use_backend("fused"), device)
         assert all(torch.equal(plain[name], fused[name]) for name in plain)
         assert any("trained in plain torch" in line for line in lines(caplog))
 
     def test_what_cannot_be_trained_so_is_named(self, device, caplog):
-        field = with_backend(nerf(device, layer="eugen", num_features=16, feature_activation="sine"), "fused").train()
+        field = nerf(device, layer="eugen", num_features=16, feature_activation="sine").use_backend("fused").train()
         self.gradients(field, device)
-        assert field._kernels["trunk"] is None and field._kernels["color_head"] is not None
+        assert field.evaluator.kernels["trunk"] is None and field.evaluator.kernels["color_head"] is not None
         assert any("sine" in line and "trained in plain torch" in line for line in lines(caplog))
 
     def test_the_state_dict_is_the_same(self, device):
-        field = with_backend(nerf(device), "fused").train()
+        field = nerf(device).use_backend("fused").train()
         names = list(field.state_dict())
         self.gradients(field, device)
         assert list(field.state_dict()) == names

@@ -13,10 +13,9 @@ from torch import nn
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.fields import MipNeRFField
-from eugen_fields.kernels import TinyCudaMLP, select, tiny_cuda_reason
+from eugen_fields.kernels import TinyCudaMLP, Unsupported, select
 from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, clear_biases
 from eugen_fields.layers import MLP
-from eugen_fields.models.layer_flags import LayerFlags
 
 FUNCTIONS = {"None": lambda z: z, "ReLU": torch.relu, "Sigmoid": torch.sigmoid}
 
@@ -135,20 +134,20 @@ class TestNetworks:
         mlp = MLP(5, 3, **({"layer_width": 32} | options), out_dim=2)
         if mlp.layer == "dense":
             clear_biases(mlp)
-        assert reason in (tiny_cuda_reason(mlp) or "")
-        with pytest.raises(ValueError, match=reason):
+        with pytest.raises(Unsupported, match=reason):
             TinyCudaMLP(mlp)
 
     def test_biases_are_a_reason_against_it(self):
         mlp = dense()
-        assert tiny_cuda_reason(mlp) is None
+        TinyCudaMLP(mlp)
         with torch.no_grad():
             mlp.layers[1].bias[3] = 0.1
-        assert "layer 1 has a bias" in (tiny_cuda_reason(mlp) or "")
+        with pytest.raises(Unsupported, match="layer 1 has a bias"):
+            TinyCudaMLP(mlp)
 
 
 def prepared(field):
-    return LayerFlags(layer="dense", backend="tcnn").with_backend(field)
+    return field.use_backend("tcnn")
 
 
 @pytest.mark.usefixtures("tinycudann")
@@ -156,11 +155,11 @@ class TestFields:
     def test_training_and_evaluation_go_through_it(self, device, monkeypatch):
         field = prepared(nerf(device, layer="dense")).train()
         reference = copy.deepcopy(field)
-        reference.backend = "torch"
+        reference.use_backend("torch")
         p, d = points(65, device), directions(65, device)
         density, color = field(p, d)
-        assert {type(kernel) for kernel in field._kernels.values()} == {TinyCudaMLP, TinyCudaEncoding}
-        assert set(field._kernels) == {"trunk", "color_head", "position_encoding", "direction_encoding"}
+        assert {type(kernel) for kernel in field.evaluator.kernels.values()} == {TinyCudaMLP, TinyCudaEncoding}
+        assert set(field.evaluator.kernels) == {"trunk", "color_head", "position_encoding", "direction_encoding"}
         plain_density, plain_color = reference(p, d)
         torch.testing.assert_close(density, plain_density, rtol=2e-2, atol=0.0)
         torch.testing.assert_close(color, plain_color, rtol=0.0, atol=5e-3)
@@ -171,13 +170,13 @@ class TestFields:
             for parameter in field.parameters():
                 parameter -= 0.0 if parameter.grad is None else 1e-3 * parameter.grad
         folded = field.eval().folded()
-        assert folded.fused is None and folded._kernels is not field._kernels
+        assert folded.evaluator.fused is None and folded.evaluator.kernels is not field.evaluator.kernels
         with torch.no_grad():
             torch.testing.assert_close(folded(p, d)[1], field(p, d)[1], rtol=0.0, atol=0.0)
             before = folded(p, d)[1]
             field.trunk.layers[0].weight.mul_(2.0)
             assert torch.equal(folded(p, d)[1], before), "a folded field is a copy"
-        assert isinstance(folded._kernels["trunk"], TinyCudaMLP)
+        assert isinstance(folded.evaluator.kernels["trunk"], TinyCudaMLP)
         assert not any(parameter.requires_grad for parameter in folded.trunk.parameters())
 
     def test_mip_nerf_fields_too(self, device):
@@ -185,10 +184,12 @@ class TestFields:
         field = prepared(MipNeRFField(aabb, bounded=True, num_layers=2, layer_width=32, layer="dense").to(device))
         names = {name for name, network in field.named_children() if type(network) is MLP}
         field.train().prepare_training()
-        assert set(field._kernels) == names and all(isinstance(k, TinyCudaMLP) for k in field._kernels.values())
+        assert set(field.evaluator.kernels) == names and all(
+            isinstance(k, TinyCudaMLP) for k in field.evaluator.kernels.values()
+        )
 
     def test_other_layers_stay_in_torch_and_are_named(self, device, caplog):
-        select._say_once.cache_clear()
+        select.say_once.cache_clear()
         field = prepared(nerf(device, layer="eugen", num_features=16))
         density, _ = field.folded()(points(5, device), directions(5, device))
         assert bool(density.isfinite().all())
@@ -200,16 +201,16 @@ class TestFields:
         monkeypatch.setattr(TinyCudaMLP, "__call__", lambda self, x: 1.5 * original(self, x))
         field = prepared(nerf(device, layer="dense"))
         field.prepare_training()
-        assert set(field._kernels.values()) == {None}
+        assert set(field.evaluator.kernels.values()) == {None}
 
 
 def test_without_it_a_line_says_so(device, monkeypatch, caplog):
-    select._say_once.cache_clear()
+    select.say_once.cache_clear()
     monkeypatch.setattr(select, "DEVICES", ("cuda", "cpu"))
     monkeypatch.setitem(sys.modules, "tinycudann", None)  # an import of it raises
     field = prepared(nerf(device, layer="dense"))
     density, _ = field(points(5, device), directions(5, device))
-    assert bool(density.isfinite().all()) and set(field._kernels.values()) == {None}
+    assert bool(density.isfinite().all()) and set(field.evaluator.kernels.values()) == {None}
     lines = [record.getMessage() for record in caplog.records if record.name == select.__name__]
     assert len(lines) == 1 and "tiny-cuda-nn cannot be imported" in lines[0]
 
@@ -219,7 +220,8 @@ def test_an_extension_that_does_not_load_is_named(monkeypatch):
         raise OSError("libcudart.so.11.0: cannot open shared object file")
 
     monkeypatch.setattr("importlib.import_module", broken)
-    assert "libcudart" in (tiny_cuda_reason(dense()) or "")
+    with pytest.raises(Unsupported, match="libcudart"):
+        TinyCudaMLP(dense())
 
 
 def test_signed_distance_refuses_it():

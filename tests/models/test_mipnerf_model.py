@@ -119,7 +119,7 @@ def test_images_are_rendered_with_folded_networks_in_any_chunks(regime):
         # depth is a median: rounding moves it within an interval
         close = {"rtol": 1e-3, "atol": 1e-3} if name in ("depth", "normals") else {"rtol": 1e-4, "atol": 1e-5}
         torch.testing.assert_close(image[name], plain[name], **close)
-    assert model._folded == {}
+    assert {"field", "proposal"} == set(model.networks()) and model.networks()["field"] is model.field
 
 
 @both_regimes

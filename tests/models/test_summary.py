@@ -10,21 +10,24 @@ import torch
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
-from eugen_fields.models.summary import multiplications, network_facts, stored_bytes
+from eugen_fields.models.summary import multiplications, network_summary, stored_bytes
 
 CUBE = torch.tensor([[-1.0] * 3, [1.0] * 3])
 
 
 def test_the_layers_that_are_replaced_are_named_also_where_the_size_says_which() -> None:
     config = MipNeRFModelConfig(size="paper", regime="bounded", layer_width=64, num_features=16, feature_dim=16)
-    facts = network_facts(config, {"field": config.build_field(CUBE), "proposal": config.build_proposal(CUBE)})
-    assert facts["layer"] == "eugen (layers 5, 6, 7), num features 16, order 1"
-    assert facts["multiplications a sample"].endswith(" (field + proposal)")
+    summary = network_summary(config, {"field": config.build_field(CUBE), "proposal": config.build_proposal(CUBE)})
+    assert summary["Layers"] == "eugen (layers 5, 6, 7), num features 16, order 1"
+    assert list(summary) == ["Layers", "Parameters", "Multiplications per sample", "Checkpoint size"]
+    field, proposal = summary["Multiplications per sample"].split(" + ")
+    assert field.endswith(" (field)") and proposal.endswith(" (proposal)")
+    assert summary["Checkpoint size"].endswith(" bytes")
 
 
 @pytest.mark.parametrize("config", [NeRFModelConfig(layer="dense"), ISDFModelConfig(layer="dense")])
 def test_dense_networks_replace_nothing(config: NeRFModelConfig | ISDFModelConfig) -> None:
-    assert network_facts(config, {"field": config.build_field(CUBE)})["layer"] == "dense"
+    assert network_summary(config, {"field": config.build_field(CUBE)})["Layers"] == "dense"
 
 
 def test_folded_eugen_layers_multiply_less_and_prp_layers_store_less() -> None:

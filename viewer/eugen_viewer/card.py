@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from eugen_fields.models.summary import network_facts
+from eugen_fields.models.summary import network_summary
 from eugen_viewer.live import Timing
 from eugen_viewer.opened import Shown
 
@@ -12,7 +12,7 @@ from eugen_viewer.opened import Shown
 def facts(shown: Shown) -> dict[str, str]:
     """Rows of the card that belong to the checkpoint."""
     run = shown.run
-    rows = {"method": run.method_name, "step": f"{run.step:,}"} | network_facts(run.model_config, networks_of(shown))
+    rows = {"method": run.method_name, "step": f"{run.step:,}"} | network_summary(run.model_config, networks_of(shown))
     try:
         rows["checkpoint"] = f"{shown.checkpoint.stat().st_size:,} bytes"
     except OSError:  # the training has removed it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +13,7 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.fields import NeRFField
-from eugen_fields.kernels import (
-    FusedField,
-    FusedMLP,
-    TiledMLP,
-    TinyCudaMLP,
-    fused_reason,
-    select,
-    tiny_cuda_reason,
-    training_reason,
-)
+from eugen_fields.kernels import FusedField, FusedMLP, TiledMLP, TinyCudaMLP, Unsupported, select
 from eugen_fields.kernels.run.launch import compiled_together
 from eugen_fields.kernels.tiny_cuda import clear_biases
 from eugen_fields.layers import MLP, fold, layer_options
@@ -106,12 +98,13 @@ def inference_calls(
     if "compiled" in backends:
         compiled = _without_gradients(_compiled(folded), inputs)
         calls |= {"compiled": compiled} if _works(compiled) else {}
-    if "fused" in backends and _serves(device, dtype) and fused_reason(network) is None:
-        calls["fused"] = _without_gradients(FusedField(network, dtype).density_and_color, inputs)
+    if "fused" in backends and _serves(device, dtype):
+        with contextlib.suppress(Unsupported):
+            calls["fused"] = _without_gradients(FusedField(network, dtype).density_and_color, inputs)
     if "tiny-cuda-nn" in backends and _serves(device, dtype) and dtype == torch.float16 and isinstance(network, MLP):
         without_biases = copy.deepcopy(network)
         clear_biases(without_biases)
-        if tiny_cuda_reason(without_biases) is None:
+        with contextlib.suppress(Unsupported):
             calls["tiny-cuda-nn"] = _without_gradients(TinyCudaMLP(without_biases), inputs)
     return calls
 
@@ -135,10 +128,10 @@ def training_calls(
     if "compiled" in backends:
         compiled = _compiled(network)
         calls |= {"compiled": lambda: step(compiled)} if _works(lambda: step(compiled)) else {}
-    if trained is not None and training_reason(trained) is None:
-        assert isinstance(trained, MLP)
-        fused = FusedMLP(trained, dtype)
-        calls["fused"] = lambda: step(fused, trained)
+    if isinstance(trained, MLP):
+        with contextlib.suppress(Unsupported):
+            fused = FusedMLP(trained, dtype)
+            calls["fused"] = lambda: step(fused, trained)
     return calls
 
 

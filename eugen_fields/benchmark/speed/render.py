@@ -133,7 +133,7 @@ class _Frame:
     def __init__(self, model: RadianceModel, views: list[RayBundle]) -> None:
         self.model, self.samples, self.rendered = model, 0, 0
         self._views = itertools.cycle(views)
-        counted = model.field.trunk if model.field.fused is None else model.field
+        counted = model.field.trunk if model.field.evaluator.fused is None else model.field
         counted.register_forward_hook(self._count)
 
     def _count(self, network: Any, inputs: Any, outputs: Any) -> None:

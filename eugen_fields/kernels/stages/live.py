@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from eugen_fields.kernels.stages.stage import HIGHEST_ORDER, NARROWEST, WIDEST, Stage, activation_name, affine_stage
+from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
 
 DIFFERENTIABLE = ("identity", "relu", "softplus", "softplus100", "sigmoid", "tanh")
@@ -16,41 +17,41 @@ WIDEST_INPUT = WIDEST_OUTPUT = 512
 """Columns that an MLP may read and write: both are taken piece by piece."""
 
 
-def training_reason(mlp: nn.Module) -> str | None:
-    """Why an MLP cannot be trained by fused kernels; None if it can."""
+def live_stages(mlp: nn.Module) -> list[Stage]:
+    """Stages that compute what the MLP computes, layer by layer; nothing is merged. Gradients of their tensors flow
+    back to its parameters, also through the products that low-rank and PRP layers stand for.
+
+    Raises:
+        Unsupported: fused kernels cannot train them.
+    """
     if type(mlp) is not MLP:
-        return f"a {type(mlp).__name__} is no MLP of eugen_fields.layers"
+        raise Unsupported(f"a {type(mlp).__name__} is no MLP of eugen_fields.layers")
     if mlp.in_dim > WIDEST_INPUT:
-        return f"its input is {mlp.in_dim} wide; up to {WIDEST_INPUT} can be fused"
-    for index, layer in enumerate(mlp.layers):
-        reason = _layer_reason(layer)
-        if reason is not None:
-            return f"layer {index}: {reason}"
-    stages = live_stages(mlp)
+        raise Unsupported(f"its input is {mlp.in_dim} wide; up to {WIDEST_INPUT} can be fused")
+    stages = _stages(mlp)
     if len(stages) < 2:
-        return "it has no hidden layer"
+        raise Unsupported("it has no hidden layer")
     for index, stage in enumerate(stages):
         if stage.activation not in DIFFERENTIABLE:
-            return f"stage {index}: gradients of {stage.activation} are not fused"
+            raise Unsupported(f"stage {index}: gradients of {stage.activation} are not fused")
         least, most = (1, WIDEST_OUTPUT) if index == len(stages) - 1 else (NARROWEST, WIDEST)
         if not least <= stage.features <= most:
-            return f"stage {index} is {stage.features} wide; {least} to {most} can be fused"
-    return None
+            raise Unsupported(f"stage {index} is {stage.features} wide; {least} to {most} can be fused")
+    return stages
 
 
-def _layer_reason(layer: nn.Module) -> str | None:
+def _check(layer: nn.Module) -> None:
     if not isinstance(layer, nn.Linear | PRPLinear | LowRankLinear | EUGenLinear):
-        return f"a {type(layer).__name__} cannot be fused"
+        raise Unsupported(f"a {type(layer).__name__} cannot be fused")
     if isinstance(layer, EUGenLinear) and layer.order > HIGHEST_ORDER:
-        return f"order {layer.order}; up to {HIGHEST_ORDER} can be fused"
-    return None
+        raise Unsupported(f"order {layer.order}; up to {HIGHEST_ORDER} can be fused")
 
 
-def live_stages(mlp: MLP) -> list[Stage]:
-    """Stages that compute what the MLP computes, layer by layer; nothing is merged. Gradients of their tensors flow
-    back to its parameters, also through the products that low-rank and PRP layers stand for."""
+def _stages(mlp: MLP) -> list[Stage]:
     stages: list[Stage] = []
     for index, layer in enumerate(mlp.layers):
+        with part(f"layer {index}"):
+            _check(layer)
         skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
         name = activation_name(mlp.activation_of(index)) or "unknown"
         if isinstance(layer, EUGenLinear):

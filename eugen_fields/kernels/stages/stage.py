@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.layers.activations import ACTIVATIONS, Activation
 from eugen_fields.layers.folding.folded import FoldedMLP, FoldedPRP, FoldedStage
 
@@ -53,34 +54,37 @@ def affine_stage(weight: Tensor, bias: Tensor, skip: Tensor | None, activation: 
     return Stage(weight, bias, skip, None, None, None, None, activation)
 
 
-def read_stages(mlp: nn.Module, in_dim: int) -> list[Stage] | str:
-    """The stages of a folded MLP that reads x (B, in_dim), or the reason why they cannot be fused."""
+def read_stages(mlp: nn.Module, in_dim: int) -> list[Stage]:
+    """The stages of a folded MLP that reads x (B, in_dim).
+
+    Raises:
+        Unsupported: they cannot be fused.
+    """
     if not isinstance(mlp, FoldedMLP):
-        return f"a {type(mlp).__name__} does not fold into a chain of stages"
+        raise Unsupported(f"a {type(mlp).__name__} does not fold into a chain of stages")
     stages: list[Stage] = []
     for index, module in enumerate(mlp.stages):
-        stage = _read_stage(module, stages[-1].features if stages else in_dim)
-        if isinstance(stage, str):
-            return f"stage {index}: {stage}"
+        with part(f"stage {index}"):
+            stage = _read_stage(module, stages[-1].features if stages else in_dim)
         if index < len(mlp.stages) - 1 and not NARROWEST <= stage.features <= WIDEST:
-            return f"stage {index} is {stage.features} wide; {NARROWEST} to {WIDEST} can be fused"
+            raise Unsupported(f"stage {index} is {stage.features} wide; {NARROWEST} to {WIDEST} can be fused")
         stages.append(stage)
     return stages
 
 
-def _read_stage(module: nn.Module, width: int) -> Stage | str:
-    """A stage whose f is `width` wide, or the reason why it cannot be fused."""
+def _read_stage(module: nn.Module, width: int) -> Stage:
+    """A stage whose f is `width` wide."""
     if not isinstance(module, FoldedStage | FoldedPRP):
-        return f"a {type(module).__name__} cannot be fused"
+        raise Unsupported(f"a {type(module).__name__} cannot be fused")
     if isinstance(module, FoldedStage) and module._squared_norm:
-        return "SNNK features cannot be fused"
+        raise Unsupported("SNNK features cannot be fused")
     name = activation_name(module._activation)
     if name is None:
-        return "its activation is none of layers.activations"
+        raise Unsupported("its activation is none of layers.activations")
     if isinstance(module, FoldedPRP):
         return _read_prp(module, width, name)
     if module._products is not None and module._products[1] > HIGHEST_ORDER:
-        return f"order {module._products[1]}; up to {HIGHEST_ORDER} can be fused"
+        raise Unsupported(f"order {module._products[1]}; up to {HIGHEST_ORDER} can be fused")
     return Stage(
         _double(module.weight),
         _double(module.bias),
