@@ -1,16 +1,56 @@
-"""The one exception for bad input: it ends a command with a clear message, not a traceback."""
+"""The one exception for bad input, and how commands end on it: a clear message on stderr, not a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
 
 
-class InputError(SystemExit):
+class InputError(ValueError):
     """Bad input from a person. The message says what was found, where, and what would do.
 
-    As a SystemExit with a text it prints that text to stderr and exits with status 1 from any command, nerfstudio's
-    included. `except Exception` does not swallow it.
+    Attributes:
+        message: the same text as str(error), without the "error: " that commands put before it.
     """
 
     def __init__(self, message: str) -> None:
+        super().__init__(message)
         self.message = message
-        super().__init__(f"error: {message}")
+
+
+@contextlib.contextmanager
+def exit_on_input_error() -> Iterator[None]:
+    """Around the main function of a command, or as its decorator: an InputError ends the process with exit status 1 and
+    the line `error: MESSAGE` on stderr."""
+    try:
+        yield
+    except InputError as error:
+        raise SystemExit(f"error: {error.message}") from None
+
+
+def report_uncaught_input_errors() -> None:
+    """Has Python print an InputError that nobody catches as the line `error: MESSAGE` instead of a traceback; the exit
+    status is 1, as for every uncaught exception.
+
+    For the commands of nerfstudio, whose main functions are not ours: what they construct of ours calls this. Python
+    and notebooks that call the same code can still catch the InputError.
+    """
+    hook = sys.excepthook
+    if not (isinstance(hook, functools.partial) and hook.func is _report):
+        sys.excepthook = functools.partial(_report, hook)
+
+
+def _report(
+    others: Callable[..., Any], kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if isinstance(error, InputError):
+        print(f"error: {error.message}", file=sys.stderr)
+    else:
+        others(kind, error, traceback)
 
 
 def describe(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.live.pipelines import LiveFieldPipeline, LiveMappingPipeline
 from eugen_fields.mapping.pipeline import MappingPipelineConfig
 from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig
 from eugen_fields.mapping.trainer import MappingTrainerConfig
@@ -58,6 +59,7 @@ def _trainer(
         mixed_precision=True,
         learning_rates=learning_rates,
         pipeline=FieldPipelineConfig(
+            _target=LiveFieldPipeline,
             datamanager=FieldDataManagerConfig(
                 dataparser=BlenderDataParserConfig(alpha_color=None),
                 eval_num_rays_per_batch=1024,
@@ -189,7 +191,7 @@ def _isdf(
         machine=_machine(),
         mixed_precision=False,  # gradients of gradients
         learning_rates=learning_rates,
-        pipeline=MappingPipelineConfig(datamanager=manager, model=model),
+        pipeline=MappingPipelineConfig(_target=LiveMappingPipeline, datamanager=manager, model=model),
         optimizers={
             "fields": {"optimizer": LayerAdamWConfig(), "scheduler": WarmupDecayConfig(warmup_steps=1, hold=0.7)}
         },

@@ -1,4 +1,4 @@
-"""How far a long computation is: a bar on a terminal, or a message to whoever asked."""
+"""How a long computation reports its progress: a bar on a terminal, or calls of a function."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator
 from tqdm import tqdm
 
 Progress = bool | Callable[[str, float], None]
-"""True: a bar where there is a terminal; False: nothing; or a function that is told what is being done and the share of
-it that is done. It may raise to end the computation."""
+"""How a long computation reports: True shows a bar where there is a terminal, False nothing; a function is called with
+what is being done and the share of it that is done, 0 to 1, and may raise to end the computation."""
 
 
 @contextlib.contextmanager
 def counted(progress: Progress, what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """Around a loop; gives a function that is to be called with how many of the total have been done since.
+    """Context of a loop; yields a function that is to be called with the number of items done since its last call.
 
     Args:
-        what: is being done, as people are told.
-        unit: of the total.
+        what: what is being done, in words for people.
+        total: number of items.
+        unit: name of an item.
     """
     if isinstance(progress, bool):
         with tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=None if progress else True) as bar:

@@ -43,7 +43,7 @@ class Demo:
         from eugen_fields.benchmark.common.picture import comparison_picture
         from eugen_fields.benchmark.mesh.mesh_scores import read_mesh, silhouette_overlaps
         from eugen_fields.benchmark.quality.train import make_config, parameter_count, score_run, train_run
-        from eugen_fields.meshing.export import export_mesh
+        from eugen_fields.meshing.export_mesh import export_mesh
         from eugen_fields.runs import open_run
 
         config = make_config(

@@ -231,7 +231,9 @@ def check_scene(
             if outputs.metadata.get("has_color", True):
                 check_images(outputs)
             check_scales(outputs.cameras, num_scales, outputs.image_filenames)
-    except (Exception, AssertionError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # data parsers raise many kinds for damaged data
         name = type(parser).__name__.removesuffix("DataParserConfig")
         raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None
     finally:

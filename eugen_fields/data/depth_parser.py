@@ -15,7 +15,7 @@ from PIL import Image
 
 from eugen_fields.data.depth_reading import read_depth_stream
 from eugen_fields.data.depth_streams import DepthStream
-from eugen_fields.errors import InputError
+from eugen_fields.errors import InputError, report_uncaught_input_errors
 
 
 @dataclass
@@ -58,6 +58,7 @@ class DepthStreamDataParser(DataParser):
     config: DepthStreamDataParserConfig
 
     def __init__(self, config: DepthStreamDataParserConfig) -> None:
+        report_uncaught_input_errors()  # nerfstudio's own methods can be trained on depth streams too
         super().__init__(config)
         self._stream: DepthStream | None = None
 

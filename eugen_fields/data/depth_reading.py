@@ -33,17 +33,19 @@ _NO_DEPTH = "without any depth"
 
 
 @dataclass
-class _Look:
-    """What is found in one frame."""
+class FrameCheck:
+    """What was found in one frame of a recording."""
 
-    trouble: str = ""
+    problem: str = ""
+    """Why the frame cannot be used, as warnings say it; empty: it can."""
     detail: str = ""
+    """What exactly is wrong with its depth image."""
     pose: np.ndarray | None = None
     """(4, 4) OpenGL camera-to-world, metres."""
     median: float = math.nan
-    """Of the depths, metres."""
+    """Median of the depths, metres; NaN where there are none."""
     depth: np.ndarray | None = None
-    """Metres, if it is to stay in memory."""
+    """Depth image in metres, if it is to stay in memory."""
 
 
 def read_depth_stream(
@@ -88,8 +90,8 @@ def read_depth_stream(
     scale = depth_unit_scale_factor or recording.scale or default_scale(first)
     in_memory = len(frames) * first.size * 4 <= _IN_MEMORY_BYTES
 
-    def look(frame: RecordedFrame) -> _Look:
-        found = _Look()
+    def check(frame: RecordedFrame) -> FrameCheck:
+        found = FrameCheck()
         if frame.pose is not None:
             found.pose = frame.pose @ FLIP if axes == "opencv" else frame.pose.copy()
             found.pose[:3, 3] *= pose_scale
@@ -98,29 +100,29 @@ def read_depth_stream(
             if units.shape != (height, width):
                 raise DepthImageError(f"has {units.shape[1]}x{units.shape[0]} pixels, the first {width}x{height}")
         except DepthImageError as error:
-            found.trouble, found.detail = _BAD_IMAGE, str(error)
+            found.problem, found.detail = _BAD_IMAGE, str(error)
             return found
         depth = to_metres(units, scale)
         if depth.any():
             found.median = float(np.median(depth[depth > 0]))
         depth[depth > max_depth] = 0
         if not depth.any():
-            found.trouble = _NO_DEPTH
+            found.problem = _NO_DEPTH
         elif not _is_rigid(found.pose):
-            found.trouble = _BAD_POSE
+            found.problem = _BAD_POSE
         elif in_memory:
             found.depth = depth
         return found
 
     with ThreadPoolExecutor() as pool:
-        looks = list(
-            tqdm(pool.map(look, frames), total=len(frames), desc="Reading depth", disable=len(frames) < _PROGRESS_FROM)
+        checks = list(
+            tqdm(pool.map(check, frames), total=len(frames), desc="Reading depth", disable=len(frames) < _PROGRESS_FROM)
         )
-    check_median(recording.source, np.array([found.median for found in looks]), scale)
-    kept = _usable(recording, looks, fps)
+    check_median(recording.source, np.array([found.median for found in checks]), scale)
+    kept = _usable(recording, checks, fps)
     chosen = [frames[index] for index in kept]
     stream = DepthStream(
-        poses=torch.from_numpy(np.stack([looks[index].pose for index in kept])).float(),  # type: ignore[arg-type]
+        poses=torch.from_numpy(np.stack([checks[index].pose for index in kept])).float(),  # type: ignore[arg-type]
         intrinsics=_intrinsics(recording, chosen, width, height),
         timestamps=torch.from_numpy(_timestamps(recording, fps)[kept]),
         width=width,
@@ -129,7 +131,7 @@ def read_depth_stream(
         color_paths=_color_paths(recording.source, chosen),
         depth_unit_scale_factor=scale,
         max_depth=max_depth,
-        depths=torch.from_numpy(np.stack([looks[index].depth for index in kept])) if in_memory else None,  # type: ignore[arg-type]
+        depths=torch.from_numpy(np.stack([checks[index].depth for index in kept])) if in_memory else None,  # type: ignore[arg-type]
     )
     check_agreement(recording.source, stream, pose_scale)
     return stream
@@ -179,26 +181,26 @@ def _timestamps(recording: Recording, fps: float) -> np.ndarray:
     return np.array([frame.timestamp for frame in recording.frames], dtype=np.float64)
 
 
-def _usable(recording: Recording, looks: list[_Look], fps: float) -> np.ndarray:
+def _usable(recording: Recording, checks: list[FrameCheck], fps: float) -> np.ndarray:
     """Indices of the frames that can be used, by time; one warning says how many others there are, and why."""
-    troubles: dict[str, list[int]] = {}
-    for index, found in enumerate(looks):
-        if found.trouble:
-            troubles.setdefault(found.trouble, []).append(index)
-    skipped = sum(map(len, troubles.values()))
+    problems: dict[str, list[int]] = {}
+    for index, found in enumerate(checks):
+        if found.problem:
+            problems.setdefault(found.problem, []).append(index)
+    skipped = sum(map(len, problems.values()))
     if skipped:
         reasons = []
-        for trouble, indices in troubles.items():
-            first, detail = recording.frames[indices[0]], looks[indices[0]].detail
+        for problem, indices in problems.items():
+            first, detail = recording.frames[indices[0]], checks[indices[0]].detail
             which = f"frame {indices[0]}" + (f", {first.depth_path}" if first.depth_path else "")
-            reasons.append(f"{len(indices)} {trouble} (first: {which}{f', which {detail}' if detail else ''})")
-        if skipped == len(looks):
+            reasons.append(f"{len(indices)} {problem} (first: {which}{f', which {detail}' if detail else ''})")
+        if skipped == len(checks):
             raise InputError(f"{recording.source}: none of its {skipped} frames can be used: {'; '.join(reasons)}.")
-        message = f"{recording.source}: skipped {skipped} of {len(looks)} frames: {'; '.join(reasons)}."
+        message = f"{recording.source}: skipped {skipped} of {len(checks)} frames: {'; '.join(reasons)}."
         warnings.warn(message, stacklevel=3)
     times = _timestamps(recording, fps)
     order = np.argsort(times, kind="stable")
-    return order[[not looks[index].trouble for index in order]]
+    return order[[not checks[index].problem for index in order]]
 
 
 def _intrinsics(

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from eugen_fields.errors import describe
 from eugen_fields.live.refresh import Refresh
 from eugen_fields.live.slices import slice_points
+from eugen_fields.models.isdf import ISDFModel
+from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.models.summary import network_summary
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
-
-    from eugen_fields.models.isdf import ISDFModel
-    from eugen_fields.models.radiance import RadianceModel
 
 _SLICE_PIXELS = 160
 _HEIGHT_STEP = 0.01
@@ -29,20 +28,21 @@ _POLL_SECONDS = 0.5
 
 
 class FieldView(ViewerControl):
-    """As an attribute of a pipeline it is found and set up by nerfstudio's viewer, in ns-train and in ns-viewer.
+    """A section of nerfstudio's page. The viewer of ns-train and ns-viewer finds and sets it up as an attribute
+    of the pipeline.
 
     A thread of its own keeps the page up to date. The network is folded, and thereby copied, under the lock of
     training, and evaluated without it. Subclasses make the mesh, and say what colours the slice has.
     """
 
     name: str
-    """Of its part of the panel and, in small letters, of the scene."""
+    """Title of the panel section; in lower case, the scene path."""
     unit = ""
-    """Behind lengths, in brackets."""
+    """Unit of lengths in labels, with a leading space and in brackets; empty: none."""
     slice_shown: bool
-    """Whether the page opens with the slice..."""
+    """Whether the slice is shown when the page opens."""
     slice_height: float
-    """... and how high in the box it lies, between 0 and 1."""
+    """Height of the slice in the scene box when the page opens, between 0 and 1."""
 
     def __init__(self, model: RadianceModel | ISDFModel) -> None:
         self.model = model
@@ -53,7 +53,7 @@ class FieldView(ViewerControl):
         self._stopping = False
 
     def _networks(self) -> Mapping[str, nn.Module]:
-        """What is trained, by name, the field first."""
+        """The trained networks by name, the field first."""
         return {"field": self.model.field}
 
     def _setup(self, viewer: Viewer) -> None:
@@ -96,13 +96,13 @@ class FieldView(ViewerControl):
         self._wake.set()
 
     def _show_or_hide(self) -> None:
-        """What the boxes say, at once: a thread may be in the middle of a mesh."""
+        """Applies the check boxes at once: a thread may be in the middle of a mesh."""
         for node, box in ((self._mesh, self._show_mesh), (self._slice, self._show_slice)):
             if node is not None and node.visible != box.value:
                 node.visible = box.value
 
     def _start(self) -> None:
-        """Once nerfstudio has drawn its frusta."""
+        """Starts the thread that keeps the page up to date, once nerfstudio has drawn its frusta."""
         self._worker = threading.Thread(target=self._work, daemon=True, name=f"{self.name} view")
         self._worker.start()
         atexit.register(self._stop)
@@ -112,7 +112,7 @@ class FieldView(ViewerControl):
             try:
                 self.update()
                 error = ""
-            except (Exception, SystemExit) as raised:  # whatever it is, training and the page go on
+            except Exception as raised:  # whatever it is, training and the page go on
                 error = f"**Error** {describe(raised)}"
             if self._error.content != error:
                 self._error.content = error
@@ -120,13 +120,13 @@ class FieldView(ViewerControl):
             self._wake.clear()
 
     def _stop(self) -> None:
-        """Before Python ends: a thread in the middle of torch would crash it."""
+        """Ends the thread before Python ends: a thread in the middle of torch would crash it."""
         self._stopping = True
         self._wake.set()
         self._worker.join(timeout=30)
 
     def update(self) -> None:
-        """Brings the page up to date; where none is open, only what costs nothing."""
+        """Brings the page up to date; where no browser is connected, only what costs nothing."""
         text = self._card_text()
         if self._card.content != text:
             self._card.content = text
@@ -135,7 +135,7 @@ class FieldView(ViewerControl):
             self._refresh(self._step())
 
     def _refresh(self, step: int) -> None:
-        """Makes anew what is due at a step."""
+        """Draws again what is due at a step."""
         if self._show_slice.value and self._slice_refresh.due(step):
             with self._slice_refresh.made(step):
                 self._draw_slice()
@@ -147,7 +147,7 @@ class FieldView(ViewerControl):
         return self.viewer.trainer.step if self.viewer.trainer is not None else self.viewer.step
 
     def _node(self, name: str) -> str:
-        """Where something of a name is in the scene."""
+        """Path of a scene node with this name."""
         return f"/{self.name.lower()}/{name}"
 
     def _draw_slice(self) -> None:
@@ -167,11 +167,11 @@ class FieldView(ViewerControl):
         )
 
     def _slice_colors(self, points: Tensor) -> np.ndarray:
-        """RGBA, uint8 (H, W, 4), of the field as it is now at points (H, W, 3)."""
+        """Colours of the current field at points (H, W, 3): RGBA, uint8 (H, W, 4)."""
         raise NotImplementedError
 
     def _card_text(self) -> str:
-        """Layer, sizes and where the training is, as markdown."""
+        """Layer kind, sizes and training step, as markdown."""
         return "  \n".join(f"**{name}** {value}" for name, value in self._card_rows().items())
 
     def _card_rows(self) -> dict[str, Any]:

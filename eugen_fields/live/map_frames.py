@@ -18,8 +18,8 @@ class MapFrames:
     """Shows the keyframes among nerfstudio's frusta, and a frustum that moves along with the current frame.
 
     Args:
-        viewer: nerfstudio's, its frusta drawn.
-        manager: has the stream and its clock.
+        viewer: nerfstudio's viewer, after it has drawn its frusta.
+        manager: the data manager with the stream and its clock.
     """
 
     def __init__(self, viewer: Viewer, manager: StreamDataManager) -> None:
@@ -31,7 +31,7 @@ class MapFrames:
         self.show_keyframes(True)
 
     def update(self) -> None:
-        """Follows the clock."""
+        """Shows the keyframes and the current frame that the clock has now."""
         clock, handles = self.manager.clock, self.viewer.camera_handles
         if set(clock.keyframes) != self._keyframes:
             self._keyframes = set(clock.keyframes)

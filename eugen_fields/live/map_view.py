@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from nerfstudio.configs.base_config import ViewerConfig
 from torch import Tensor
 
 from eugen_fields.fields.sdf import SDFField
@@ -14,6 +15,7 @@ from eugen_fields.live.map_frames import MapFrames
 from eugen_fields.live.refresh import Refresh
 from eugen_fields.live.slices import slice_colors
 from eugen_fields.mapping.stream_data_manager import StreamDataManager
+from eugen_fields.meshing.distance import distance_mesh
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.sampling import SeenCells
 
@@ -23,15 +25,15 @@ if TYPE_CHECKING:
 _MESH_CELLS = 64
 _MESH_COLOR = (168, 182, 196)
 _SLICE_METRES = 1.0
-"""Distance at which its colours end."""
+"""Distance from which on the colours of the slice stay the same."""
 _FRUSTUM_SCALE = 1.5
-"""Viewer units, ten a metre; nerfstudio's own is for scenes of unit size."""
+"""Size of camera frusta in viewer units, ten per metre; nerfstudio's default is for scenes of unit size."""
 _CPU_RENDER_PIXELS = 164
-"""Along the longer side of a render without a GPU; the panel can ask for more."""
+"""Pixels along the longer side of a render without a GPU; the panel can ask for more."""
 
 
 class MapView(FieldView):
-    """Mesh and slice follow the map by themselves, cut to what was seen."""
+    """Mesh and slice of a map, which follow it by themselves and are cut to what was seen."""
 
     model: ISDFModel
     name, unit = "Map", " (m)"
@@ -44,8 +46,6 @@ class MapView(FieldView):
         self._mesh_refresh = Refresh()
 
     def _setup(self, viewer: Viewer) -> None:
-        from nerfstudio.configs.base_config import ViewerConfig
-
         if viewer.config.camera_frustum_scale == ViewerConfig().camera_frustum_scale:
             viewer.config.camera_frustum_scale = _FRUSTUM_SCALE
         panel = viewer.control_panel
@@ -72,13 +72,11 @@ class MapView(FieldView):
                 self._draw_mesh()
 
     def _copies(self) -> tuple[SDFField, SeenCells]:
-        """The folded field and what was seen, as they are between two steps of training."""
+        """Copies of the folded field and of what was seen, taken between two training steps."""
         with self._lock():
             return self.model.field.folded(), copy.deepcopy(self.model.seen)
 
     def _draw_mesh(self) -> None:
-        from eugen_fields.meshing.distance import distance_mesh
-
         field, seen = self._copies()
         vertices, faces = distance_mesh(field, _MESH_CELLS, seen=seen, progress=False)
         if len(faces) == 0:

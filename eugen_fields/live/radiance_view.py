@@ -14,17 +14,21 @@ from eugen_fields.errors import describe
 from eugen_fields.live.field_view import FieldView
 from eugen_fields.live.slices import density_colors
 from eugen_fields.live.snapshot import snapshot
+from eugen_fields.meshing.build import NoSurface, build_mesh
+from eugen_fields.meshing.files import encode_glb
+from eugen_fields.meshing.surface import evaluate_density
 from eugen_fields.models.radiance import RadianceModel
 
 _RESOLUTIONS = ("64", "128", "256", "384")
 _OPAQUE_STEP = 5.0
-"""Optical depth of a step from which on the slice's colour stays the same: it lets less than 1 % through."""
+"""Optical depth per step from which on the slice's colour stays the same: less than 1 % of light passes."""
 _REPORT_SECONDS = 0.2
-"""At least so long from one word on the progress to the next."""
+"""Shortest time between two reports of progress."""
 
 
 class RadianceView(FieldView):
-    """The mesh is that of eugen-export, extracted in a thread of its own while training goes on."""
+    """Card, mesh and slice of a field of density and colour. The mesh is that of eugen-export, extracted in a thread of
+    its own while training goes on."""
 
     model: RadianceModel
     name = "Field"
@@ -47,7 +51,7 @@ class RadianceView(FieldView):
         self._button.on_click(lambda _: self.extract())
 
     def extract(self) -> None:
-        """Starts the mesh of the field as it is now, unless one is being made."""
+        """Starts to extract a mesh of the current field, unless one is being extracted."""
         if self._extracting.acquire(blocking=False):
             self._extractor = threading.Thread(target=self._extract, daemon=True, name="field mesh")
             self._extractor.start()
@@ -58,17 +62,14 @@ class RadianceView(FieldView):
             self._status.content = self._make_mesh()
         except _Stopped:
             pass
-        except (Exception, SystemExit) as error:  # whatever it is, training and the page go on
+        except Exception as error:  # whatever it is, training and the page go on
             self._status.content = f"**No mesh.** {describe(error)}"
         finally:
             self._progress.visible = self._button.disabled = False
             self._extracting.release()
 
     def _make_mesh(self) -> str:
-        """Puts the mesh into the scene; a sentence about how that went."""
-        from eugen_fields.meshing.build import NoSurface, build_mesh
-        from eugen_fields.meshing.files import encode_glb
-
+        """Puts the mesh into the scene; returns a sentence about the result."""
         start, resolution = time.perf_counter(), int(self._resolution.value)
         self._report("Copying the weights", 0.0)
         run = snapshot(self.model, self.viewer.log_filename.parent, self._step, self._lock(), self._report)
@@ -89,7 +90,7 @@ class RadianceView(FieldView):
         )
 
     def _report(self, what: str, share: float) -> None:
-        """Says on the page how far the mesh is. Raises _Stopped where the program ends."""
+        """Shows on the page how far the mesh is. Raises _Stopped where the program ends."""
         if self._stopping:
             raise _Stopped
         if share == 0.0 or time.monotonic() - self._reported > _REPORT_SECONDS:
@@ -112,8 +113,6 @@ class RadianceView(FieldView):
             self.viewer.control_panel._layer_depth.value = composite
 
     def _slice_colors(self, points: Tensor) -> np.ndarray:
-        from eugen_fields.meshing.surface import evaluate_density
-
         with self._lock():
             field = self.model.field.folded()
         density = evaluate_density(field, points.view(-1, 3)).view(points.shape[:2])
@@ -123,4 +122,4 @@ class RadianceView(FieldView):
 
 
 class _Stopped(Exception):
-    """The program ends."""
+    """Raised in the thread of the mesh where the program ends."""

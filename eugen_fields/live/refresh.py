@@ -1,4 +1,4 @@
-"""When something that is shown of a training is made again."""
+"""When a picture of a field in training is made again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 
 _SHARE_OF_TIME = 0.1
-"""That refreshes take which nobody asked for."""
+"""Maximum share of time spent on automatic refreshes."""
 
 
 class Refresh:
-    """When it was asked for, and when the field has changed, within a share of the time."""
+    """Says when to refresh: when it was asked for, and when the field has changed, within a share of the time."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic, busy: Callable[[], float] = time.thread_time) -> None:
         self.asked = True
@@ -21,11 +21,12 @@ class Refresh:
         self._not_before = 0.0
 
     def due(self, step: int) -> bool:
+        """Whether to refresh at a training step."""
         return self.asked or (step != self._step and self._now() >= self._not_before)
 
     @contextlib.contextmanager
     def made(self, step: int) -> Iterator[None]:
-        """Around the making; what is asked for meanwhile is made afterwards."""
+        """Context of one refresh; what is asked for meanwhile is refreshed afterwards."""
         self.asked = False
         start = self._busy()
         yield

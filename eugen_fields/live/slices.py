@@ -9,12 +9,12 @@ from torch import Tensor
 
 _FREE = np.array([[225, 236, 246], [33, 102, 172]], dtype=np.float64)
 _BEHIND = np.array([[253, 219, 199], [178, 24, 43]], dtype=np.float64)
-"""RGB at the surface and far from it."""
+"""RGB at the surface and far from it, in free space and behind surfaces."""
 _ZERO = (20, 20, 20)
 
 
 def slice_points(aabb: Tensor, height: float, resolution: int) -> Tensor:
-    """Middles of the pixels (rows, columns, 3) of a horizontal image over a box (2, 3), `resolution` along its longer
+    """Centres of the pixels (rows, columns, 3) of a horizontal image over a box (2, 3), `resolution` along its longer
     side; columns go along x and rows along y."""
     extent = (aabb[1] - aabb[0])[:2]
     columns, rows = (max(2, round(float(resolution * side / extent.max()))) for side in extent)

@@ -22,13 +22,14 @@ def snapshot(
     lock: contextlib.AbstractContextManager[Any] | None = None,
     progress: Progress = False,
 ) -> RadianceRun:
-    """A copy of the folded field, with what is needed to look for its surface; its world is the training frame.
+    """A copy of the folded field with what the search for its surface needs, as an open run whose world is the training
+    frame.
 
     Args:
-        folder: of the run.
-        step: gives that of the training.
+        folder: the run's folder.
+        step: returns the current training step.
         lock: held while weights are copied, and no longer.
-        progress: of finding what is occupied, where the model does not know it; as in eugen_fields.progress.
+        progress: of the search for occupied cells, where the model has no grid; as in eugen_fields.progress.
     """
     with lock or contextlib.nullcontext():
         field, grid, at_step = model.field.folded(), copy.deepcopy(model.grid), step()

@@ -16,7 +16,7 @@ import torch
 
 from eugen_fields.mapping.keyframes import becomes_keyframe, choose_frames
 
-Clock = Literal["steps", "wall", "offline"]
+ClockMode = Literal["steps", "wall", "offline"]
 
 
 @dataclass
@@ -30,26 +30,27 @@ class FrameClock:
     """
 
     timestamps: Sequence[float]
-    """Of the frames, seconds, ascending."""
-    clock: Clock = "steps"
+    """Times of the frames, seconds, ascending."""
+    mode: ClockMode = "steps"
     first_frame_steps: int = 200
     steps_per_frame: int = 10
     steps_per_keyframe: int = 60
     total_steps: int | None = None
-    """"steps": a keyframe gets fewer steps of its own where the later frames would have none left of these."""
+    """Length of the training. With "steps" a keyframe gets fewer steps of its own where otherwise none would be left
+    for later frames. None: not limited."""
     least_agreement: float = 0.65
     longest: float = 5.0
-    """Seconds of the stream, as in becomes_keyframe."""
+    """Longest time between keyframes, seconds of the stream."""
     speed: float = 1.0
-    """"wall": seconds of the stream in a second."""
+    """Playback speed with "wall": seconds of the stream per second."""
     now: Callable[[], float] = time.monotonic
-    """Seconds; what "wall" goes by."""
+    """The time in seconds that "wall" goes by."""
 
     current: int = field(default=-1, init=False)
     """Index of the frame whose turn it is; -1 before the first step, and always for "offline"."""
     keyframes: list[int] = field(default_factory=list, init=False)
     skipped: int = field(default=0, init=False)
-    """Frames that came and went while an earlier one had its steps."""
+    """Number of frames that were passed over while an earlier one had its steps."""
     ended: bool = field(default=False, init=False)
     """Whether the last frame has had its steps."""
     _losses: dict[int, float] = field(default_factory=dict, init=False)
@@ -57,13 +58,13 @@ class FrameClock:
     _start: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.clock == "offline":
+        if self.mode == "offline":
             self.keyframes = list(range(len(self.timestamps)))
             self.ended = True
 
     def least_steps(self) -> int:
-        """Steps after which every frame has had its turn, were none of them but the first a keyframe."""
-        return 0 if self.clock == "offline" else self.first_frame_steps + self.steps_per_frame * (len(self) - 1)
+        """Number of steps after which every frame has had its turn, if only the first one is a keyframe."""
+        return 0 if self.mode == "offline" else self.first_frame_steps + self.steps_per_frame * (len(self) - 1)
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -71,14 +72,14 @@ class FrameClock:
     def before_step(
         self, step: int, agreement: Callable[[int], float], frame_done: Callable[[int, bool], None] | None = None
     ) -> None:
-        """Moves on to another frame if it is time to.
+        """Moves on to the next frame if it is time to.
 
         Args:
             step: the training step that comes next, from 0. "offline": all frames are done before the first.
             agreement: of a frame with the map as it was when the last keyframe was done, 0 to 1.
             frame_done: called with the index of each frame that has had all of its steps, and whether it is a keyframe.
         """
-        if self.clock == "offline":
+        if self.mode == "offline":
             if step == 0 and frame_done is not None:
                 for frame in self.keyframes:
                     frame_done(frame, True)
@@ -97,7 +98,7 @@ class FrameClock:
     def _turn(
         self, step: int, agreement: Callable[[int], float], frame_done: Callable[[int, bool], None] | None
     ) -> None:
-        """Another turn: the same frame's as a keyframe, or the next frame's."""
+        """Gives the next steps to the current frame, as a keyframe, or to the next frame."""
         frame = self.current
         if not self.ended and frame not in self.keyframes:
             seconds = self.timestamps[frame] - self.timestamps[self.keyframes[-1]]
@@ -128,7 +129,7 @@ class FrameClock:
             frame_done(self.current, self.current in self.keyframes)
 
     def _keyframe_steps(self, step: int) -> int:
-        if self.total_steps is None or self.clock != "steps":
+        if self.total_steps is None or self.mode != "steps":
             return self.steps_per_keyframe
         needed = (len(self) - 1 - self.current) * self.steps_per_frame
         return max(0, min(self.steps_per_keyframe, self.total_steps - step - needed))
@@ -137,7 +138,7 @@ class FrameClock:
         last = len(self) - 1
         if self.current == last:
             return None
-        if self.clock == "steps":
+        if self.mode == "steps":
             return self.current + 1
         assert self._start is not None
         elapsed = (self.now() - self._start) * self.speed
@@ -147,7 +148,7 @@ class FrameClock:
         return newest if newest > self.current else None
 
     def known_frames(self) -> list[int]:
-        """The keyframes and the current frame, by time."""
+        """Indices of the keyframes and of the current frame, in order of time."""
         return self.keyframes + [self.current] * (self.current >= 0 and self.current not in self.keyframes)
 
     def choose(self, newest: int = 2, count: int = 3, generator: torch.Generator | None = None) -> list[int]:
@@ -165,7 +166,7 @@ class FrameClock:
         self._losses.update({frame: loss for frame, loss in losses.items() if 0 <= loss < float("inf")})
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the clock is, as plain numbers."""
+        """The state of the clock as plain numbers."""
         return {
             "current": self.current,
             "keyframes": list(self.keyframes),
@@ -176,7 +177,7 @@ class FrameClock:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state; a "wall" stream goes on from its current frame."""
+        """Continues from a state; a "wall" stream continues from its current frame."""
         self.current, self.keyframes = int(state["current"]), list(state["keyframes"])
         self._losses = dict(state["losses"])
         self._steps_left, self.skipped, self.ended = int(state["steps_left"]), int(state["skipped"]), state["ended"]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 def depth_agreement(rendered: Tensor, hits: Tensor, measured: Tensor, tolerance: float = 0.1) -> float:
-    """Share of rays along which the map agrees with what was measured: it was hit, and within `tolerance` times the
-    measured depth of it.
+    """Share of rays along which the map agrees with the measured depth: the ray hits the map within `tolerance` times
+    the measured depth of it.
 
     Args:
         rendered: depths of the map, shape (R,), metres.

@@ -11,7 +11,6 @@ import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
 from eugen_fields.fields.sdf import SDFField
-from eugen_fields.live.map_view import MapView
 from eugen_fields.mapping.keyframes import depth_agreement, frame_losses
 from eugen_fields.mapping.stream_data_manager import StreamDataManager
 from eugen_fields.models.isdf import ISDFModel
@@ -23,18 +22,17 @@ _STREAM = "stream"
 
 @dataclass
 class MappingPipelineConfig(VanillaPipelineConfig):
-    """A depth stream and the map that it makes."""
+    """A depth stream and the map that is trained on it."""
 
     _target: type = field(default_factory=lambda: MappingPipeline)
 
 
 class MappingPipeline(SharedWeightsPipeline):
-    """Before each step the clock moves on; keyframes are frames that the map, as it was after the last one, does not
-    explain.
+    """Moves the frame clock before each step. A frame becomes a keyframe where the map, as it was after the last
+    keyframe, does not agree with it.
 
     Attributes:
-        frame_listeners: called with the index of each frame that is done.
-        map_view: what nerfstudio's viewer shows of the map beside its render.
+        frame_listeners: functions that are called with the index of each frame that is done.
     """
 
     config: MappingPipelineConfig
@@ -42,7 +40,6 @@ class MappingPipeline(SharedWeightsPipeline):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.map_view = MapView(self.map, self.datamanager)
         self.frame_listeners: list[Callable[[int], None]] = []
         self._explained: SDFField | None = None
         self._looked_at: set[int] = set()
@@ -66,11 +63,11 @@ class MappingPipeline(SharedWeightsPipeline):
         return outputs, losses, metrics
 
     def finish(self) -> None:
-        """To be called when training ends: the current frame is done."""
+        """Ends the turn of the current frame; to be called when training ends."""
         self.datamanager.clock.finish(self._frame_done)
 
     def _look_at(self, frames: list[int]) -> None:
-        """Remembers what frames saw that are new."""
+        """Adds what new frames saw to the cells that count as seen."""
         stream = self.datamanager.stream
         for frame in frames:
             if frame not in self._looked_at:
@@ -80,14 +77,14 @@ class MappingPipeline(SharedWeightsPipeline):
                 self.map.seen.look(*(part.to(self.device) for part in view))
 
     def _frame_done(self, frame: int, is_keyframe: bool) -> None:
-        if is_keyframe and self.datamanager.clock.clock != "offline":
+        if is_keyframe and self.datamanager.clock.mode != "offline":
             self._explained = copy.deepcopy(self.map.field).requires_grad_(False)
         for listener in self.frame_listeners:
             listener(frame)
 
     @torch.no_grad()
     def _agreement(self, frame: int) -> float:
-        """Share of a frame's rays that the map after the last keyframe explains."""
+        """Share of a frame's rays whose depth agrees with the map as it was after the last keyframe."""
         rays = self.datamanager.draw([frame], self.datamanager.config.keyframe_rays)
         explained = self._explained or self.map.field  # a resumed run has the map as it is now
         depth, hit = self.map.trace(explained.folded(), rays.origins, rays.directions)

@@ -18,7 +18,7 @@ from eugen_fields.data.depth_dataset import DepthStreamDataset
 from eugen_fields.data.depth_parser import DepthStreamDataParser, DepthStreamDataParserConfig
 from eugen_fields.data.depth_streams import DepthStream
 from eugen_fields.errors import InputError
-from eugen_fields.mapping.frame_clock import Clock, FrameClock
+from eugen_fields.mapping.frame_clock import ClockMode, FrameClock
 from eugen_fields.sampling import DepthRays, depth_rays
 
 _WALL_STEPS = 1_000_000
@@ -31,37 +31,39 @@ class StreamDataManagerConfig(VanillaDataManagerConfig):
     """Frames in order, keyframes, and rays through some of them at each step."""
 
     _target: type = field(default_factory=lambda: StreamDataManager)
-    clock: Clock = "steps"
-    """When the next frame comes. steps: after a number of steps, the same on every machine. wall: as the stream was
-    taken, frames that come too fast are skipped. offline: all frames are there from the start."""
+    clock: ClockMode = "steps"
+    """When the next frame comes. steps: after a number of steps, the same on every machine. wall: at the speed at which
+    the stream was recorded; frames that come too fast are skipped. offline: all frames are there from the start."""
     speed: float = 1.0
-    """wall: seconds of the stream in a second."""
+    """Playback speed with --clock wall: seconds of the stream per second."""
     first_frame_steps: int = 200
-    """Steps for the first frame."""
+    """Number of steps for the first frame."""
     steps_per_frame: int = 10
-    """Steps for every later frame."""
+    """Number of steps for every later frame."""
     steps_per_keyframe: int = 60
-    """Further steps for a frame that becomes a keyframe."""
+    """Number of additional steps for a frame that becomes a keyframe."""
     keyframe_agreement: float = 0.65
-    """A frame becomes a keyframe where the map agrees (within a tenth of the depth) with less than this share of it."""
+    """Smallest share of a frame's rays that the map must agree with, within a tenth of the depth; a frame with less
+    becomes a keyframe."""
     keyframe_seconds: float = 5.0
-    """Seconds of the stream after which a frame becomes a keyframe anyway."""
+    """Longest time between keyframes, seconds of the stream."""
     keyframe_rays: int = 400
-    """Rays that this is judged by."""
+    """Rays sampled per frame for the keyframe test."""
     num_replayed: int = 3
-    """Keyframes that each step looks at again beside the newest two frames, drawn by their loss."""
+    """Number of earlier keyframes in each step beside the newest two frames, drawn in proportion to their loss."""
     rays_per_frame: int = 200
-    """Rays through each of these frames."""
+    """Rays per frame of a training step."""
     surface_points_per_frame: int = 100
-    """Further points of each of these frames that bound the distance of samples; they cost no evaluation."""
+    """Additional surface points per frame that bound the distances of samples; they cost no evaluation."""
     cloud_points: int = 8192
-    """Surface points of all keyframes together that bound distances too. 0: as in iSDF, where only the frames of a step
-    do."""
+    """Surface points of all keyframes together that also bound the distances of samples. 0: only points of the frames
+    of a step, as in iSDF."""
     min_depth: float = 0.07
-    """Depths below this (metres) count as none."""
+    """Smallest depth, metres; smaller ones are ignored."""
 
     def stream_parser(self, data: Path | None) -> DepthStreamDataParser:
-        """The data parser of a recording; None: its own. Raises InputError where it is not of depth streams."""
+        """The data parser, set up for a recording; None: the parser's own. Raises InputError where it is a parser of
+        other data."""
         parser = self.dataparser
         if not isinstance(parser, DepthStreamDataParserConfig):
             name = type(parser).__name__.removesuffix("DataParserConfig")
@@ -93,10 +95,10 @@ class StreamDataManagerConfig(VanillaDataManagerConfig):
             raise ValueError(f"keyframe_agreement is {self.keyframe_agreement}; it must lie between 0 and 1")
 
     def make_clock(self, stream: DepthStream, total_steps: int | None = None) -> FrameClock:
-        """The clock that these flags describe, at the first frame."""
+        """A clock with these settings, at the first frame."""
         return FrameClock(
             timestamps=stream.timestamps.tolist(),
-            clock=self.clock,
+            mode=self.clock,
             first_frame_steps=self.first_frame_steps,
             steps_per_frame=self.steps_per_frame,
             steps_per_keyframe=self.steps_per_keyframe,
@@ -107,7 +109,7 @@ class StreamDataManagerConfig(VanillaDataManagerConfig):
         )
 
     def usual_steps(self, data: Path | None) -> int:
-        """Steps that a recording takes: with "steps" there is time for a sixth of the frames to become keyframes."""
+        """Number of steps that a recording takes; with "steps" a sixth of the frames can become keyframes."""
         if self.clock == "wall":
             return _WALL_STEPS
         if self.clock == "offline":
@@ -208,7 +210,7 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
         return points, normals
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
-        """The same for random frames of the whole stream."""
+        """Rays and what they saw, as from next_train, for random frames of the whole stream."""
         self.eval_count += 1
         assert self.eval_pixel_sampler is not None
         chosen = torch.randperm(len(self.stream))[:5].tolist()
@@ -235,7 +237,7 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
 
 
 def _every_frame(rays: DepthRays, per_frame: int) -> DepthRays:
-    """The first rays of each frame; rays come frame by frame."""
+    """The first `per_frame` rays of each frame, of rays that are ordered by frame."""
     counts = torch.bincount(rays.frames)
     first = (counts.cumsum(0) - counts)[rays.frames]
     kept = torch.arange(len(rays.frames), device=rays.frames.device) - first < per_frame

@@ -18,11 +18,11 @@ class MappingTrainerConfig(FieldTrainerConfig):
 
     _target: type = field(default_factory=lambda: MappingTrainer)
     max_num_iterations: int = 0
-    """Steps in all; those beyond the end of the stream go on over the keyframes. 0: as many as the stream takes, with
-    time for a sixth of its frames to become keyframes."""
+    """Number of training steps. Steps beyond the end of the stream train on the keyframes. 0: as many as the stream
+    takes, with time for a sixth of its frames to become keyframes."""
 
     def prepare(self) -> None:
-        """As in FieldTrainerConfig, and fills in the number of steps."""
+        """Checks and fills in what FieldTrainerConfig does, and the number of steps."""
         manager: StreamDataManagerConfig = self.pipeline.datamanager  # type: ignore[assignment]
         try:
             manager.check_numbers()
@@ -39,7 +39,7 @@ class MappingTrainerConfig(FieldTrainerConfig):
 
 
 class MappingTrainer(FieldTrainer):
-    """Stops when the stream does, where that is what the clock goes by."""
+    """Trains on a depth stream; with the wall clock, training stops when the stream ends."""
 
     config: MappingTrainerConfig
     pipeline: MappingPipeline
@@ -47,12 +47,12 @@ class MappingTrainer(FieldTrainer):
 
     @property
     def steps_done(self) -> int:
-        """Steps of training so far."""
+        """Number of training steps so far."""
         return self._last_step + 1
 
     def train(self) -> None:
         clock, total = self.pipeline.datamanager.clock, self.config.max_num_iterations
-        if clock.clock == "steps":
+        if clock.mode == "steps":
             clock.total_steps = total
             if total < clock.least_steps():
                 CONSOLE.print(
@@ -65,7 +65,7 @@ class MappingTrainer(FieldTrainer):
         result = super().train_iteration(step)
         self._last_step = step
         clock = self.pipeline.datamanager.clock
-        if clock.clock == "wall" and clock.ended:
+        if clock.mode == "wall" and clock.ended:
             self.stop_training = True
         return result
 

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
 
 from eugen_fields.errors import InputError
+from eugen_fields.meshing import refine
+from eugen_fields.meshing.clean import keep_large_components
+from eugen_fields.meshing.distance import distance_mesh, distance_span
+from eugen_fields.meshing.marching_cubes import extract_mesh
 from eugen_fields.meshing.options import TEXTURE_FACES, MeshOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    import trimesh
-
-    from eugen_fields.meshing.region import Region
-    from eugen_fields.progress import Progress
-    from eugen_fields.runs import RadianceRun, Run, SDFRun
-    from eugen_fields.sampling import OccupancyGrid
+from eugen_fields.meshing.region import Region, export_region, is_unbounded
+from eugen_fields.meshing.surface import (
+    density_span,
+    evaluate_density,
+    near_occupied,
+    surface_colors,
+    surface_level,
+)
+from eugen_fields.meshing.texture import textured
+from eugen_fields.progress import Progress
+from eugen_fields.runs import RadianceRun, Run, SDFRun
+from eugen_fields.sampling import OccupancyGrid
 
 _HALVINGS = 3
-"""Of lattice edges where a density passes the level, which it does almost in one step."""
+"""Bisections of each lattice edge where a density passes the level: it does so almost in one step."""
 
 
 class NoSurface(InputError):
@@ -44,7 +55,7 @@ def build_mesh(run: Run, *, progress: Progress = True, **options: Any) -> tuple[
     chosen.check()
     chosen.check_run(run)
     mesh, level = find_surface(run, chosen, progress)
-    return place(dress(mesh, run, chosen, progress), run, chosen), level
+    return place(color_mesh(mesh, run, chosen, progress), run, chosen), level
 
 
 def find_surface(run: Run, options: MeshOptions, progress: Progress) -> tuple[trimesh.Trimesh, float]:
@@ -53,13 +64,6 @@ def find_surface(run: Run, options: MeshOptions, progress: Progress) -> tuple[tr
     Raises:
         InputError: there is no surface at the level, or in the box.
     """
-    import trimesh
-
-    from eugen_fields.meshing import refine
-    from eugen_fields.meshing.clean import keep_large_components
-    from eugen_fields.meshing.region import export_region
-    from eugen_fields.runs import RadianceRun, SDFRun
-
     region = export_region(run, options)
     if isinstance(run, RadianceRun):
         vertices, faces, level = _density_surface(run, region, options, progress)
@@ -84,11 +88,6 @@ def _density_surface(
     run: RadianceRun, region: Region, options: MeshOptions, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Vertices and faces in the frame of the region where a density passes a level, and that level."""
-    import torch
-
-    from eugen_fields.meshing.marching_cubes import extract_mesh
-    from eugen_fields.meshing.surface import density_span, evaluate_density, near_occupied, surface_level
-
     field, grid, level = run.field.folded(), _occupancy(run, region, progress), options.level
     if level is None:
         level = surface_level(field, grid, run.step_size)
@@ -124,10 +123,6 @@ def _density_surface(
 
 def _occupancy(run: RadianceRun, region: Region, progress: Progress) -> OccupancyGrid:
     """Where there is density in a region: the run's own grid, or, where that ends before the region does, a new one."""
-    from eugen_fields.meshing.region import is_unbounded
-    from eugen_fields.meshing.surface import evaluate_density
-    from eugen_fields.sampling import OccupancyGrid
-
     bounds = region.scene_bounds()
     within = bool((bounds[0] >= run.aabb[0]).all() and (bounds[1] <= run.aabb[1]).all())
     if within or not is_unbounded(run):
@@ -143,8 +138,6 @@ def _distance_surface(
     run: SDFRun, region: Region, options: MeshOptions, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Vertices and faces in the frame of the region where a signed distance passes a level, and that level."""
-    from eugen_fields.meshing.distance import distance_mesh, distance_span
-
     field, level = run.field.folded(), options.level or 0.0
     seen = run.seen if options.region == "seen" else None
     vertices, faces = distance_mesh(field, options.resolution, level=level, seen=seen, region=region, progress=progress)
@@ -162,11 +155,8 @@ def _inside(options: MeshOptions) -> str:
     return "" if options.box is None else " in --box"
 
 
-def dress(mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: Progress) -> trimesh.Trimesh:
+def color_mesh(mesh: trimesh.Trimesh, run: Run, options: MeshOptions, progress: Progress) -> trimesh.Trimesh:
     """The mesh with the colours of the field, if it has any, at the vertices or in an image; in the training frame."""
-    from eugen_fields.meshing.texture import textured
-    from eugen_fields.runs import RadianceRun
-
     if not isinstance(run, RadianceRun):
         return mesh
     if options.texture is not None:
@@ -181,11 +171,6 @@ def sample_points(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """options.points points spread evenly over a bare mesh in the training frame, the same on each call: places (N, 3)
     and normals (N, 3) in the frame of the options, and RGB in [0, 1] (N, 3) if the field has colours."""
-    import numpy as np
-    import trimesh
-
-    from eugen_fields.runs import RadianceRun
-
     assert options.points is not None
     points, triangles = trimesh.sample.sample_surface(mesh, options.points, seed=0)[:2]
     weights = trimesh.triangles.points_to_barycentric(mesh.triangles[triangles], points)
@@ -198,18 +183,12 @@ def sample_points(
 
 def _colors(run: RadianceRun, points: np.ndarray, normals: np.ndarray, progress: Progress) -> np.ndarray:
     """RGB in [0, 1], shape (N, 3), seen against the normals (N, 3) at points (N, 3) of the training frame."""
-    import torch
-
-    from eugen_fields.meshing.surface import surface_colors
-
     places, facing = (torch.tensor(values, dtype=torch.float32).to(run.field.aabb) for values in (points, normals))
     return surface_colors(run.field.folded(), places, facing, run.step_size, progress=progress).cpu().numpy()
 
 
 def place(mesh: trimesh.Trimesh, run: Run, options: MeshOptions) -> trimesh.Trimesh:
     """A mesh of the training frame in the frame of the options, with its normals."""
-    import numpy as np
-
     if options.frame == "training":
         return mesh
     matrix = run.world_from_scene.numpy()

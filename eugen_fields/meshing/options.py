@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from eugen_fields.errors import InputError
+
 if TYPE_CHECKING:
     from eugen_fields.runs import Run
 
@@ -53,8 +55,6 @@ class MeshOptions:
 
     def check(self) -> None:
         """Raises InputError where an option is out of range or two of them do not go together."""
-        from eugen_fields.errors import InputError
-
         for name, least in (("resolution", 2), ("smooth", 0), ("faces", 4), ("texture", 16), ("points", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -79,7 +79,6 @@ class MeshOptions:
 
     def check_run(self, run: Run) -> None:
         """Raises InputError where an option is not for the kind of run."""
-        from eugen_fields.errors import InputError
         from eugen_fields.runs import SDFRun
 
         is_distance = isinstance(run, SDFRun)
@@ -99,7 +98,6 @@ class MeshOptions:
 
     def check_output(self, path: Path) -> None:
         """Raises InputError where the ending of the file is not for what is asked."""
-        from eugen_fields.errors import InputError
         from eugen_fields.meshing.files import check_output
 
         endings, wanted_by = None, ""

@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-
-if TYPE_CHECKING:
-    from eugen_fields.meshing.options import MeshOptions
-    from eugen_fields.runs import Run
+from eugen_fields.meshing.options import MeshOptions
+from eugen_fields.runs import Run
 
 _SIDE_MARGIN = 1e-5
 """Of the scene box's size: points this far outside belong to it."""

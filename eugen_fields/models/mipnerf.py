@@ -200,10 +200,7 @@ class MipNeRFModel(RadianceModel):
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> list[TrainingCallback]:
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [
-            TrainingCallback(before, self.anneal, update_every_num_iters=1),
-            *super().get_training_callbacks(training_callback_attributes),
-        ]
+        return [TrainingCallback(before, self.anneal, update_every_num_iters=1)]
 
     def anneal(self, step: int) -> None:
         """Sets how far samples follow the proposals at a step."""

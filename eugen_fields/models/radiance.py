@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components import renderers
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
@@ -94,31 +93,20 @@ class RadianceModel(Model):
     def populate_modules(self) -> None:
         super().populate_modules()
         self.start_camera = StartAtTrainingPose()
-        self.last_batch_psnr = float("nan")
-        self.grid_was_reset = False
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
 
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        if self.grid is None:
-            return []
-        return [
-            TrainingCallback(
-                where_to_run=[TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
-                update_every_num_iters=self.config.grid_update_interval,
-                func=self.update_grid,
-            )
-        ]
-
     @torch.no_grad()
-    def update_grid(self, step: int) -> None:
-        """Refreshes the occupancy grid; the same on every process of a distributed run."""
+    def update_grid(self, step: int) -> bool:
+        """Refreshes the occupancy grid; the same on every process of a distributed run.
+
+        Returns:
+            whether the grid had become empty, and was reset: all of the scene box counts as occupied again.
+        """
         assert self.grid is not None
         if step < self.config.grid_warmup_steps:
-            return
+            return False
         first = step < self.config.grid_warmup_steps + self.config.grid_update_interval
         max_cells = self.grid.density.numel() if first else self.config.grid_update_cells
         generator = torch.Generator(self.device).manual_seed(step)
@@ -130,8 +118,8 @@ class RadianceModel(Model):
             torch.distributed.broadcast(occupied, src=0)
             self.grid.occupied.copy_(occupied.bool())
         if was_empty:
-            self.grid_was_reset = True
             CONSOLE.print(f"step {step}: the occupancy grid was empty; all of the scene box is sampled again.")
+        return was_empty
 
     def _density(self, positions: Tensor) -> Tensor:
         """Densities (N,) at positions (N, 3), in chunks, without gradient."""
@@ -214,7 +202,6 @@ class RadianceModel(Model):
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
         metrics = {"psnr": psnr(outputs["rgb"].detach(), truth)}
-        self.last_batch_psnr = float(metrics["psnr"])
         if "num_samples" in outputs:
             metrics["num_samples_per_batch"] = outputs["num_samples"]
             if self.grid is not None:

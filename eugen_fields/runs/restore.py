@@ -4,43 +4,65 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.engine.trainer import TrainerConfig
 
 from eugen_fields.errors import InputError
-from eugen_fields.methods import METHODS
 from eugen_fields.runs.open import ClassData
-from eugen_fields.training.trainer import FieldTrainerConfig
+
+Config = TypeVar("Config", bound=TrainerConfig)
 
 
-def restore_config(data: ClassData, method: str, path: Path) -> FieldTrainerConfig:
+def restore_config(data: ClassData, method: str, path: Path, methods: Mapping[str, Config]) -> Config:
     """The configuration of `method` with every plain value that `data` has for it; where the run is of another method,
     with its data, its name and its place alone.
 
     Args:
         data: of runs.read_config.
-        method: a name of methods.METHODS.
+        method: a name in `methods`.
+        path: the file that data came from, for messages.
+        methods: the default configuration of each method, such as eugen_fields.methods.METHODS.
+
+    Raises:
+        InputError: the run's data parser is not known here.
+    """
+    config = copy.deepcopy(methods[method])
+    manager: Any = config.pipeline.datamanager
+    manager.dataparser = restore_data_parser(data, path)
+    scene = manager.dataparser.data
+    if data.get("method_name") == method:
+        _overlaid(config, data)
+    else:
+        for name in ("data", "output_dir", "experiment_name", "timestamp"):
+            setattr(config, name, data.get(name))
+    manager.data = scene
+    return config
+
+
+def restore_data_parser(data: ClassData, path: Path) -> DataParserConfig:
+    """The configuration of the data parser that read a run's scene, with its plain values, `data` where the scene was.
+
+    Args:
+        data: of runs.read_config.
         path: the file that data came from, for messages.
 
     Raises:
         InputError: the run's data parser is not known here.
     """
-    config = copy.deepcopy(METHODS[method])
-    manager, data_manager = config.pipeline.datamanager, data["pipeline"].get("datamanager")
-    if not isinstance(data_manager, ClassData):
+    manager = data["pipeline"].get("datamanager")
+    if not isinstance(manager, ClassData):
         raise InputError(f"{path} names no data manager, so the cameras of the run cannot be found.")
-    parser = data_manager.get("dataparser")
-    class_path = parser.class_path if isinstance(parser, ClassData) else "no data parser"
-    manager.dataparser = _data_parser(class_path, path)  # type: ignore[attr-defined]
-    if data.get("method_name") == method:
-        _overlaid(config, data)
-    else:
-        if isinstance(parser, ClassData):
-            _overlaid(manager.dataparser, parser)  # type: ignore[attr-defined]
-        for name in ("data", "output_dir", "experiment_name", "timestamp"):
-            setattr(config, name, data.get(name))
-    manager.data = data_manager.get("data") or data.get("data")
-    return config
+    saved = manager.get("dataparser")
+    class_path = saved.class_path if isinstance(saved, ClassData) else "no data parser"
+    parser = _data_parser(class_path, path)
+    if isinstance(saved, ClassData):
+        _overlaid(parser, saved)
+    parser.data = manager.get("data") or data.get("data") or parser.data
+    return parser
 
 
 def _data_parser(class_path: str, path: Path) -> Any:
@@ -58,9 +80,12 @@ def _class_path(value: Any) -> str:
 
 
 def _overlaid(current: Any, value: Any) -> Any:
-    """`current` with every plain value that `value` has for it; dataclasses and dictionaries are changed in place."""
+    """`current` with every plain value that `value` has for it; dataclasses and dictionaries are changed in place.
+
+    Classes are compared by name, without their module: runs outlive the place of a file.
+    """
     if isinstance(value, ClassData):
-        if dataclasses.is_dataclass(current) and value.class_path == _class_path(current):
+        if dataclasses.is_dataclass(current) and value.class_path.rpartition(".")[2] == type(current).__name__:
             for field in dataclasses.fields(current):
                 if field.name in value and not field.name.startswith("_"):
                     setattr(current, field.name, _overlaid(getattr(current, field.name), value[field.name]))

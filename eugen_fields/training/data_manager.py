@@ -27,7 +27,8 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: FieldDataManager)
     num_scales: int = 1
-    """Sizes at which every image is used, for training and evaluation: 1 is full size alone, 4 adds 1/2, 1/4, 1/8."""
+    """Number of sizes at which every image is used, in training and evaluation: 1 is full size alone, 4 adds 1/2, 1/4
+    and 1/8."""
 
     def check_data(self, data: Path | None) -> None:
         """Checks what training reads. Raises InputError naming the file, what was found and what would do."""
@@ -97,6 +98,6 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
 
 
 def images_fit(dataset: MultiScaleDataset, device: torch.device) -> bool:
-    """Whether a dataset's images, four floats a pixel, take less than half of the free memory of a CUDA device."""
+    """Whether a dataset's images, four floats per pixel, take less than half of the free memory of a CUDA device."""
     pixels = int((dataset.cameras.width * dataset.cameras.height).sum())
     return 16 * pixels < torch.cuda.mem_get_info(device)[0] / 2

@@ -9,6 +9,8 @@ from typing import Any
 import torch.distributed as dist
 from nerfstudio.utils import comms
 
+from eugen_fields.errors import exit_on_input_error
+
 
 def allow_processes_without_cuda() -> None:
     """Replaces nerfstudio's worker, which asserts CUDA even for its gloo backend, by one that does not.
@@ -40,7 +42,8 @@ def _cpu_worker(
         group = dist.new_group(list(range(first, first + num_devices_per_machine)))
         if machine == machine_rank:
             comms.LOCAL_PROCESS_GROUP = group
-    output = main_func(local_rank, world_size, config, global_rank)
+    with exit_on_input_error():
+        output = main_func(local_rank, world_size, config, global_rank)
     comms.synchronize()
     dist.destroy_process_group()
     return output

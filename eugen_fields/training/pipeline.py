@@ -1,4 +1,4 @@
-"""Pipelines that run distributed on any device, and one that keeps the number of samples a step constant."""
+"""Pipelines that run distributed on any device, and one that keeps the number of samples per step constant."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch.nn.parallel import DistributedDataParallel
 
-from eugen_fields.live.radiance_view import RadianceView
+from eugen_fields.errors import report_uncaught_input_errors
 from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
 
 _MIN_NUM_RAYS = 40
-"""Rays of the smallest batch: steps of fewer are so noisy that training can end in fog."""
+"""Fewest rays per batch: steps with fewer are so noisy that training can end in fog."""
 
 
 class SharedWeightsPipeline(VanillaPipeline):
@@ -35,6 +36,7 @@ class SharedWeightsPipeline(VanillaPipeline):
         local_rank: int = 0,
         grad_scaler: Any = None,
     ) -> None:
+        report_uncaught_input_errors()  # ns-eval and its like construct this first
         # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
         super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
         self.world_size = world_size
@@ -58,21 +60,17 @@ class SharedWeightsPipeline(VanillaPipeline):
 
 @dataclass
 class FieldPipelineConfig(VanillaPipelineConfig):
-    """Data and model, with a budget of samples a step."""
+    """Data and model of a field of density and colour, with a budget of samples per step."""
 
     _target: type = field(default_factory=lambda: FieldPipeline)
     target_num_samples: int = 1 << 18
-    """Samples a training step: the number of rays follows, since most of space turns out to be empty."""
+    """Samples per training step. The number of rays follows from it, since most of space turns out to be empty."""
     max_num_rays: int = 1 << 14
-    """At most this many rays a training step."""
+    """Largest number of rays per training step."""
 
 
 class FieldPipeline(SharedWeightsPipeline):
-    """Adapts the rays of each batch so that the number of occupied samples stays near the target.
-
-    Attributes:
-        field_view: what nerfstudio's viewer shows of the field beside its render.
-    """
+    """Adapts the rays of each batch so that the number of occupied samples stays near the target."""
 
     config: FieldPipelineConfig
     datamanager: FieldDataManager
@@ -83,15 +81,35 @@ class FieldPipeline(SharedWeightsPipeline):
         manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
         manager.train_num_rays_per_batch = max(_MIN_NUM_RAYS, config.target_num_samples // per_ray)
         super().__init__(config, *args, **kwargs)
+        self.first_num_rays = manager.train_num_rays_per_batch
+
+    @property
+    def field_model(self) -> RadianceModel:
         assert isinstance(self.model, RadianceModel)
-        self.field_view = RadianceView(self.model)
+        return self.model
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        callbacks = super().get_training_callbacks(training_callback_attributes)
+        if self.field_model.grid is None:
+            return callbacks
+        update = TrainingCallback(
+            where_to_run=[TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
+            update_every_num_iters=self.field_model.config.grid_update_interval,
+            func=self._update_grid,
+        )
+        return [*callbacks, update]
+
+    def _update_grid(self, step: int) -> None:
+        """Refreshes the occupancy grid. Where all of space is sampled again, the next batch has the rays of the first
+        one: as many as lately would be too many samples for the memory."""
+        sampler = self.datamanager.train_pixel_sampler
+        if self.field_model.update_grid(step) and sampler is not None:
+            sampler.set_num_rays_per_batch(self.first_num_rays)
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         sampler = self.datamanager.train_pixel_sampler
-        if sampler is not None and getattr(self.model, "grid_was_reset", False):
-            # all of space is sampled again: as many rays as then would be too many samples for the memory
-            sampler.set_num_rays_per_batch(self.config.datamanager.train_num_rays_per_batch)  # type: ignore[attr-defined]
-            self.model.grid_was_reset = False  # type: ignore[assignment]
         outputs, losses, metrics = super().get_train_loss_dict(step)
         if sampler is not None and "num_samples_per_batch" in metrics:
             rays = sampler.num_rays_per_batch

@@ -13,62 +13,62 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 @dataclass
 class LayerAdamConfig(AdamOptimizerConfig):
-    """Adam; where lr is not given, the rate tuned for the kind of layer is taken."""
+    """Adam whose learning rate, where none is given, is the one tuned for the kind of layer."""
 
     _target: type[torch.optim.Optimizer] = torch.optim.Adam
     lr: float = 0.0
     """Learning rate. 0: the rate tuned for the kind of layer."""
     eps: float = 1e-15
-    """Added to the denominator. Tiny, so that a network with vanishing gradients still moves."""
+    """Constant added to the denominator. Tiny, so that a network with vanishing gradients still moves."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """Decay of the running mean and of the running square of the gradient. The short memory of the square (100 steps)
+    """Decay rates of the running means of the gradient and of its square. The short memory of the square (100 steps)
     lets a network leave a plateau that follows large gradients."""
     max_norm: float | None = 1.0
-    """Gradients are scaled down to this norm."""
+    """Largest norm of the gradient; longer ones are scaled down to it."""
     fused: bool | None = None
-    """One kernel steps all parameters. None: on CUDA."""
+    """Update all parameters in one kernel. None: on CUDA only."""
 
 
 @dataclass
 class LayerAdamWConfig(LayerAdamConfig):
-    """The same with decoupled weight decay, as iSDF is trained."""
+    """Adam with decoupled weight decay (AdamW), as iSDF is trained."""
 
     _target: type[torch.optim.Optimizer] = torch.optim.AdamW
     eps: float = 1e-8
-    """Added to the denominator."""
+    """Constant added to the denominator."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the running mean and of the running square of the gradient."""
+    """Decay rates of the running means of the gradient and of its square."""
     weight_decay: float = 0.012
-    """Share of each weight, times the learning rate, that a step takes away."""
+    """Weight decay: each step subtracts this share of a weight times the learning rate."""
     max_norm: float | None = None
-    """Gradients are scaled down to this norm. None: as they are."""
+    """Largest norm of the gradient; longer ones are scaled down to it. None: no limit."""
 
 
 @dataclass
 class WarmupDecayConfig(SchedulerConfig):
-    """Linear warm-up, then exponential decay. (Stock schedules put numpy scalars into checkpoints, which torch 2.6 and
-    later refuse to load.)"""
+    """Linear warm-up, then exponential decay. Its state is plain Python: stock schedules put numpy scalars into
+    checkpoints, which torch 2.6 and later refuse to load."""
 
     _target: type = field(default_factory=lambda: WarmupDecay)
     warmup_steps: int = 100
-    """Steps of linear warm-up."""
+    """Number of steps of linear warm-up."""
     final_factor: float = 0.03
-    """Learning rate at the end over that at the beginning."""
+    """Ratio of the learning rate at the end to the one at the beginning."""
     hold: float = 0.0
-    """Share of the steps before the decay begins."""
+    """Share of the training steps before the decay begins, at least 0 and below 1."""
     max_steps: int = 0
-    """Step at which the end is reached. 0: the length of the training."""
+    """Step at which the decay ends. 0: the last step of the training."""
 
     def factor(self, step: int, passed: float) -> float:
-        """What the learning rate is multiplied by at a step, when a share `passed` of the training is over."""
+        """Factor of the learning rate at a step, when a share `passed` of the training is over."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        progress = max(0.0, min(1.0, passed) - self.hold) / (1.0 - self.hold)
-        return warm * math.exp(progress * math.log(self.final_factor))
+        decayed = max(0.0, min(1.0, passed) - self.hold) / (1.0 - self.hold)
+        return warm * math.exp(decayed * math.log(self.final_factor))
 
 
 class WarmupDecay(Scheduler):
-    """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** progress, where progress is that
-    of the steps after those of `hold`."""
+    """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** s, where s is the share of the
+    steps after `hold` that are over."""
 
     config: WarmupDecayConfig
 

@@ -7,16 +7,17 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
+from tyro.conf import Suppress
 
 from eugen_fields.data.regime import is_bounded
-from eugen_fields.errors import InputError
+from eugen_fields.errors import InputError, report_uncaught_input_errors
 from eugen_fields.fields.base import Field
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
@@ -24,17 +25,34 @@ from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 
 
+class _ModelFlags(Protocol):
+    """What training needs to know of the settings of a model."""
+
+    layer: str
+
+    def check_flags(self) -> None: ...
+
+
+class _DataFlags(Protocol):
+    """What training needs to know of the settings of a data manager."""
+
+    data: Path | None
+    dataparser: Any
+
+    def check_data(self, data: Path | None) -> None: ...
+
+
 @dataclass
 class FieldTrainerConfig(TrainerConfig):
     """Training of one field on one scene."""
 
     _target: type = field(default_factory=lambda: FieldTrainer)
-    learning_rates: dict[str, float] = field(default_factory=dict)
+    learning_rates: Suppress[dict[str, float]] = field(default_factory=dict)
     """Tuned learning rate of each layer kind, used where the optimiser's own is 0."""
-    unbounded_learning_rates: dict[str, float] = field(default_factory=dict)
-    """The same for scenes without bounds; empty: no others."""
+    unbounded_learning_rates: Suppress[dict[str, float]] = field(default_factory=dict)
+    """Tuned learning rate of each layer kind in unbounded scenes; empty: the same as in bounded ones."""
     keep_checkpoints: int = 2
-    """How many of the newest checkpoints are kept, so that a damaged one has another before it (0: all)."""
+    """Number of the newest checkpoints that are kept: where one is damaged, the one before it is read. 0: all."""
 
     def save_config(self) -> None:
         """Checks everything a person can get wrong, fills in what depends on other flags, then saves config.yml.
@@ -44,11 +62,12 @@ class FieldTrainerConfig(TrainerConfig):
         Raises:
             InputError: with one clear message.
         """
+        report_uncaught_input_errors()
         self.prepare()
         super().save_config()
 
     def prepare(self) -> None:
-        """The checks and defaults of save_config, without writing config.yml.
+        """Checks and fills in what save_config does, without writing config.yml.
 
         Raises:
             InputError: naming the flag or file, what was found and what would do.
@@ -56,12 +75,12 @@ class FieldTrainerConfig(TrainerConfig):
         self._check_device()
         self._choose_regime()
         self._check_numbers()
-        self._fill_in_optimizers()
+        self.fill_in_optimizers()
         if self.load_dir is not None and not self.load_dir.is_dir():
             raise InputError(f"--load-dir {self.load_dir} is not a folder; give a run's nerfstudio_models folder.")
-        data = self.data if self.data is not None else self.pipeline.datamanager.data
-        self.pipeline.datamanager.check_data(data)  # type: ignore[attr-defined]
-        self._check_output()
+        manager = cast(_DataFlags, self.pipeline.datamanager)
+        manager.check_data(self.data if self.data is not None else manager.data)
+        self.check_output()
         if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
             check_port(self.viewer.websocket_host, self.viewer.websocket_port)
 
@@ -80,28 +99,33 @@ class FieldTrainerConfig(TrainerConfig):
             allow_processes_without_cuda()
 
     def _choose_regime(self) -> None:
-        """Fills in what kind of scene it is where that was left to the data parser."""
-        model = self.pipeline.model
+        """Fills in whether the scene is bounded where that is left to the data parser."""
+        model: Any = self.pipeline.model
         if getattr(model, "regime", None) == "auto":
-            bounded = is_bounded(self.pipeline.datamanager.dataparser)  # type: ignore[attr-defined]
-            model.regime = "bounded" if bounded else "unbounded"  # type: ignore[attr-defined]
+            bounded = is_bounded(cast(_DataFlags, self.pipeline.datamanager).dataparser)
+            model.regime = "bounded" if bounded else "unbounded"
 
     def _check_numbers(self) -> None:
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
         try:
-            self.pipeline.model.check_flags()  # type: ignore[attr-defined]
+            cast(_ModelFlags, self.pipeline.model).check_flags()
         except ValueError as error:
             raise InputError(f"--pipeline.model.* flags: {error}.") from None
 
-    def _fill_in_optimizers(self) -> None:
-        model = self.pipeline.model
+    def fill_in_optimizers(self) -> None:
+        """Fills in what the optimisers leave to the layer kind, the device and the length of the training.
+
+        Raises:
+            InputError: a learning rate or a schedule that is out of range.
+        """
+        model = cast(_ModelFlags, self.pipeline.model)
         unbounded = getattr(model, "regime", None) == "unbounded"
         rates = self.unbounded_learning_rates if unbounded and self.unbounded_learning_rates else self.learning_rates
         for group in self.optimizers.values():
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
             if isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
-                optimizer.lr = rates[model.layer]  # type: ignore[attr-defined]
+                optimizer.lr = rates[model.layer]
             if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
                 optimizer.fused = self.machine.device_type == "cuda"
             if optimizer.lr <= 0:
@@ -112,7 +136,8 @@ class FieldTrainerConfig(TrainerConfig):
                 if scheduler.max_steps == 0:
                     scheduler.max_steps = self.max_num_iterations
 
-    def _check_output(self) -> None:
+    def check_output(self) -> None:
+        """Makes the folder of the run. Raises InputError where it cannot be written to."""
         folder = self.get_base_dir()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -139,20 +164,25 @@ def check_port(host: str, port: int) -> None:
 
 
 class FieldTrainer(Trainer):
-    """nerfstudio's trainer whose checkpoints survive a kill and whose resume ends where the training would have."""
+    """nerfstudio's trainer whose checkpoints survive a kill and whose resume ends where the training would have.
+
+    Attributes:
+        step_metrics: metrics of the newest training step, by name; empty before the first.
+    """
 
     config: FieldTrainerConfig
     pipeline: SharedWeightsPipeline
     _interrupted = False
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        self.step_metrics: dict[str, torch.Tensor] = {}
         super().setup(test_mode)
         for module in self.pipeline.model.modules():
             if isinstance(module, Field):
                 module.prepare_training()
 
     def setup_optimizers(self) -> Optimizers:
-        self.config._fill_in_optimizers()
+        self.config.fill_in_optimizers()
         return super().setup_optimizers()
 
     def train(self) -> None:
@@ -193,6 +223,7 @@ class FieldTrainer(Trainer):
     def train_iteration(self, step: int):  # type: ignore[override]
         """One step; raises KeyboardInterrupt behind it where Ctrl-C was pressed."""
         result = super().train_iteration(step)
+        self.step_metrics = result[2]
         if self._interrupted:
             raise KeyboardInterrupt
         return result

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor, nn
 
+from eugen_fields.data.checks import check_scene
 from eugen_fields.fields import RadianceField
-from eugen_fields.layers.fitting.finetune import Progress, learning_rate_factor
+from eugen_fields.layers.fitting.finetune import learning_rate_factor
+from eugen_fields.progress import Progress, counted
+from eugen_fields.runs import RadianceRun
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 
 
@@ -45,7 +51,7 @@ class TrainingRays:
         return bundle.origins[samples.ray_indices] + samples.distances[:, None] * directions, directions, samples
 
     def positions(self, count: int, seed: int) -> Tensor:
-        """`count` sampled positions (count, 3), or fewer where a million rays meet no more density."""
+        """Sampled positions (count, 3); fewer if one million rays yield too few samples."""
         generator = torch.Generator().manual_seed(seed)
         found: list[Tensor] = []
         for _ in range(1000):
@@ -55,6 +61,16 @@ class TrainingRays:
         positions = torch.cat(found)
         keep = torch.randperm(len(positions), generator=generator)[:count]
         return positions[keep.to(positions.device)]
+
+
+def training_rays(run: RadianceRun, config: TrainerConfig) -> TrainingRays:
+    """Rays of the cameras a run was trained with. Raises InputError where its scene is gone or damaged."""
+    manager: Any = config.pipeline.datamanager
+    check_scene(manager.dataparser, manager.data, splits=("train",), images=False)
+    parser = copy.deepcopy(manager.dataparser)
+    parser.data = manager.data
+    cameras = parser.setup().get_dataparser_outputs("train").cameras
+    return TrainingRays(cameras, run.grid, run.step_size, run.model_config.near_plane)
 
 
 class TrunkInputs(Iterable[Tensor]):
@@ -80,32 +96,34 @@ def distill_rays(
     learning_rate: float,
     num_samples: int,
     seed: int,
-    progress: Progress | None = None,
+    progress: Progress = False,
 ) -> None:
     """Adam on `trained` parameters of the student: squared error between both fields' renders of training rays.
 
     Both see the same samples, over the same random background colours. No image is read.
 
     Args:
-        num_samples: samples of a step, about; the number of rays follows.
-        progress: wraps the range of steps, as tqdm does.
+        num_samples: approximate number of samples per step; the number of rays follows from it.
+        progress: as in eugen_fields.progress.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(trained, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     num_rays = 256
-    for _ in progress(range(steps)) if progress else range(steps):
-        with torch.no_grad():
-            positions, directions, samples = rays.sample(num_rays, generator)
-            background = torch.rand(num_rays, 3, generator=generator).to(positions)
-            target = _render(teacher, positions, directions, samples, background)
-        loss = F.mse_loss(_render(student, positions, directions, samples, background), target)
-        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained)):
-            parameter.grad = gradient
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        decay.step()
-        num_rays = max(64, min(1 << 15, int(num_rays * min(2.0, num_samples / max(1, len(samples))))))
+    with counted(progress, "Fine-tuning", steps, "step") as advance:
+        for _ in range(steps):
+            with torch.no_grad():
+                positions, directions, samples = rays.sample(num_rays, generator)
+                background = torch.rand(num_rays, 3, generator=generator).to(positions)
+                target = _render(teacher, positions, directions, samples, background)
+            loss = F.mse_loss(_render(student, positions, directions, samples, background), target)
+            for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained)):
+                parameter.grad = gradient
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            decay.step()
+            num_rays = max(64, min(1 << 15, int(num_rays * min(2.0, num_samples / max(1, len(samples))))))
+            advance(1)
 
 
 def _render(

@@ -16,11 +16,11 @@ from nerfstudio.scripts.render import DatasetRender
 from PIL import Image
 from support.helpers import typed, write_colmap_scene
 
-from eugen_fields.meshing.export import export_mesh
+from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.methods import eugen_nerf_tiny
 from eugen_fields.runs import open_run, read_config
 from eugen_fields.runs.restore import restore_config
-from eugen_fields.transfer.command import training_rays
+from eugen_fields.transfer.rays import training_rays
 
 
 @pytest.fixture(scope="module")

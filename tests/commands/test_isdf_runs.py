@@ -22,7 +22,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.meshing import extract_mesh
 from eugen_fields.meshing.distance import gradient_bound
-from eugen_fields.meshing.export import export_mesh
+from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.runs import SDFRun, open_run
 from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint
 

@@ -19,11 +19,12 @@ from PIL import Image
 from support import helpers
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing.export import export_mesh
+from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.methods import METHODS
 from eugen_fields.runs import open_run, read_config
 from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint
-from eugen_fields.transfer.command import TransferOptions, transfer_run
+from eugen_fields.transfer.new_run import transfer_run
+from eugen_fields.transfer.options import TransferOptions
 
 CAPTURE = ("nerfstudio-data", "--eval-mode", "fraction")
 

@@ -17,10 +17,10 @@ from support.shape_runs import SolidDensity, density_run, true_colors
 from torch import Tensor
 
 from eugen_fields.errors import InputError
+from eugen_fields.live import radiance_view
 from eugen_fields.live.radiance_view import RadianceView
 from eugen_fields.live.slices import density_colors
 from eugen_fields.live.snapshot import snapshot
-from eugen_fields.meshing import build
 from eugen_fields.models.nerf import NeRFModelConfig
 
 FOLDER = Path("outputs/solid/solid-method/time")
@@ -90,7 +90,9 @@ def test_the_mesh_is_the_surface_in_its_colours_in_viewer_units() -> None:
 def test_the_page_gets_the_mesh_that_is_exported(tmp_path: Path) -> None:
     view, page = make_view()
     press(view, page)
-    exported, _ = build.build_mesh(density_run("sphere", tmp_path), progress=False, resolution=64, frame="training")
+    exported, _ = radiance_view.build_mesh(
+        density_run("sphere", tmp_path), progress=False, resolution=64, frame="training"
+    )
     shown = page.shown["/field/mesh"].mesh
     assert len(shown.vertices) == len(exported.vertices) and len(shown.faces) == len(exported.faces)
     np.testing.assert_allclose(shown.vertices, exported.vertices, atol=1e-6)
@@ -175,7 +177,7 @@ def test_errors_are_shown_and_another_try_is_possible(monkeypatch: pytest.Monkey
 
     view, page = make_view()
     with monkeypatch.context() as patch:
-        patch.setattr(build, "build_mesh", fail)
+        patch.setattr(radiance_view, "build_mesh", fail)
         said = press(view, page)
     assert "No mesh" in said and "out of memory" in said
     assert not page.shown["Extract mesh"].disabled and not page.shown["progress"].visible
@@ -192,7 +194,7 @@ def test_one_mesh_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         go_on.wait(60)
         raise RuntimeError
 
-    monkeypatch.setattr(build, "build_mesh", wait)
+    monkeypatch.setattr(radiance_view, "build_mesh", wait)
     page.shown["Extract mesh"].callback(None)
     assert entered.wait(60)
     assert page.shown["Extract mesh"].disabled and page.shown["progress"].visible
@@ -214,7 +216,7 @@ def test_a_mesh_that_is_being_made_does_not_keep_the_program(monkeypatch: pytest
             progress("Finding the surface", 0.5)
             time.sleep(0.01)
 
-    monkeypatch.setattr(build, "build_mesh", endless)
+    monkeypatch.setattr(radiance_view, "build_mesh", endless)
     view.viewer.init_scene()  # type: ignore[call-arg]
     page.shown["Extract mesh"].callback(None)
     assert entered.wait(60)
@@ -281,14 +283,14 @@ def test_a_button_pressed_in_a_real_training_gives_a_mesh_and_the_training_ends(
     from eugen_fields.benchmark.quality.train import make_config, train_run
 
     meshes, steps = [], []
-    build_mesh = build.build_mesh
+    build_mesh = radiance_view.build_mesh
 
     def recorded(*arguments: Any, **options: Any) -> Any:
         made = build_mesh(*arguments, **options)
         meshes.append(made[0])
         return made
 
-    monkeypatch.setattr(build, "build_mesh", recorded)
+    monkeypatch.setattr(radiance_view, "build_mesh", recorded)
     small = {"grid_warmup_steps": 60, "grid_resolution": 32, "num_layers": 2, "layer_width": 64, "feature_dim": 16}
     config = make_config("eugen-nerf-tiny", sphere_scene, tmp_path, steps=250, model_options=small, viewer=True)
     config.viewer.websocket_host, config.viewer.websocket_port = "127.0.0.1", free_port()

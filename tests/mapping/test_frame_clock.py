@@ -81,7 +81,7 @@ def test_the_frame_whose_turn_it_is_is_done_when_training_ends(steps, ended):
 @pytest.mark.parametrize("seconds", [0.02, 0.06, 0.3])
 def test_wall_frames_come_with_the_stream_and_late_ones_are_skipped(seconds):
     watch = Watch()
-    clock = small(count=21, clock="wall", now=watch)
+    clock = small(count=21, mode="wall", now=watch)
 
     def tick(step):
         watch.time += seconds
@@ -101,7 +101,7 @@ def test_wall_frames_come_with_the_stream_and_late_ones_are_skipped(seconds):
 
 def test_wall_streams_can_run_faster():
     watch = Watch()
-    clock = small(count=21, clock="wall", now=watch, speed=4.0)
+    clock = small(count=21, mode="wall", now=watch, speed=4.0)
 
     def tick(step):
         watch.time += 0.02
@@ -111,7 +111,7 @@ def test_wall_streams_can_run_faster():
 
 
 def test_offline_has_all_frames_from_the_start():
-    clock = small(clock="offline")
+    clock = small(mode="offline")
     current, done = run(clock, 3)
     assert clock.ended and clock.keyframes == [0, 1, 2, 3, 4] and current == [-1] * 3
     assert done == [(frame, True) for frame in range(5)]
@@ -160,7 +160,7 @@ def test_a_state_goes_on_where_it_was(stop):
 
 def test_a_wall_stream_goes_on_from_its_frame():
     watch = Watch()
-    clock = small(count=30, clock="wall", now=watch)
+    clock = small(count=30, mode="wall", now=watch)
     for step in range(20):
         clock.before_step(step, lambda frame: 1.0)
         watch.time += 0.05
@@ -168,7 +168,7 @@ def test_a_wall_stream_goes_on_from_its_frame():
     assert 2 < frame < 15
     later = Watch()
     later.time = 9000.0
-    resumed = small(count=30, clock="wall", now=later)
+    resumed = small(count=30, mode="wall", now=later)
     resumed.load_state_dict(state)
     for step in range(20, 24):
         resumed.before_step(step, lambda frame: 1.0)

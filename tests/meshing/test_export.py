@@ -8,8 +8,9 @@ import torch
 import trimesh
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing import export as export_module
-from eugen_fields.meshing.export import build_mesh, export_mesh, main
+from eugen_fields.meshing.build import build_mesh
+from eugen_fields.meshing.export import main
+from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.meshing.files import write_mesh
 from eugen_fields.meshing.surface import density_span, near_occupied, surface_level
 from eugen_fields.runs import open_run
@@ -144,7 +145,7 @@ def test_an_unknown_ending_names_the_four(run, tmp_path, name):
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "find_surface", lambda *args, **options: pytest.fail("worked"))
+    monkeypatch.setattr("eugen_fields.meshing.export_mesh.find_surface", lambda *args, **options: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.ply").mkdir()
     with pytest.raises(InputError, match="cannot write"):
@@ -200,7 +201,7 @@ def test_ctrl_c_ends_the_command_in_one_line(sphere_run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["eugen-export", str(sphere_run)])
-    monkeypatch.setattr(export_module, "export_mesh", interrupted)
+    monkeypatch.setattr("eugen_fields.meshing.export_mesh.export_mesh", interrupted)
     with pytest.raises(SystemExit, match="no file was written"):
         main()
 

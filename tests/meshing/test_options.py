@@ -11,7 +11,9 @@ from support.distance_shapes import SHAPES
 from support.shape_runs import DENSITY, density_run, distance_run, true_colors
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing.export import build_mesh, export_mesh, main
+from eugen_fields.meshing.build import build_mesh
+from eugen_fields.meshing.export import main
+from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.meshing.report import surface_facts
 
 pytest_plugins = "support.run_fixture"

@@ -8,7 +8,7 @@ from support.distance_shapes import SHAPES
 from support.shape_runs import DENSITY, density_run, distance_run
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing.export import build_mesh
+from eugen_fields.meshing.build import build_mesh
 from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.meshing.region import export_region
 from eugen_fields.meshing.report import surface_facts

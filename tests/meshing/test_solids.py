@@ -13,7 +13,7 @@ import torch
 from support.distance_shapes import SHAPES
 from support.shape_runs import DENSITY, density_run, distance_run
 
-from eugen_fields.meshing.export import build_mesh
+from eugen_fields.meshing.build import build_mesh
 from eugen_fields.meshing.report import surface_facts
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ import torch, trimesh, open3d, skimage.measure
 torch.set_num_threads(1)
 import numpy as np
 from test_solids import open_solid
-from eugen_fields.meshing.export import export_mesh
+from eugen_fields.meshing.export_mesh import export_mesh
 from support.shape_runs import DENSITY
 from support.distance_shapes import SHAPES
 kind, name, resolution = sys.argv[1], sys.argv[2], int(sys.argv[3])

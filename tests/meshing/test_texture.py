@@ -8,7 +8,8 @@ from PIL import Image
 from support.shape_runs import DENSITY, density_run, distance_run, true_colors
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing.export import build_mesh, export_mesh
+from eugen_fields.meshing.build import build_mesh
+from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.meshing.texture import texel_triangles, unwrap
 
 SIZE = 256

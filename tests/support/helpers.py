@@ -9,7 +9,6 @@ import json
 import math
 import subprocess
 import sys
-import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 from unittest import mock
@@ -135,7 +134,7 @@ def here(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
             if isinstance(ended.code, str):
                 print(ended, file=err)
         except Exception:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
             status = 1
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 

@@ -67,5 +67,5 @@ def test_a_fused_optimiser_takes_the_same_steps(config):
 def test_the_optimiser_is_fused_on_gpus(device, fused):
     config = copy.deepcopy(METHODS["eugen-nerf-tiny"])
     config.machine.device_type = device
-    config._fill_in_optimizers()
+    config.fill_in_optimizers()
     assert config.optimizers["fields"]["optimizer"].fused is fused

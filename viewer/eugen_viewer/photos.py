@@ -15,7 +15,7 @@ from PIL import Image
 
 from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.errors import InputError
-from eugen_fields.runs.restore import restore_config
+from eugen_fields.runs.restore import restore_data_parser
 from eugen_viewer.cameras import View
 from eugen_viewer.opened import OpenedRun
 
@@ -79,12 +79,10 @@ def find_photos(opened: OpenedRun) -> Photos:
         InputError: it is not, or it was read by another data parser than ours.
     """
     config_path = opened.folder / "config.yml"
-    config = restore_config(opened.config, opened.shown.run.method_name, config_path)
-    manager = config.pipeline.datamanager
-    parser = manager.dataparser  # type: ignore[attr-defined]
+    parser = restore_data_parser(opened.config, config_path)
     if not isinstance(parser, PARSERS):
         raise InputError(f"the photos of {config_path} were read by {type(parser).__name__}, which is not shown.")
-    parser.data = _find_data(Path(manager.data or parser.data), opened.folder)
+    parser.data = _find_data(parser.data, opened.folder)
     try:
         outputs = parser.setup().get_dataparser_outputs("train")
         cameras = outputs.cameras

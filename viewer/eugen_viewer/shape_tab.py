@@ -64,7 +64,7 @@ class ShapeTab:
         threading.Thread(target=self._extract_mesh, args=(shown,), daemon=True, name="eugen-view mesh").start()
 
     def _extract_mesh(self, shown: Shown) -> None:
-        from eugen_fields.meshing.export import build_mesh
+        from eugen_fields.meshing.build import build_mesh
 
         try:
             mesh, _ = build_mesh(shown.run, resolution=int(self.resolution.value), frame="training", progress=False)

@@ -152,6 +152,8 @@ def _read(path: Path, *names: str) -> list[np.ndarray]:
             if missing:
                 raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}, not {wanted}. {_AGAIN}")
             return [arrays[name] for name in names]
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); it should hold {wanted}. {_AGAIN}") from None
 

@@ -161,7 +161,7 @@ class _Watcher:
         assert isinstance(trainer, MappingTrainer)
         self.trainer = trainer
         clock = trainer.pipeline.datamanager.clock
-        if clock.clock != "offline":
+        if clock.mode != "offline":
             trainer.pipeline.frame_listeners.append(self._frame_done)
         wall = clock.now
         clock.now = lambda: wall() - self.seconds  # the stream waits while it is measured

@@ -86,12 +86,13 @@ class Mesh:
         from eugen_fields.benchmark.distance.distance_truth import MESH
         from eugen_fields.benchmark.mesh.mesh_scores import read_mesh, shape_errors, silhouette_overlaps
         from eugen_fields.benchmark.quality.scoring import scene_data
-        from eugen_fields.meshing.export import export_mesh
+        from eugen_fields.meshing.export_mesh import export_mesh
+        from eugen_fields.methods import METHODS
         from eugen_fields.runs import read_config
         from eugen_fields.runs.restore import restore_config
 
         config_path = run.folder / "config.yml"
-        config = restore_config(read_config(config_path), run.method_name, config_path)
+        config = restore_config(read_config(config_path), run.method_name, config_path, METHODS)
         data = scene_data(config, "cpu")
         path = self.json.with_name(f"{self.json.stem}_{name.replace('/', '_')}_{run.step}_{self.resolution}.ply")
         print(f"{name}, {self.resolution} cells", flush=True)

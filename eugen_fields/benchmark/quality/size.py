@@ -119,6 +119,7 @@ class Size:
         from eugen_fields.benchmark.quality.scoring import Scorer
         from eugen_fields.benchmark.quality.stored_fields import compact, read_field, write_field
         from eugen_fields.layers.folding.folded import FoldedMLP
+        from eugen_fields.methods import METHODS
         from eugen_fields.runs import RadianceRun, open_run, read_config
         from eugen_fields.runs.restore import restore_config
 
@@ -126,7 +127,9 @@ class Size:
         run = open_run(folder, self.device)
         assert isinstance(run, RadianceRun)
         config_path = folder / "config.yml"
-        scorer = Scorer(run, restore_config(read_config(config_path), self.method, config_path), self.views or 0)
+        scorer = Scorer(
+            run, restore_config(read_config(config_path), self.method, config_path, METHODS), self.views or 0
+        )
         form = compact(run.field)
         folded = any(isinstance(module, FoldedMLP) for module in form.modules())
         numbers = sum(value.numel() for value in form.state_dict().values())

@@ -125,14 +125,14 @@ class _RunningPSNR:
     """A callback that moves the bar and shows the PSNR of about the last hundred batches."""
 
     def __init__(self, trainer: FieldTrainer, bar: tqdm) -> None:
-        self.model = radiance_model(trainer)
+        self.trainer = trainer
         self.bar = bar
         self.mse: float | None = None
 
     def __call__(self, step: int) -> None:
         self.bar.update(1)
         if step % 10 == 0:
-            mse = 10.0 ** (-self.model.last_batch_psnr / 10.0)
+            mse = 10.0 ** (-float(self.trainer.step_metrics["psnr"]) / 10.0)
             average = mse if self.mse is None else 0.9 * self.mse + 0.1 * mse
             self.bar.set_postfix_str(f"PSNR {-10.0 * math.log10(average):.2f} dB")
             self.mse = average

@@ -48,13 +48,14 @@ class Transfer:
     def main(self) -> None:
         """Runs what is missing in the JSON file, prints the table and draws the plot."""
         from eugen_fields.benchmark.quality.scoring import Scorer
-        from eugen_fields.transfer.command import training_rays
+        from eugen_fields.methods import METHODS
+        from eugen_fields.transfer.rays import training_rays
         from eugen_fields.transfer.teacher import open_teacher
 
         if self.finetune_steps < 1 or not self.shares or min(self.shares) < 1 or min(self.best, default=-1) < 0:
             raise InputError("--finetune-steps and --shares must be 1 or more, --best 0 or more.")
         document = load_results(self.json)
-        run, config = open_teacher(self.run, self.device, None, 128)
+        run, config = open_teacher(self.run, self.device, None, 128, METHODS)
         scorer = Scorer(run, config, self.views)
         rays = training_rays(run, config)
         width = int(run.field.trunk.layers[0].out_features)  # type: ignore[arg-type]
@@ -72,7 +73,8 @@ class Transfer:
 
     def _measure(self, document: dict[str, Any], key: dict[str, Any], run: Any, scorer: Scorer, rays: Any):
         """One row: from the document, or measured and saved there."""
-        from eugen_fields.transfer.command import TransferOptions, transfer_field
+        from eugen_fields.transfer.fit import transfer_field
+        from eugen_fields.transfer.options import TransferOptions
 
         key = key | {
             "layer": self.layer,

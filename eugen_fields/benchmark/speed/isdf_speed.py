@@ -86,7 +86,7 @@ class ISDFSpeed:
             self.method, self.data, Path("outputs"), layer=layer, seed=self.seed,
             model_options=parse_options(tuple(options)),
         )  # fmt: skip
-        config._fill_in_optimizers()
+        config.fill_in_optimizers()
         torch.manual_seed(self.seed)
         pipeline: Any = config.pipeline.setup(device=device)
         pipeline.train()

@@ -1,0 +1,116 @@
+"""The run that a transfer writes: that of the teacher with new layers, which opens like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nerfstudio.data.scene_box import SceneBox
+
+from eugen_fields.errors import InputError
+from eugen_fields.fields import RadianceField
+from eugen_fields.layers.fitting.transfer import TransferReport
+from eugen_fields.progress import Progress
+from eugen_fields.runs import RadianceRun
+from eugen_fields.runs.checkpoints import write_checkpoint
+from eugen_fields.training.trainer import FieldTrainerConfig
+from eugen_fields.transfer.fit import transfer_field
+from eugen_fields.transfer.options import TransferOptions
+from eugen_fields.transfer.rays import training_rays
+from eugen_fields.transfer.teacher import open_teacher
+
+
+def transfer_run(
+    options: TransferOptions, methods: Mapping[str, FieldTrainerConfig], *, progress: Progress = True
+) -> tuple[Path, TransferReport]:
+    """Writes the run with new layers that the options describe.
+
+    Args:
+        methods: the default configuration of each method, such as eugen_fields.methods.METHODS.
+
+    Returns:
+        the folder of the new run, and the report of the closed form.
+
+    Raises:
+        InputError: no such run, a run that cannot be a teacher, a bad option, or the output cannot be written.
+    """
+    options.check()
+    run, config = open_teacher(options.run, options.device, options.step, options.grid_resolution, methods)
+    folder = _new_folder(options, run, config)
+    student, report = transfer_field(run, training_rays(run, config), options, progress=progress)
+    _write_run(folder, run, config, student, report, options)
+    return folder, report
+
+
+def _new_folder(options: TransferOptions, run: RadianceRun, config: FieldTrainerConfig) -> Path:
+    """Sets where the configuration puts the new run; refuses a place that is taken or cannot be written to."""
+    suffix = f"{options.layer}{options.num_features}" if options.layer != "prp" else "prp"
+    config.timestamp = options.name or f"{run.folder.name}-{suffix}"
+    if options.output_dir is not None:
+        config.output_dir = options.output_dir.expanduser()
+    elif len(run.folder.resolve().parents) > 2:
+        config.output_dir = run.folder.resolve().parents[2]
+    config.experiment_name = config.experiment_name or run.folder.resolve().parents[1].name
+    folder = config.get_base_dir()
+    if folder.exists():
+        raise InputError(f"{folder} is there already; nothing is overwritten. Give another --name or --output-dir.")
+    config.check_output()
+    folder.rmdir()  # made by the check; the finished run is moved here in one piece
+    return folder
+
+
+def _write_run(
+    folder: Path,
+    run: RadianceRun,
+    config: FieldTrainerConfig,
+    student: RadianceField,
+    report: TransferReport,
+    options: TransferOptions,
+) -> None:
+    """Writes the new run beside its place, then renames it."""
+    trunk = student.trunk
+    model_config: Any = config.pipeline.model
+    model_config.layer, model_config.replace = trunk.layer, trunk.replace
+    first = trunk.layers[trunk.replace[0]]
+    for name in ("num_features", "norm", "projection_bias", "matrix", "rank"):
+        if hasattr(first, name):
+            setattr(model_config, name, getattr(first, name))
+    config.optimizers["fields"]["optimizer"].lr = 0.0  # the rate of the new layer kind
+    config.fill_in_optimizers()
+
+    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
+    model.field.load_state_dict(student.cpu().state_dict())
+    model.grid.load_state_dict(run.grid.cpu().state_dict())
+    groups = {name: (config.optimizers[name], params) for name, params in model.get_param_groups().items()}
+    optimizers = {name: group["optimizer"].setup(params=params) for name, (group, params) in groups.items()}
+    schedulers = {
+        name: group["scheduler"].setup().get_scheduler(optimizers[name], group["optimizer"].lr)
+        for name, (group, _) in groups.items()
+        if group.get("scheduler") is not None
+    }
+    state = {
+        "step": run.step,
+        "pipeline": {f"_model.{name}": value for name, value in model.state_dict().items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "schedulers": {name: scheduler.state_dict() for name, scheduler in schedulers.items()},
+        "scalers": {},
+    }
+    unfinished = folder.with_name(f".unfinished-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        write_checkpoint(state, unfinished / config.relative_model_dir, run.step, keep=None)
+        (unfinished / "config.yml").write_text(yaml.dump(config), encoding="utf-8")
+        transforms = run.folder / "dataparser_transforms.json"
+        if transforms.exists():
+            shutil.copy(transforms, unfinished)
+        summary = {"teacher": str(run.folder), "teacher_step": run.step, "seed": options.seed} | report.as_dict()
+        (unfinished / "transfer.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
