@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import conical_frustum_gaussians
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
+from eugen_fields.layers.names import LayerName
 from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
@@ -56,7 +57,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     """Octaves of the encoding of viewing directions."""
     skip_connections: tuple[int, ...] | None = None
     """Trunk layers that see the encoded position again."""
-    proposal_layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
+    proposal_layer: LayerName | None = None
     """Kind of the proposal network's hidden layers. None: that of the field (size paper: dense)."""
     proposal_num_layers: int | None = None
     """Hidden layers of the proposal network."""

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from eugen_fields.layers.kinds import layer_kind, layer_options, options_from
+from eugen_fields.layers.names import ReplacementName
+
 if TYPE_CHECKING:
     from eugen_fields.fields import RadianceField
     from eugen_fields.layers.fitting.transfer import TransferReport
@@ -28,7 +31,7 @@ class TransferOptions:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the trained run: one of ours with layer dense, or of nerfstudio's vanilla-nerf."""
-    layer: Literal["eugen", "prp", "low-rank", "snnk"] = "eugen"
+    layer: ReplacementName = "eugen"
     """Kind of the new layers."""
     num_features: int = 64
     """EUGen, snnk: random features (m). Low-rank: the rank, where --rank is 0."""
@@ -72,11 +75,7 @@ class TransferOptions:
 
     def layer_options(self) -> dict[str, Any]:
         """Options of the new layers for their kind."""
-        if self.layer in ("eugen", "snnk"):
-            return {"num_features": self.num_features}
-        if self.layer == "prp":
-            return {"matrix": self.matrix, "rank": self.rank}
-        return {"rank": self.rank or self.num_features}
+        return options_from(self, self.layer)
 
 
 def transfer_field(
@@ -182,7 +181,8 @@ def _new_folder(options: TransferOptions, run: RadianceRun, config: FieldTrainer
     """Sets where the configuration puts the new run; refuses a place that is taken or cannot be written to."""
     from eugen_fields.errors import InputError
 
-    suffix = f"{options.layer}{options.num_features}" if options.layer != "prp" else "prp"
+    size = "" if layer_kind(options.layer).size is None else options.num_features
+    suffix = f"{options.layer}{size}"
     config.timestamp = options.name or f"{run.folder.name}-{suffix}"
     if options.output_dir is not None:
         config.output_dir = options.output_dir.expanduser()
@@ -217,8 +217,8 @@ def _write_run(
     model_config.layer = trunk.layer  # type: ignore[attr-defined]
     model_config.replace = trunk.replace  # type: ignore[attr-defined]
     first = trunk.layers[trunk.replace[0]]
-    for name in ("num_features", "norm", "projection_bias", "matrix", "rank"):
-        if hasattr(first, name):
+    for name in layer_options(trunk.layer):
+        if hasattr(first, name) and hasattr(model_config, name):
             setattr(model_config, name, getattr(first, name))
     config.optimizers["fields"]["optimizer"].lr = 0.0  # the rate of the new layer kind
     config._fill_in_optimizers()

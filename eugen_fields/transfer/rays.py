@@ -10,7 +10,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor, nn
 
 from eugen_fields.fields import RadianceField
-from eugen_fields.layers.fitting.finetune import Progress, learning_rate_factor
+from eugen_fields.layers.fitting.finetune import ShowProgress, learning_rate_factor
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 
 
@@ -80,7 +80,7 @@ def distill_rays(
     learning_rate: float,
     num_samples: int,
     seed: int,
-    progress: Progress | None = None,
+    progress: ShowProgress | None = None,
 ) -> None:
     """Adam on `trained` parameters of the student: squared error between both fields' renders of training rays.
 
