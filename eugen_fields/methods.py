@@ -11,6 +11,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.layers.kinds import learning_rates
 from eugen_fields.live.pipelines import LiveFieldPipeline, LiveMappingPipeline
 from eugen_fields.mapping.pipeline import MappingPipelineConfig
 from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig
@@ -24,7 +25,6 @@ from eugen_fields.training.pipeline import FieldPipelineConfig
 from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
-_LEARNING_RATES = {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
 _TINY_GRID: dict[str, Any] = {
     "samples_per_diagonal": 192,
     "grid_resolution": 64,
@@ -32,7 +32,6 @@ _TINY_GRID: dict[str, Any] = {
     "grid_update_cells": 1 << 16,
     "eval_num_samples_per_chunk": 1 << 13,
 }
-_TINY_LEARNING_RATES = {"dense": 3.2e-2, "eugen": 1.6e-2, "prp": 3.2e-2, "low-rank": 1.6e-2, "snnk": 1.6e-2}
 
 
 def _machine() -> MachineConfig:
@@ -46,7 +45,7 @@ def _viewer() -> ViewerConfig:
 def _trainer(
     method_name: str,
     model: RadianceModelConfig,
-    learning_rates: dict[str, float],
+    rates: dict[str, float],
     target_num_samples: int,
     max_num_rays: int,
     **settings: Any,
@@ -57,7 +56,7 @@ def _trainer(
         vis="viewer+tensorboard",
         machine=_machine(),
         mixed_precision=True,
-        learning_rates=learning_rates,
+        learning_rates=rates,
         pipeline=FieldPipelineConfig(
             _target=LiveFieldPipeline,
             datamanager=FieldDataManagerConfig(
@@ -83,7 +82,7 @@ def _full_size(method_name: str, model: RadianceModelConfig, description: str) -
     config = _trainer(
         method_name,
         model,
-        _LEARNING_RATES,
+        learning_rates("nerf"),
         target_num_samples=1 << 18,
         max_num_rays=1 << 14,
         max_num_iterations=30_000,
@@ -96,7 +95,7 @@ def _full_size(method_name: str, model: RadianceModelConfig, description: str) -
 def _tiny(
     method_name: str,
     model: RadianceModelConfig,
-    learning_rates: dict[str, float],
+    rates: dict[str, float],
     target_num_samples: int,
     description: str,
     **settings: Any,
@@ -105,7 +104,7 @@ def _tiny(
     config = _trainer(
         method_name,
         model,
-        learning_rates,
+        rates,
         target_num_samples,
         max_num_rays=1 << 12,
         max_num_iterations=2_400,
@@ -149,7 +148,7 @@ eugen_nerf_tiny = _tiny(
         **_TINY_GRID,
         eval_num_rays_per_chunk=8192,
     ),
-    _TINY_LEARNING_RATES,
+    learning_rates("nerf tiny"),
     1 << 13,
     "A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
@@ -164,15 +163,13 @@ eugen_mipnerf_tiny = _tiny(
         **_TINY_GRID,
         eval_num_rays_per_chunk=512,
     ),
-    _TINY_LEARNING_RATES,
+    learning_rates("nerf tiny"),
     1 << 14,  # two thirds of them go to the small proposal network
     "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
     # at twice these rates all but PRP end in fog before the cameras, sooner or later, on one seed or another
-    unbounded_learning_rates={"dense": 4e-3, "eugen": 2e-3, "prp": 8e-3, "low-rank": 2e-3, "snnk": 2e-3},
+    unbounded_learning_rates=learning_rates("unbounded tiny"),
 )
 
-_SDF_LEARNING_RATES = {"dense": 1.3e-3, "eugen": 1.3e-3, "prp": 5e-3, "low-rank": 1.3e-3, "snnk": 1.3e-3}
-_TINY_SDF_LEARNING_RATES = {"dense": 2.6e-3, "eugen": 2.6e-3, "prp": 5e-3, "low-rank": 2.6e-3, "snnk": 2.6e-3}
 _SDF_BOUNDS: dict[str, Any] = {"free_space_fit": 2.0, "unseen_depth": 0.8}
 """Of iSDF both are 0: free space is not fitted, and nothing is assumed of what was not seen."""
 
@@ -181,7 +178,7 @@ def _isdf(
     method_name: str,
     model: ISDFModelConfig,
     manager: StreamDataManagerConfig,
-    learning_rates: dict[str, float],
+    rates: dict[str, float],
     description: str,
 ) -> MethodSpecification:
     """Signed distance from a depth stream."""
@@ -190,7 +187,7 @@ def _isdf(
         vis="viewer+tensorboard",
         machine=_machine(),
         mixed_precision=False,  # gradients of gradients
-        learning_rates=learning_rates,
+        learning_rates=rates,
         pipeline=MappingPipelineConfig(_target=LiveMappingPipeline, datamanager=manager, model=model),
         optimizers={
             "fields": {"optimizer": LayerAdamWConfig(), "scheduler": WarmupDecayConfig(warmup_steps=1, hold=0.7)}
@@ -211,7 +208,7 @@ eugen_isdf = _isdf(
     "eugen-isdf",
     ISDFModelConfig(layer="eugen", replace=(4, 5), num_features=128, **_SDF_BOUNDS, eval_num_rays_per_chunk=1 << 14),
     _stream(),
-    _SDF_LEARNING_RATES,
+    learning_rates("sdf"),
     "iSDF (6x256) with two EUGen hidden layers: signed distance from a posed depth stream.",
 )
 
@@ -219,7 +216,7 @@ prp_isdf = _isdf(
     "prp-isdf",
     ISDFModelConfig(layer="prp", **_SDF_BOUNDS, eval_num_rays_per_chunk=1 << 14),
     _stream(),
-    _SDF_LEARNING_RATES,
+    learning_rates("sdf"),
     "iSDF (6x256) with PRP hidden layers: tiny checkpoints.",
 )
 
@@ -238,7 +235,7 @@ eugen_isdf_tiny = _isdf(
         eval_num_rays_per_chunk=1 << 13,
     ),
     _stream(rays_per_frame=40),
-    _TINY_SDF_LEARNING_RATES,
+    learning_rates("sdf tiny"),
     "A small iSDF (6x128) with two EUGen hidden layers, sized for a laptop CPU.",
 )
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 import tyro
 
+from eugen_fields.layers.names import LayerName
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -25,7 +27,7 @@ class Demo:
         "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
     ] = "eugen-nerf-tiny"
     """The tiny ones are sized for a CPU; the others want a GPU."""
-    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
+    layer: LayerName | None = None
     """Kind of the hidden layers. Default: the method's own."""
     steps: int | None = None
     """Training steps. Default: the method's own."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from eugen_fields.layers.activations import get_activation
 from eugen_fields.layers.folding import fold
-from eugen_fields.layers.folding.folded import FoldedMLP, FoldedStage
+from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, value_name
 from eugen_fields.layers.snnk import bounded_exp
 
 DEFAULT_TILE = 2048
@@ -92,11 +92,26 @@ class TiledMLP(nn.Module):
             stages: list[Any] = [_TiledStage(s) if type(s) is FoldedStage else s for s in self.folded.stages]
             widest = max((len(s.bias) for s in stages if isinstance(s, _TiledStage)), default=0)
             tile = max(1, min(self.tile, len(rows)))
-            buffers = (rows.new_empty(tile * widest), rows.new_empty(tile * widest))
+            places = _places(self.folded.last_reads)
+            buffers = [rows.new_empty(tile * widest) for _ in range(max(places) + 1)]
             out = rows.new_empty(len(rows), stages[-1].out_features)
             for inputs, target in zip(rows.split(tile), out.split(tile)):
-                _through(stages, inputs, buffers, target)
+                _through(stages, self.folded.last_reads, inputs, [buffers[place] for place in places], target)
             return out.view(*x.shape[:-1], out.shape[-1])
+
+
+def _places(last_reads: list[tuple[str, ...]]) -> list[int]:
+    """For each stage, the number of the buffer that its value goes to: one that holds nothing that is still read. In a
+    plain chain they are 0 and 1 in turn."""
+    free: list[int] = []
+    used: dict[str, int] = {}
+    places: list[int] = []
+    for index, done in enumerate(last_reads):
+        place = free.pop() if free else len(used)
+        places.append(place)
+        free += [used.pop(name) for name in done if name in used]
+        used[value_name(index)] = place
+    return places
 
 
 def _tiles_serve(x: Tensor) -> bool:
@@ -110,49 +125,58 @@ def is_plain(x: Tensor) -> bool:
     return type(x) in (Tensor, nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # type: ignore[attr-defined]
 
 
-def _through(stages: list[Any], x: Tensor, buffers: tuple[Tensor, Tensor], out: Tensor) -> None:
-    """One tile x (rows, in_dim) through all stages, into out (rows, out_dim)."""
-    f = x
+def _through(
+    stages: list[Any], last_reads: list[tuple[str, ...]], x: Tensor, buffers: list[Tensor], out: Tensor
+) -> None:
+    """One tile x (rows, in_dim) through all stages, each into its buffer, the last into out (rows, out_dim)."""
+    values = {INPUT: x}
+    value = x
     for index, stage in enumerate(stages):
         if isinstance(stage, _TiledStage):
             direct = stage is stages[-1] and stage.out_features == len(stage.bias)
-            f = stage(f, x, out.view(-1) if direct else buffers[index % 2])
+            value = stage(values, out.view(-1) if direct else buffers[index])
         else:
-            f = stage(f, x)
-    if f.data_ptr() != out.data_ptr():
-        out.copy_(f)
+            value = stage(values)
+        for name in last_reads[index]:
+            del values[name]
+        values[value_name(index)] = value
+    if value.data_ptr() != out.data_ptr():
+        out.copy_(value)
 
 
 class _TiledStage:
-    """FoldedStage on one tile, written into a given buffer: f (rows, width) and x (rows, in_dim) to (rows, features).
+    """FoldedStage on one tile, written into a given buffer: values (rows, width) by name to (rows, features).
 
     The matrix that gives the norm of what the stage reads stands below the stage's own, so that one product does both.
     """
 
     def __init__(self, stage: FoldedStage) -> None:
-        weight, self.bias, self.width = stage.weight, stage.bias, len(stage.bias)
+        self.first, *self.others = stage.reads
+        weights = stage.weights
+        weight, self.bias, self.width = weights[self.first], stage.bias, len(stage.bias)
         if stage.norm_weight is not None and stage.norm_bias is not None:
             weight = torch.cat([weight, stage.norm_weight])
             self.bias = torch.cat([self.bias, stage.norm_bias])
         self.weight = weight.t()
-        self.skip_weight = None if stage.skip_weight is None else stage.skip_weight.t()
-        self.norm_column, self.squared_norm = stage.norm_column, stage._squared_norm
+        self.other_weights = [weights[name].t() for name in self.others]
+        self.norm_column, self.squared_norm = stage.norm_column, stage.squared_norm
         if self.norm_column is not None and self.squared_norm:
             self.norm_column = self.norm_column.square()
-        self.products = stage._products
-        self.out_features = self.width if self.products is None else self.products[0] * self.products[1]
-        self.activation = _IN_PLACE.get(stage._activation, stage._activation)
+        self.products = stage.products
+        self.out_features = stage.out_features
+        self.activation = _IN_PLACE.get(stage.activation, stage.activation)
 
-    def __call__(self, f: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
+    def __call__(self, values: dict[str, Tensor], buffer: Tensor) -> Tensor:
+        f, others = values[self.first], [values[name] for name in self.others]
         z = buffer[: len(f) * len(self.bias)].view(len(f), len(self.bias))
         torch.addmm(self.bias, f, self.weight, out=z)
         z, h = (z[:, : self.width], z[:, self.width :]) if z.shape[1] > self.width else (z, f)
-        if self.skip_weight is not None:
-            z.addmm_(x, self.skip_weight)
+        for value, weight in zip(others, self.other_weights):
+            z.addmm_(value, weight)
         if self.norm_column is not None:
             squared = torch.linalg.vector_norm(h, dim=-1, keepdim=True).square_()
-            if self.skip_weight is not None:
-                squared += torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+            for value in others:
+                squared += torch.linalg.vector_norm(value, dim=-1, keepdim=True).square_()
             squared += 1e-12  # of safe_norm
             if self.squared_norm:
                 z.addcmul_(squared, self.norm_column, value=-1.0)

@@ -3,12 +3,14 @@
 from eugen_fields.layers.eugen import EUGenLinear
 from eugen_fields.layers.fitting.convert import ChosenLinear, chosen_linears, convert
 from eugen_fields.layers.fitting.transfer import LayerReport, TransferReport, transfer
-from eugen_fields.layers.folding.fold import fold, folded_names
+from eugen_fields.layers.folding.fold import fold
+from eugen_fields.layers.folding.folded import folded_names
+from eugen_fields.layers.kinds import LAYER_KINDS, LayerKind, layer_options
 from eugen_fields.layers.low_rank import LowRankLinear
-from eugen_fields.layers.mlp import LAYER_KINDS, MLP, layer_options
+from eugen_fields.layers.mlp import MLP
 from eugen_fields.layers.prp import PRPLinear
 from eugen_fields.layers.snnk import SNNKLinear
-from eugen_fields.layers.theory.estimator import deviation_bound, estimator_variance
+from eugen_fields.layers.theory.estimator import estimator_variance
 from eugen_fields.layers.theory.explicit import ExplicitEUGenLinear
 from eugen_fields.layers.theory.polynomials import fit_polynomial
 
@@ -18,6 +20,7 @@ __all__ = [
     "ChosenLinear",
     "EUGenLinear",
     "ExplicitEUGenLinear",
+    "LayerKind",
     "LayerReport",
     "LowRankLinear",
     "PRPLinear",
@@ -25,7 +28,6 @@ __all__ = [
     "TransferReport",
     "chosen_linears",
     "convert",
-    "deviation_bound",
     "estimator_variance",
     "fit_polynomial",
     "fold",

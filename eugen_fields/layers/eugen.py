@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, safe_norm
+from eugen_fields.layers.affine import affine
+from eugen_fields.layers.layer import FeatureLayer, LayerStage
 from eugen_fields.layers.random_matrices import PROJECTIONS, normal, resolve_seed
 from eugen_fields.layers.seeded import SeededMatrix
 from eugen_fields.layers.theory.estimator import output_interval
@@ -70,7 +72,7 @@ def _second_moments(activation: Activation, order: int) -> list[float]:
     return activation(products).square().mean(dim=1).tolist()
 
 
-class EUGenLinear(SeededMatrix):
+class EUGenLinear(SeededMatrix, FeatureLayer):
     r"""y = W Phi(concat_{i=1..k} prod_{j<=i} G_ij x+) + b with x+ = [x; |x|] (the paper's EUGen+).
 
     Shapes: x (..., in_features) to y (..., out_features). The weight side g(W) of the paper is implicit: learned as
@@ -259,8 +261,17 @@ class EUGenLinear(SeededMatrix):
         products = product_features(projected, self.num_features, self.order, self.share_projections)
         return self._activation(products)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.features(x), self.weight, self.bias)
+    def stages(self) -> tuple[LayerStage, ...]:
+        names = ("projections",) if self.train_projections else ("seed",)
+        matrices = self.projection_matrices()
+        constant = matrices[:, -1] if self.projection_bias else None
+        features = LayerStage(
+            affine(matrices[:, : self.in_features], constant, names, names),
+            norm_column=matrices[:, self.in_features] if self.norm else None,
+            products=(self.num_features, self.order, self.share_projections) if self.order > 1 else None,
+            activation=self._activation,
+        )
+        return features, self.weight_side()
 
     def extra_repr(self) -> str:
         return (

@@ -6,10 +6,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eugen_fields.layers.affine import affine
+from eugen_fields.layers.layer import LayerStage, LinearLayer
 from eugen_fields.layers.random_matrices import gaussian, resolve_seed
 
 
-class LowRankLinear(nn.Module):
+def reduced_rank(weight: Tensor, covariance: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Factors B (l, r) and A (r, d) of the best stand-in for weight (l, d), for inputs of a covariance (d, d), among
+    matrices of rank r, which is `rank` or l where that is less."""
+    outputs = weight @ covariance @ weight.T
+    directions = torch.linalg.eigh((outputs + outputs.T) / 2.0).eigenvectors[:, -rank:]
+    return directions, directions.T @ weight
+
+
+@torch.no_grad()
+def set_factors(up: nn.Parameter, down: nn.Parameter, new_up: Tensor, new_down: Tensor) -> None:
+    """Sets B and A. A rank above that of the new ones leaves some of it unused."""
+    for parameter, value in ((up, new_up), (down, new_down)):
+        parameter.zero_()
+        parameter[: value.shape[0], : value.shape[1]].copy_(value)
+
+
+class LowRankLinear(LinearLayer):
     """y = B A x + b with A (rank, in_features), B (out_features, rank).
 
     Shapes: x (..., in_features) to y (..., out_features).
@@ -48,6 +66,15 @@ class LowRankLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(x, self.down), self.up, self.bias)
+
+    def stages(self) -> tuple[LayerStage, ...]:
+        return LayerStage(affine(self.down, None, ("down",))), LayerStage(affine(self.up, self.bias, ("up",)))
+
+    def fit(self, weight: Tensor, covariance: Tensor, cross: Tensor, ridge: float) -> Tensor:
+        """Reduced-rank regression (Izenman, 1975): the best map of this rank in the metric of the inputs."""
+        up, down = reduced_rank(weight, covariance, self.rank)
+        set_factors(self.up, self.down, up, down)
+        return up @ down
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, rank={self.rank}"

@@ -1,53 +1,31 @@
-"""A multilayer perceptron in which chosen hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
+"""A multilayer perceptron in which chosen hidden layers are of any kind of LAYER_KINDS, and the others dense."""
 
 import copy
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation
-from eugen_fields.layers.eugen import EUGenLinear
-from eugen_fields.layers.low_rank import LowRankLinear
-from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.kinds import LAYER_KINDS, check_options
 from eugen_fields.layers.random_matrices import resolve_seed
-from eugen_fields.layers.snnk import SNNKLinear
-
-LAYER_KINDS: dict[str, Callable[..., nn.Module]] = {
-    "dense": nn.Linear,
-    "eugen": EUGenLinear,
-    "prp": PRPLinear,
-    "low-rank": LowRankLinear,
-    "snnk": SNNKLinear,
-}
-NON_LINEAR = ("eugen", "snnk")
-"""Kinds that hold their own non-linearity: no activation follows them."""
-_SET_BY_MLP = {"self", "in_features", "out_features", "activation", "gain", "seed", "device", "dtype"}
-
-
-def layer_options(layer: str) -> list[str]:
-    """Names of the options a layer kind takes. Raises ValueError for an unknown kind."""
-    if layer not in LAYER_KINDS:
-        raise ValueError(f"layer is {layer!r}; it must be one of {', '.join(LAYER_KINDS)}")
-    return [name for name in inspect.signature(LAYER_KINDS[layer]).parameters if name not in _SET_BY_MLP]
 
 
 class MLP(nn.Module):
     """`num_layers` layers: in_dim -> layer_width -> ... -> out_dim.
 
-    Shapes: x (..., in_dim) to y (..., out_dim). Replaced layers that are EUGen or SNNK hold their own non-linearity and
-    get no activation after them (SNNK layers draw their frequencies from `activation` instead); all others are followed
-    by `activation`, and the last layer by `out_activation`.
+    Shapes: x (..., in_dim) to y (..., out_dim). Replaced layers that hold their own non-linearity (EUGen, SNNK) get no
+    activation after them (SNNK layers draw their frequencies from `activation` instead); all others are followed by
+    `activation`, and the last layer by `out_activation`.
 
     Args:
         in_dim: input width.
         num_layers: number of layers, the last one included.
         layer_width: width of the hidden layers.
         out_dim: output width; None for a trunk whose last layer is a hidden one.
-        layer: kind of the replaced layers: dense, eugen, prp, low-rank or snnk.
+        layer: kind of the replaced layers, one of LAYER_KINDS.
         replace: indices of the layers to replace, 0 being the first; None replaces every layer from layer_width to
             layer_width. Layers that are not named stay dense, so (2, 3, 4) is "three of eight".
         skip_connections: indices of the layers that get the MLP's input concatenated before their own.
@@ -119,12 +97,13 @@ class MLP(nn.Module):
             last = index == num_layers - 1
             width_in = in_dim if index == 0 else layer_width + (in_dim if index in self.skip_connections else 0)
             width_out = self.out_dim if last else layer_width
-            kind, options = (layer, layer_options) if index in replace else ("dense", {})
-            layer_gain = 1.0 if last and out_dim is not None else gain
-            own_options = {"activation": activation, **options} if kind == "snnk" else options
-            layers.append(build_layer(kind, width_in, width_out, layer_gain, base_seed + (index << 32), own_options))
+            name, options = (layer, layer_options) if index in replace else ("dense", {})
+            kind, layer_gain = LAYER_KINDS[name], 1.0 if last and out_dim is not None else gain
+            layer_seed = base_seed + (index << 32)
+            new = kind.build(width_in, width_out, gain=layer_gain, activation=activation, seed=layer_seed, **options)
+            layers.append(new)
             own = last_activation if last else hidden_activation
-            activations.append(get_activation(None) if kind in NON_LINEAR and not (last and out_activation) else own)
+            activations.append(get_activation(None) if kind.holds_activation and not (last and out_activation) else own)
         self.layers = nn.ModuleList(layers)
         self._activations = activations
 
@@ -161,28 +140,3 @@ class MLP(nn.Module):
                 h = torch.cat([x, h], dim=-1)
             h = self._activations[index](layer(h))
         return h
-
-
-def check_options(layer: str, options: dict[str, Any]) -> None:
-    """Raises ValueError for an unknown kind, or an option that it does not have."""
-    allowed = layer_options(layer)
-    unknown = [name for name in options if name not in allowed]
-    if unknown:
-        raise ValueError(f"{layer} layers have no option {unknown[0]!r}; theirs are: {', '.join(allowed) or 'none'}")
-
-
-def build_layer(kind: str, width_in: int, width_out: int, gain: float, seed: int, options: dict[str, Any]) -> nn.Module:
-    """A fresh layer of a kind; `gain` is for kinds that an activation follows."""
-    if kind == "dense":
-        linear = nn.Linear(width_in, width_out, **options)
-        nn.init.normal_(linear.weight, std=gain / math.sqrt(width_in))
-        if linear.bias is not None:
-            nn.init.zeros_(linear.bias)
-        return linear
-    if kind == "eugen":
-        return EUGenLinear(width_in, width_out, seed=seed, **options)
-    if kind == "snnk":
-        return SNNKLinear(width_in, width_out, seed=seed, **options)
-    if kind == "prp":
-        return PRPLinear(width_in, width_out, seed=seed, gain=gain, **options)
-    return LowRankLinear(width_in, width_out, seed=seed, gain=gain, **options)

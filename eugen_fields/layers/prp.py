@@ -6,12 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eugen_fields.layers.affine import affine
 from eugen_fields.layers.hadamard import fast_product_pays, hadamard_product
+from eugen_fields.layers.layer import LayerStage, LinearLayer
+from eugen_fields.layers.low_rank import reduced_rank, set_factors
 from eugen_fields.layers.random_matrices import hadamard_parts, normal, prp_matrix, resolve_seed
 from eugen_fields.layers.seeded import SeededMatrix
 
 
-class PRPLinear(SeededMatrix):
+class PRPLinear(SeededMatrix, LinearLayer):
     """y = P^T (x * alpha) * w + b (+ B A x): a fixed random matrix P between two trained element-wise scales.
 
     Shapes: x (..., in_features) to y (..., out_features). Trainable: alpha (d,), w and b (l,), and with rank r > 0 the
@@ -31,6 +34,8 @@ class PRPLinear(SeededMatrix):
     Raises:
         ValueError: a size or a name outside what is offered.
     """
+
+    solver = "alternating least squares"
 
     projection: Tensor
     hadamard_order: Tensor
@@ -99,6 +104,50 @@ class PRPLinear(SeededMatrix):
         if self.rank > 0:
             y = y + F.linear(F.linear(x, self.down), self.up)
         return y
+
+    def stages(self) -> tuple[LayerStage, ...]:
+        names = ("scale", "seed", "alpha") + (("up", "down") if self.rank > 0 else ())
+        return (LayerStage(affine(self.effective_weight(), self.bias, names)),)
+
+    def multiplications(self) -> int:
+        """Those of P as if it were written out, and of the low-rank term."""
+        low_rank = self.up.numel() + self.down.numel() if self.rank > 0 else 0
+        return self.projection.numel() + low_rank
+
+    def fit(self, weight: Tensor, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 100) -> Tensor:
+        """Alternating least squares for scale w, alpha and the low-rank term B A, each step the exact minimum over one
+        of them.
+
+        With C = cov(x), D = cov(x, z) - C (B A)^T and a = alpha: w_l = (P^T a D)_ll / (P^T a C a P)_ll, then
+        (P diag(w^2) P^T * C) a = sum_l w_l P_l D_l, then B A is the reduced-rank fit to what diag(w) P^T diag(a)
+        leaves.
+
+        Args:
+            rounds: at most; no more follow one that changes the effective weight by less than 1e-7 of it.
+        """
+        matrix = self.projection.double()
+        alpha, low_rank = self.alpha.detach().double(), torch.zeros_like(weight)
+        effective = torch.zeros_like(weight)
+        for _ in range(rounds):
+            left = cross.T - low_rank @ covariance
+            mixed = matrix * alpha
+            variance = ((mixed @ covariance) * mixed).sum(dim=1)
+            scale = (mixed * left).sum(dim=1) / (variance + ridge * variance.mean()).clamp(min=1e-300)
+            normal = (matrix.T @ (scale.square()[:, None] * matrix)) * covariance
+            normal.diagonal().add_(max(ridge, 1e-12) * float(torch.diagonal(normal).mean()))
+            alpha = torch.linalg.solve(normal, (scale[:, None] * matrix * left).sum(dim=0))
+            modulated = scale[:, None] * matrix * alpha
+            if self.rank > 0:
+                up, down = reduced_rank(weight - modulated, covariance, self.rank)
+                low_rank = up @ down
+                set_factors(self.up, self.down, up, down)
+            before, effective = effective, modulated + low_rank
+            if float((effective - before).norm()) <= 1e-7 * float(effective.norm()):
+                break
+        with torch.no_grad():
+            self.alpha.copy_(alpha)
+            self.scale.copy_(scale)
+        return effective
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, matrix={self.matrix}, rank={self.rank}"

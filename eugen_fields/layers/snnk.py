@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, safe_norm
+from eugen_fields.layers.affine import affine
+from eugen_fields.layers.layer import FeatureLayer, LayerStage
 from eugen_fields.layers.random_matrices import normal, orthogonal, resolve_seed, uniform
 from eugen_fields.layers.seeded import SeededMatrix
 
@@ -57,7 +59,7 @@ def bounded_exp(exponent: Tensor) -> Tensor:
     return exponent.clamp(-30.0, 10.0).exp()
 
 
-class SNNKLinear(SeededMatrix):
+class SNNKLinear(SeededMatrix, FeatureLayer):
     r"""y = W Phi(x) + b with Phi(x)_j = exp(G_j . x - alpha_j^2 |x|^2 / 2): the input side of SNNK's random features.
 
     Shapes: x (..., in_features) to y (..., out_features). For a Gaussian g and alpha eta = omega, in real form,
@@ -226,8 +228,15 @@ class SNNKLinear(SeededMatrix):
         projected = F.linear(x, self.projections[:, :-1])
         return bounded_exp(projected - (safe_norm(x) * self.squared_norm_column()).square())
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.features(x), self.weight, self.bias)
+    def stages(self) -> tuple[LayerStage, ...]:
+        names = ("projections",) if self.train_projections else ("seed",)
+        features = LayerStage(
+            affine(self.projections[:, :-1], None, names),
+            norm_column=self.squared_norm_column(),
+            squared_norm=True,
+            activation=bounded_exp,
+        )
+        return features, self.weight_side()
 
     def extra_repr(self) -> str:
         return (

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eugen_fields.kernels import Backend
-from eugen_fields.layers import layer_options
+from eugen_fields.layers.kinds import options_from
+from eugen_fields.layers.names import LayerName
 
 
 @dataclass
 class LayerFlags:
     """Kind of the replaced layers and the options of each kind."""
 
-    layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] = "eugen"
+    layer: LayerName = "eugen"
     """Kind of the replaced hidden layers; the others are dense."""
     replace: tuple[int, ...] | None = None
     """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
@@ -45,9 +46,6 @@ class LayerFlags:
     frequency encodings of NeRF and Mip-NeRF-style methods, without biases."""
 
     def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
-        """The options of MLP that these flags set for a kind of layer; None: that of `layer`."""
-        layer = layer or self.layer
-        options = {name: getattr(self, name) for name in layer_options(layer) if hasattr(self, name)}
-        if layer == "low-rank" and self.rank == 0:
-            options["rank"] = self.num_features
-        return options
+        """The options of MLP that these flags set for a kind of layer; None: that of `layer`. Options of a kind that
+        have no flag here stay at their defaults."""
+        return options_from(self, layer or self.layer)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eugen_fields.encodings import conical_frustum_gaussians
 from eugen_fields.fields import Field, GaussianDensityField, MipNeRFField
+from eugen_fields.layers.names import LayerName
 from eugen_fields.models.mipnerf_sizes import SIZES
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
@@ -57,7 +58,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     """Octaves of the encoding of viewing directions."""
     skip_connections: tuple[int, ...] | None = None
     """Trunk layers that see the encoded position again."""
-    proposal_layer: Literal["dense", "eugen", "prp", "low-rank", "snnk"] | None = None
+    proposal_layer: LayerName | None = None
     """Kind of the proposal network's hidden layers. None: that of the field (size paper: dense)."""
     proposal_num_layers: int | None = None
     """Hidden layers of the proposal network."""

@@ -15,6 +15,7 @@ from nerfstudio.data.scene_box import SceneBox
 from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.transfer import TransferReport
+from eugen_fields.layers.kinds import layer_kind, layer_options
 from eugen_fields.progress import Progress
 from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.checkpoints import write_checkpoint
@@ -49,7 +50,8 @@ def transfer_run(
 
 def _new_folder(options: TransferOptions, run: RadianceRun, config: FieldTrainerConfig) -> Path:
     """Sets where the configuration puts the new run; refuses a place that is taken or cannot be written to."""
-    suffix = f"{options.layer}{options.num_features}" if options.layer != "prp" else "prp"
+    size = "" if layer_kind(options.layer).size is None else options.num_features
+    suffix = f"{options.layer}{size}"
     config.timestamp = options.name or f"{run.folder.name}-{suffix}"
     if options.output_dir is not None:
         config.output_dir = options.output_dir.expanduser()
@@ -77,8 +79,8 @@ def _write_run(
     model_config: Any = config.pipeline.model
     model_config.layer, model_config.replace = trunk.layer, trunk.replace
     first = trunk.layers[trunk.replace[0]]
-    for name in ("num_features", "norm", "projection_bias", "matrix", "rank"):
-        if hasattr(first, name):
+    for name in layer_options(trunk.layer):
+        if hasattr(first, name) and hasattr(model_config, name):
             setattr(model_config, name, getattr(first, name))
     config.optimizers["fields"]["optimizer"].lr = 0.0  # the rate of the new layer kind
     config.fill_in_optimizers()

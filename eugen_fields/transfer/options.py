@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from eugen_fields.errors import InputError
+from eugen_fields.layers.kinds import options_from
+from eugen_fields.layers.names import ReplacementName
 
 
 @dataclass
@@ -18,7 +20,7 @@ class TransferOptions:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the trained run: one of ours with layer dense, or of nerfstudio's vanilla-nerf."""
-    layer: Literal["eugen", "prp", "low-rank", "snnk"] = "eugen"
+    layer: ReplacementName = "eugen"
     """Kind of the new layers."""
     num_features: int = 64
     """Random features per order of EUGen and SNNK layers (m); the rank of low-rank layers where --rank is 0."""
@@ -62,11 +64,7 @@ class TransferOptions:
 
     def layer_options(self) -> dict[str, Any]:
         """Options of the new layers for their kind."""
-        if self.layer in ("eugen", "snnk"):
-            return {"num_features": self.num_features}
-        if self.layer == "prp":
-            return {"matrix": self.matrix, "rank": self.rank}
-        return {"rank": self.rank or self.num_features}
+        return options_from(self, self.layer)
 
     def check(self) -> None:
         """Raises InputError where an option is out of range or two of them do not go together."""

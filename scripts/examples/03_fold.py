@@ -10,7 +10,7 @@ import time
 import torch
 
 from eugen_fields.layers import MLP, EUGenLinear, fold, folded_names
-from eugen_fields.layers.folding.fold import FoldedMLP
+from eugen_fields.layers.folding import FoldedMLP
 
 WIDTH = 256
 POINTS = 4096

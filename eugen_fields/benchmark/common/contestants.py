@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from eugen_fields.errors import InputError
+from eugen_fields.layers import LAYER_KINDS
 
-LAYERS = ("dense", "eugen", "prp", "low-rank", "snnk")
-CONTESTANTS = (*LAYERS, "narrow-eugen", "narrow-prp", "shallow", "hybrid-eugen", "hybrid-prp")
+CONTESTANTS = (*LAYER_KINDS, "narrow-eugen", "narrow-prp", "shallow", "hybrid-eugen", "hybrid-prp")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Contestant:
 def contestant(text: str, model: Any) -> Contestant:
     """What a name stands for in the network of a method.
 
-    - dense, eugen, prp, low-rank, snnk: this kind in place of every hidden layer but the first.
+    - A layer kind (dense, eugen, prp, ...): this kind in place of every hidden layer but the first.
     - narrow-eugen, narrow-prp: dense layers of the width at which the field comes nearest to the parameters of the
       eugen field, or to the bytes that the prp field takes in a checkpoint.
     - shallow: as many dense layers, of the full width, as come nearest to the parameters of the eugen field.
@@ -43,7 +43,7 @@ def contestant(text: str, model: Any) -> Contestant:
     """
     name, *flags = text.split(":")
     options = parse_options(flags)
-    if name in LAYERS:
+    if name in LAYER_KINDS:
         return Contestant(name, options)
     if name not in CONTESTANTS:
         raise InputError(f"--layer {text}: there is no {name}; there are {', '.join(CONTESTANTS)}.")

@@ -12,6 +12,7 @@ from eugen_fields.benchmark.common.contestants import parse_options
 from eugen_fields.benchmark.common.devices import choose_device
 from eugen_fields.benchmark.common.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
+from eugen_fields.layers.names import LayerName
 
 if TYPE_CHECKING:
     from eugen_fields.benchmark.distance.distance_truth import DistanceTruth
@@ -32,7 +33,7 @@ class ISDF:
     """Folder of the recording."""
     method: Literal["eugen-isdf-tiny", "eugen-isdf", "prp-isdf"] = "eugen-isdf-tiny"
     """Method whose network, budget and clock all runs share."""
-    layer: tuple[Literal["dense", "eugen", "prp", "low-rank", "snnk"], ...] = ("eugen",)
+    layer: tuple[LayerName, ...] = ("eugen",)
     """Layer kinds to compare."""
     seed: tuple[int, ...] = (0,)
     """Seeds of the runs of each kind."""

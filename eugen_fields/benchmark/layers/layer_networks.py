@@ -18,6 +18,7 @@ from eugen_fields.kernels.run.launch import compiled_together
 from eugen_fields.kernels.tiny_cuda import clear_biases
 from eugen_fields.layers import MLP, fold, layer_options
 from eugen_fields.layers.folding.folded import FoldedMLP
+from eugen_fields.layers.kinds import layer_kind
 
 Inputs = tuple[Tensor, ...]
 Call = Callable[[], Any]
@@ -54,7 +55,7 @@ def kinds(layers: tuple[str, ...], features: tuple[int, ...], order: int) -> lis
         layers = tuple(layer for layer in layers if layer in ("dense", "eugen"))
     found = []
     for layer in layers:
-        sizes = (None,) if layer in ("dense", "prp", "prp-hadamard") else features
+        sizes = (None,) if layer == "prp-hadamard" or layer_kind(layer).size is None else features
         found += [Kind(layer, size, order if layer == "eugen" else 1) for size in sizes]
     return found
 

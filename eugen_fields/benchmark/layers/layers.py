@@ -18,11 +18,17 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from eugen_fields.benchmark.common.devices import choose_device, device_name
 from eugen_fields.benchmark.common.results import find_run, load_results, save_results
 from eugen_fields.errors import InputError
+from eugen_fields.layers.kinds import LAYER_KINDS
+
+if TYPE_CHECKING:
+    TimedLayer: TypeAlias = str
+else:
+    TimedLayer = Literal[(*LAYER_KINDS, "prp-hadamard")]
 
 _FULL = {
     "width": (64, 128, 256),
@@ -48,7 +54,7 @@ class Layers:
 
     The ratios in the JSON file are medians of dense over medians of the other, each at its fastest backend and tile."""
 
-    layer: tuple[Literal["dense", "eugen", "prp", "prp-hadamard", "low-rank", "snnk"], ...] = (
+    layer: tuple[TimedLayer, ...] = (
         "dense", "eugen", "prp", "low-rank", "snnk",
     )  # fmt: skip
     """Layer kinds; dense must be among them. prp-hadamard has the matrix that fused kernels multiply by factors."""

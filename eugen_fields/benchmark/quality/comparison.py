@@ -35,7 +35,7 @@ class Train:
         "dense", "narrow-eugen", "narrow-prp", "shallow", "low-rank", "snnk", "eugen", "prp", "hybrid-eugen",
         "hybrid-prp",
     )  # fmt: skip
-    """What to compare: dense, eugen, prp, low-rank, snnk; narrow-eugen and narrow-prp, dense networks with the
+    """What to compare: any layer kind (dense, eugen, prp, ...); narrow-eugen and narrow-prp, dense networks with the
     parameters of the EUGen network or the stored bytes of the PRP network; shallow, fewer dense layers with the
     parameters of the EUGen network; hybrid-eugen and hybrid-prp, every second hidden layer replaced. Flags of the model
     may follow behind colons: eugen:num_features=16."""

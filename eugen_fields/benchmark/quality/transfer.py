@@ -10,6 +10,7 @@ import tyro
 
 from eugen_fields.benchmark.common.results import find_run, load_results, run_name, save_results
 from eugen_fields.errors import InputError
+from eugen_fields.layers.names import ReplacementName
 
 if TYPE_CHECKING:
     from eugen_fields.benchmark.quality.scoring import Scorer
@@ -24,7 +25,7 @@ class Transfer:
 
     run: tyro.conf.Positional[Path]
     """Folder of the trained run, with layer dense."""
-    layer: Literal["eugen", "low-rank", "prp", "snnk"] = "eugen"
+    layer: ReplacementName = "eugen"
     """Kind of the new layers."""
     projections: Literal["neurons", "mixed", "principal", "random"] = "neurons"
     """EUGen: where projections come from."""

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eugen_fields.kernels.stages.stage import HIGHEST_ORDER, NARROWEST, WIDEST, Stage, activation_name, affine_stage
+from eugen_fields.kernels.stages.stage import HIGHEST_ORDER, NARROWEST, WIDEST, Stage, activation_name
 from eugen_fields.kernels.unsupported import Unsupported, part
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear
+from eugen_fields.layers import MLP
+from eugen_fields.layers.activations import Activation
+from eugen_fields.layers.layer import LayerStage, layer_stages
 
 DIFFERENTIABLE = ("identity", "relu", "softplus", "softplus100", "sigmoid", "tanh")
 """Activations whose slope can be told from their value: all that a backward pass has."""
@@ -18,8 +20,8 @@ WIDEST_INPUT = WIDEST_OUTPUT = 512
 
 
 def live_stages(mlp: nn.Module) -> list[Stage]:
-    """Stages that compute what the MLP computes, layer by layer; nothing is merged. Gradients of their tensors flow
-    back to its parameters, also through the products that low-rank and PRP layers stand for.
+    """Stages that compute what the MLP computes, layer by layer; nothing is merged but the factors of linear layers.
+    Gradients of their tensors flow back to its parameters.
 
     Raises:
         Unsupported: fused kernels cannot train them.
@@ -28,7 +30,11 @@ def live_stages(mlp: nn.Module) -> list[Stage]:
         raise Unsupported(f"a {type(mlp).__name__} is no MLP of eugen_fields.layers")
     if mlp.in_dim > WIDEST_INPUT:
         raise Unsupported(f"its input is {mlp.in_dim} wide; up to {WIDEST_INPUT} can be fused")
-    stages = _stages(mlp)
+    stages: list[Stage] = []
+    for index, layer in enumerate(mlp.layers):
+        skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
+        with part(f"layer {index}"):
+            stages += _stages_of(layer, skip_dim, mlp.activation_of(index))
     if len(stages) < 2:
         raise Unsupported("it has no hidden layer")
     for index, stage in enumerate(stages):
@@ -40,53 +46,30 @@ def live_stages(mlp: nn.Module) -> list[Stage]:
     return stages
 
 
-def _check(layer: nn.Module) -> None:
-    if not isinstance(layer, nn.Linear | PRPLinear | LowRankLinear | EUGenLinear):
-        raise Unsupported(f"a {type(layer).__name__} cannot be fused")
-    if isinstance(layer, EUGenLinear) and layer.order > HIGHEST_ORDER:
-        raise Unsupported(f"order {layer.order}; up to {HIGHEST_ORDER} can be fused")
-
-
-def _stages(mlp: MLP) -> list[Stage]:
-    stages: list[Stage] = []
-    for index, layer in enumerate(mlp.layers):
-        with part(f"layer {index}"):
-            _check(layer)
-        skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
-        name = activation_name(mlp.activation_of(index)) or "unknown"
-        if isinstance(layer, EUGenLinear):
-            stages.append(_feature_stage(layer, skip_dim))
-            stages.append(affine_stage(layer.weight, _bias(layer.bias, layer.weight), None, name))
-        elif isinstance(layer, LowRankLinear | PRPLinear | nn.Linear):
-            weight = _dense_weight(layer)
-            skip, body = (weight[:, :skip_dim], weight[:, skip_dim:]) if skip_dim else (None, weight)
-            stages.append(affine_stage(body, _bias(layer.bias, weight), skip, name))
+def _stages_of(layer: nn.Module, skip_dim: int, activation: Activation) -> list[Stage]:
+    """The stages of one layer and of the activation behind it; its first `skip_dim` inputs are those of the MLP."""
+    try:
+        parts = layer_stages(layer)
+    except ValueError:
+        raise Unsupported(f"a {type(layer).__name__} cannot be fused") from None
+    linear = parts[0].linear
+    if all(stage.is_affine for stage in parts):
+        for factor in parts[1:]:
+            linear = factor.linear.after(linear)
+        parts = (LayerStage(linear),)
+    parts = (*parts[:-1], parts[-1]._replace(activation=activation))
+    stages = []
+    for place, stage in enumerate(parts):
+        if stage.squared_norm:
+            raise Unsupported(f"a {type(layer).__name__} cannot be fused")
+        if stage.products is not None and stage.products[1] > HIGHEST_ORDER:
+            raise Unsupported(f"order {stage.products[1]}; up to {HIGHEST_ORDER} can be fused")
+        weight, skip = stage.linear.weight, None
+        if place == 0 and skip_dim:
+            skip, weight = weight[:, :skip_dim], weight[:, skip_dim:]
+        name = activation_name(stage.activation) or "unknown"
+        stages.append(Stage(weight, stage.linear.bias, skip, stage.norm_column, None, None, stage.products, name))
     return stages
-
-
-def _feature_stage(layer: EUGenLinear, skip_dim: int) -> Stage:
-    matrix = layer.projection_matrices()
-    columns = matrix[:, : layer.in_features]
-    return Stage(
-        columns[:, skip_dim:],
-        matrix[:, -1] if layer.projection_bias else matrix.new_zeros(len(matrix)),
-        columns[:, :skip_dim] if skip_dim else None,
-        matrix[:, layer.in_features] if layer.norm else None,
-        None,
-        None,
-        (layer.num_features, layer.order, layer.share_projections) if layer.order > 1 else None,
-        activation_name(layer._activation) or "unknown",
-    )
-
-
-def _dense_weight(layer: nn.Linear | PRPLinear | LowRankLinear) -> Tensor:
-    if isinstance(layer, PRPLinear):
-        return layer.effective_weight()
-    return layer.up @ layer.down if isinstance(layer, LowRankLinear) else layer.weight
-
-
-def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
-    return weight.new_zeros(len(weight)) if bias is None else bias
 
 
 def tensors_of(stages: Sequence[Stage]) -> list[Tensor]:
@@ -108,3 +91,12 @@ def positions(stages: Sequence[Stage]) -> list[Stage]:
                 count += entry.numel()
         result.append(stage._replace(**places))
     return result
+
+
+def training_reason(mlp: nn.Module) -> str | None:
+    """Why an MLP cannot be trained by fused kernels; None if it can."""
+    try:
+        live_stages(mlp)
+    except Unsupported as error:
+        return str(error)
+    return None

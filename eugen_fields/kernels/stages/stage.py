@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.layers.activations import ACTIVATIONS, Activation
-from eugen_fields.layers.folding.folded import FoldedMLP, FoldedPRP, FoldedStage
+from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, value_name
+from eugen_fields.layers.folding.seeded import FoldedPRP
 
 NARROWEST, WIDEST = 16, 256
 """Columns that the value behind a hidden stage may have: it stays on the chip."""
@@ -24,8 +25,9 @@ class Hadamard(NamedTuple):
 class Stage(NamedTuple):
     """activation(products(weight f + skip x + norm_column |[x; h]| + bias)), h = norm_weight f + norm_bias or f itself.
 
-    The entries of layers.folded.FoldedStage, float64 on the CPU; PRP stages have their matrix written out, and where
-    `hadamard` is there it is the same. `activation` is a name.
+    f is the value of the stage before, x the input of the chain. The entries are those of layers.folding.FoldedStage,
+    float64 on the CPU; PRP stages have their matrix written out, and where `hadamard` is there it is the same.
+    `activation` is a name.
     """
 
     weight: Tensor
@@ -65,34 +67,39 @@ def read_stages(mlp: nn.Module, in_dim: int) -> list[Stage]:
     stages: list[Stage] = []
     for index, module in enumerate(mlp.stages):
         with part(f"stage {index}"):
-            stage = _read_stage(module, stages[-1].features if stages else in_dim)
+            stage = _read_stage(module, value_name(index - 1), stages[-1].features if stages else in_dim)
         if index < len(mlp.stages) - 1 and not NARROWEST <= stage.features <= WIDEST:
             raise Unsupported(f"stage {index} is {stage.features} wide; {NARROWEST} to {WIDEST} can be fused")
         stages.append(stage)
     return stages
 
 
-def _read_stage(module: nn.Module, width: int) -> Stage:
-    """A stage whose f is `width` wide."""
+def _read_stage(module: nn.Module, previous: str, width: int) -> Stage:
+    """A stage that reads the value `previous`, f, which is `width` wide."""
     if not isinstance(module, FoldedStage | FoldedPRP):
         raise Unsupported(f"a {type(module).__name__} cannot be fused")
-    if isinstance(module, FoldedStage) and module._squared_norm:
+    both = (INPUT, previous) if isinstance(module, FoldedPRP) else (previous, INPUT)
+    if module.reads not in ((previous,), both):
+        names = ", ".join(module.reads)
+        raise Unsupported(f"it reads {names}; {previous} alone, or {INPUT} beside it, can be fused")
+    if isinstance(module, FoldedStage) and module.squared_norm:
         raise Unsupported("SNNK features cannot be fused")
-    name = activation_name(module._activation)
+    name = activation_name(module.activation)
     if name is None:
         raise Unsupported("its activation is none of layers.activations")
     if isinstance(module, FoldedPRP):
         return _read_prp(module, width, name)
-    if module._products is not None and module._products[1] > HIGHEST_ORDER:
-        raise Unsupported(f"order {module._products[1]}; up to {HIGHEST_ORDER} can be fused")
+    if module.products is not None and module.products[1] > HIGHEST_ORDER:
+        raise Unsupported(f"order {module.products[1]}; up to {HIGHEST_ORDER} can be fused")
+    weights = module.weights
     return Stage(
-        _double(module.weight),
+        _double(weights[previous]),
         _double(module.bias),
-        _double_or_none(module.skip_weight),
+        None if previous == INPUT else _double_or_none(weights.get(INPUT)),
         _double_or_none(module.norm_column),
         _double_or_none(module.norm_weight),
         _double_or_none(module.norm_bias),
-        module._products,
+        module.products,
         name,
     )
 
@@ -108,8 +115,9 @@ def _read_prp(module: FoldedPRP, width: int, name: str) -> Stage:
         weight = weight + _double(module.up) @ _double(module.down)
     bias = weight.new_zeros(len(weight)) if module.bias is None else _double(module.bias)
     skip, weight = weight.split([module.in_features - width, width], dim=1)
-    stage = affine_stage(weight, bias, skip if module.skip else None, name)
-    return stage if module.skip or module.down is not None else stage._replace(hadamard=_read_hadamard(module))
+    has_skip = len(module.reads) > 1
+    stage = affine_stage(weight, bias, skip if has_skip else None, name)
+    return stage if has_skip or module.down is not None else stage._replace(hadamard=_read_hadamard(module))
 
 
 def _read_hadamard(module: FoldedPRP) -> Hadamard | None:

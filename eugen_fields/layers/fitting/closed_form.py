@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from eugen_fields.layers.eugen import EUGenLinear
 from eugen_fields.layers.fitting.regression import NormalEquations
-from eugen_fields.layers.low_rank import LowRankLinear
-from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.kinds import LAYER_KINDS
+from eugen_fields.layers.layer import FeatureLayer, LinearLayer
 
 PROJECTION_CHOICES = ("neurons", "mixed", "principal", "random")
 """Where the projections of a fitted EUGen layer come from."""
@@ -137,82 +137,34 @@ Fit = tuple[str, Tensor, Tensor]
 """How a fit was found, and the weight (outputs, features) and bias (outputs,) that it amounts to, float64."""
 
 
-def fit_features(layer: nn.Module, equations: NormalEquations, ridge: float) -> Fit:
+def fit_features(layer: FeatureLayer, equations: NormalEquations, ridge: float) -> Fit:
     """Sets `weight` and `bias` of a layer y = W features(x) + b to the least-squares solution."""
     weight, bias, method = equations.solve(ridge)
     with torch.no_grad():
-        layer.weight.copy_(weight)  # type: ignore[operator]
-    _set_bias(layer, bias)
+        layer.weight.copy_(weight)
+    _set_bias(layer.bias, bias)
     return method, weight, bias
 
 
 def fit_linear(layer: nn.Module, equations: NormalEquations, ridge: float) -> Fit:
-    """Fits a PRP or low-rank layer to recorded inputs x and pre-activations z.
+    """Fits a LinearLayer to recorded inputs x and pre-activations z: its matrix as its kind does (`LinearLayer.fit`),
+    its bias to the means that are left.
 
-    Low-rank: reduced-rank regression (Izenman, 1975), the best rank-r map in the metric of the inputs. PRP: see
-    `_fit_prp`.
+    Raises:
+        ValueError: the layer is of another class.
     """
+    if not isinstance(layer, LinearLayer):
+        kinds = [kind.cls.__name__ for kind in LAYER_KINDS.values() if issubclass(kind.cls, LinearLayer)]
+        raise ValueError(f"{type(layer).__name__} cannot be fitted; {' and '.join(kinds)} can")
     weight, _, method = equations.solve(ridge)
     mean, target_mean, covariance, cross = equations.moments()
-    if isinstance(layer, LowRankLinear):
-        effective = _fit_low_rank(layer, weight, covariance)
-    elif isinstance(layer, PRPLinear):
-        effective, method = _fit_prp(layer, weight, covariance, cross, ridge), "alternating least squares"
-    else:
-        raise ValueError(f"{type(layer).__name__} cannot be fitted; PRPLinear and LowRankLinear can")
+    effective = layer.fit(weight, covariance, cross, ridge)
     bias = target_mean - effective @ mean
-    _set_bias(layer, bias)
-    return method, effective, bias
+    _set_bias(layer.bias, bias)
+    return layer.solver or method, effective, bias
 
 
-def _set_bias(layer: nn.Module, bias: Tensor) -> None:
-    if layer.bias is not None:
+def _set_bias(parameter: nn.Parameter | None, bias: Tensor) -> None:
+    if parameter is not None:
         with torch.no_grad():
-            layer.bias.copy_(bias)  # type: ignore[operator]
-
-
-def _fit_low_rank(layer: LowRankLinear | PRPLinear, weight: Tensor, covariance: Tensor) -> Tensor:
-    """Sets up B and down A to the best stand-in for weight (l, d) for inputs of that covariance; returns B A."""
-    outputs = weight @ covariance @ weight.T
-    directions = torch.linalg.eigh((outputs + outputs.T) / 2.0).eigenvectors[:, -layer.rank :]
-    with torch.no_grad():
-        for parameter, value in ((layer.up, directions), (layer.down, directions.T @ weight)):
-            parameter.zero_()  # a rank above the number of outputs leaves some of it unused
-            parameter[: value.shape[0], : value.shape[1]].copy_(value)
-    return directions @ (directions.T @ weight)
-
-
-def _fit_prp(
-    layer: PRPLinear, weight: Tensor, covariance: Tensor, cross: Tensor, ridge: float, rounds: int = 100
-) -> Tensor:
-    """Alternating least squares for scale w, alpha and the low-rank term B A, each step the exact minimum over one of
-    them; returns the effective weight (l, d), float64.
-
-    With C = cov(x), D = cov(x, z) - C (B A)^T and a = alpha: w_l = (P^T a D)_ll / (P^T a C a P)_ll, then
-    (P diag(w^2) P^T * C) a = sum_l w_l P_l D_l, then B A is the reduced-rank fit to what diag(w) P^T diag(a) leaves.
-
-    Args:
-        weight: the dense least-squares solution, shape (l, d).
-        rounds: at most; no more follow one that changes the effective weight by less than 1e-7 of it.
-    """
-    matrix = layer.projection.double()
-    alpha, low_rank = layer.alpha.detach().double(), torch.zeros_like(weight)
-    effective = torch.zeros_like(weight)
-    for _ in range(rounds):
-        left = cross.T - low_rank @ covariance
-        mixed = matrix * alpha
-        variance = ((mixed @ covariance) * mixed).sum(dim=1)
-        scale = (mixed * left).sum(dim=1) / (variance + ridge * variance.mean()).clamp(min=1e-300)
-        normal = (matrix.T @ (scale.square()[:, None] * matrix)) * covariance
-        normal.diagonal().add_(max(ridge, 1e-12) * float(torch.diagonal(normal).mean()))
-        alpha = torch.linalg.solve(normal, (scale[:, None] * matrix * left).sum(dim=0))
-        modulated = scale[:, None] * matrix * alpha
-        if layer.rank > 0:
-            low_rank = _fit_low_rank(layer, weight - modulated, covariance)
-        before, effective = effective, modulated + low_rank
-        if float((effective - before).norm()) <= 1e-7 * float(effective.norm()):
-            break
-    with torch.no_grad():
-        layer.alpha.copy_(alpha)
-        layer.scale.copy_(scale)
-    return effective
+            parameter.copy_(bias)

@@ -20,7 +20,7 @@ from eugen_fields.layers.activations import Activation, get_activation
 from eugen_fields.layers.fitting.layerwise import Chosen, LayerReport, fit_layers, with_fit_defaults
 from eugen_fields.layers.fitting.recording import Batch, Stream, run_order
 from eugen_fields.layers.folding.tracing import successors
-from eugen_fields.layers.mlp import NON_LINEAR, build_layer, check_options
+from eugen_fields.layers.kinds import LAYER_KINDS, check_options
 from eugen_fields.layers.random_matrices import resolve_seed
 
 Where = str | Callable[[str, nn.Linear], bool]
@@ -90,8 +90,9 @@ def convert(
         layer: kind of the new layers, one of LAYER_KINDS.
         where: which Linears: a regular expression that must match the whole of a qualified name (so that "layer_1"
             does not choose layer_10), or a predicate (name, linear) -> bool.
-        absorb_activation: EUGen and SNNK layers hold their own non-linearity; the activation module behind a chosen
-            Linear becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed and stays.
+        absorb_activation: where the new layers hold their own non-linearity (EUGen, SNNK), the activation module behind
+            a chosen Linear becomes nn.Identity. An activation that the forward calls as a function cannot be absorbed
+            and stays.
         seed: base seed of the new layers; None draws one from torch's global generator, as dense layers always do.
         inputs: what the module meets in use, as in `transfer`: a tensor, or something that can be iterated over several
             times and yields tensors or pairs (tensor, weights); the module is called with one tensor at a time.
@@ -114,11 +115,9 @@ def convert(
     flows: dict[str, dict[str, str]] = {}
     to_fit: dict[str, Chosen] = {}
     for index, (name, linear, activation) in enumerate(chosen):
-        absorbed = activation if absorb_activation and layer in NON_LINEAR else None
+        absorbed = activation if absorb_activation and LAYER_KINDS[layer].holds_activation else None
         function = _as_function(module.get_submodule(absorbed)) if absorbed else "relu"
         options = {"bias": linear.bias is not None, **layer_options}
-        if layer == "snnk":
-            options["activation"] = function
         if inputs is not None:
             options = with_fit_defaults(layer, projections, function, options)
             reader = _linear_after(module, absorbed or name, flows)
@@ -126,7 +125,14 @@ def convert(
             to_fit[name] = Chosen(name, get_activation(function if absorbed else None), read, reader)
         # keeps the variance through a relu, as in MLP; EUGen layers take no gain
         gain = math.sqrt(2.0) if activation and isinstance(module.get_submodule(activation), nn.ReLU) else 1.0
-        new = build_layer(layer, linear.in_features, linear.out_features, gain, base_seed + (index << 32), options)
+        new = LAYER_KINDS[layer].build(
+            linear.in_features,
+            linear.out_features,
+            gain=gain,
+            activation=function,
+            seed=base_seed + (index << 32),
+            **options,
+        )
         new = new.to(linear.weight.device, linear.weight.dtype).train(linear.training)
         if name:
             _set(converted, name, new)

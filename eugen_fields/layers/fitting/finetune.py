@@ -10,7 +10,7 @@ from torch import nn
 from eugen_fields.layers.fitting.recording import Stream, as_rows, evaluation_mode
 from eugen_fields.layers.fitting.regression import NormalEquations
 
-Progress = Callable[[Iterable], Iterable]
+ShowProgress = Callable[[Iterable], Iterable]
 """Wraps an iterable to show its progress, as tqdm does."""
 
 WARM_UP = 0.05
@@ -27,7 +27,7 @@ def distill(
     learning_rate: float,
     batch_size: int,
     seed: int,
-    progress: Progress | None,
+    progress: ShowProgress | None,
 ) -> None:
     """Adam on the `trained` parameters of the student: Huber loss between both outputs, each divided by its spread.
 

@@ -28,6 +28,8 @@ from eugen_fields.layers.fitting.closed_form import (
 )
 from eugen_fields.layers.fitting.recording import Stream, as_rows, record
 from eugen_fields.layers.fitting.regression import NormalEquations
+from eugen_fields.layers.kinds import LAYER_KINDS, replacements
+from eugen_fields.layers.layer import FeatureLayer, layer_multiplications
 
 
 class Chosen(NamedTuple):
@@ -73,10 +75,12 @@ def with_fit_defaults(
         ValueError: the layer kind is dense, the projections are not one of those offered, or need another option.
     """
     if layer == "dense":
-        raise ValueError("layer is 'dense', which the trained layer already is; choose eugen, prp, low-rank or snnk")
+        *some, last = replacements()
+        others = f"{', '.join(some)} or {last}"
+        raise ValueError(f"layer is 'dense', which the trained layer already is; choose {others}")
     if projections not in PROJECTION_CHOICES:
         raise ValueError(f"projections is {projections!r}; it must be one of {', '.join(PROJECTION_CHOICES)}")
-    if layer != "eugen":
+    if layer not in LAYER_KINDS or not issubclass(LAYER_KINDS[layer].cls, EUGenLinear):
         return layer_options
     if projections != "random":
         for name, needed in (("order", 1), ("train_projections", True), ("projection_bias", True)):
@@ -216,7 +220,7 @@ def _accumulate(
             layer = student.get_submodule(item.name)
             x, row_weights = as_rows(inputs[item.name], weights)
             z, _ = as_rows(outputs[item.name], None)
-            f = layer.features(x) if _has_features(layer) else x  # type: ignore[operator]
+            f = layer.features(x) if isinstance(layer, FeatureLayer) else x
             _add(equations, student, item, f, item.activation(z), row_weights)
     return equations
 
@@ -237,15 +241,12 @@ def _add(
     equations[item.name].add(features, targets, weights)
 
 
-def _has_features(layer: nn.Module) -> bool:
-    """Whether the layer is y = W features(x) + b; otherwise it is linear in x."""
-    return hasattr(layer, "features")
-
-
 def _solve(teacher: nn.Module, student: nn.Module, name: str, equations: NormalEquations, ridge: float) -> LayerReport:
     layer, linear = student.get_submodule(name), teacher.get_submodule(name)
-    fit = fit_features if _has_features(layer) else fit_linear
-    solver, weight, bias = fit(layer, equations, ridge)
+    if isinstance(layer, FeatureLayer):
+        solver, weight, bias = fit_features(layer, equations, ridge)
+    else:
+        solver, weight, bias = fit_linear(layer, equations, ridge)
     return LayerReport(
         name=name,
         relative_error=equations.relative_error(weight, bias),
@@ -254,14 +255,6 @@ def _solve(teacher: nn.Module, student: nn.Module, name: str, equations: NormalE
         seconds=0.0,
         parameters_before=sum(parameter.numel() for parameter in linear.parameters()),
         parameters_after=sum(parameter.numel() for parameter in layer.parameters()),
-        multiplications_before=_multiplications(linear),
-        multiplications_after=_multiplications(layer),
+        multiplications_before=layer_multiplications(linear),
+        multiplications_after=layer_multiplications(layer),
     )
-
-
-def _multiplications(layer: nn.Module) -> int:
-    """Of a layer's matrix products for one input, fixed matrices included (those of PRP as if written out)."""
-    if _has_features(layer):  # whose projections hold columns for the norm and for biases as well
-        return len(layer.projections) * layer.in_features + layer.weight.numel()  # type: ignore[operator, arg-type]
-    matrices = [getattr(layer, name, None) for name in ("weight", "projection", "down", "up")]
-    return sum(matrix.numel() for matrix in matrices if matrix is not None)

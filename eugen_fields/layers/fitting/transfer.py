@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import identity
-from eugen_fields.layers.fitting.finetune import Progress, distill, output_error
+from eugen_fields.layers.fitting.finetune import ShowProgress, distill, output_error
 from eugen_fields.layers.fitting.layerwise import Chosen, LayerReport, fit_layers, with_fit_defaults
 from eugen_fields.layers.fitting.recording import Batch, Stream
 from eugen_fields.layers.folding.fold import fold
@@ -77,7 +77,7 @@ def transfer(
     learning_rate: float = 3e-3,
     batch_size: int = 4096,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ShowProgress | None = None,
     **layer_options: Any,
 ) -> tuple[MLP, TransferReport]:
     """A student whose chosen layers are of another kind and fitted to a trained teacher without backpropagation.
@@ -87,7 +87,7 @@ def transfer(
         inputs: what the network meets in use: a tensor (N, ..., in_dim), or something that can be iterated over several
             times and yields such tensors or pairs (tensor, weights (N,)) with weights of at least 0. Nothing of it is
             kept but second moments, so N is not bounded by memory.
-        layer: kind of the new layers: eugen, prp, low-rank or snnk.
+        layer: kind of the new layers, one of LAYER_KINDS but dense.
         replace: indices of the layers to replace; None means every layer from layer_width to layer_width.
         ridge: penalty relative to the mean square of the features.
         finetune_steps: steps of Adam on the new layers afterwards, with the Huber loss between the outputs of student

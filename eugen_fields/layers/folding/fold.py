@@ -11,21 +11,15 @@ from typing import TypeGuard
 import torch
 from torch import nn
 
-from eugen_fields.layers.activations import get_activation
-from eugen_fields.layers.eugen import EUGenLinear
-from eugen_fields.layers.folding.chain import Chain, dense_form
-from eugen_fields.layers.folding.folded import FoldedMLP, folded_names
+from eugen_fields.layers.activations import identity
+from eugen_fields.layers.folding.chain import Chain
+from eugen_fields.layers.folding.folded import FoldedMLP
+from eugen_fields.layers.folding.seeded import has_seeded_stage
 from eugen_fields.layers.folding.tracing import called_modules, shallow_copy, successors
-from eugen_fields.layers.low_rank import LowRankLinear
+from eugen_fields.layers.layer import Layer
 from eugen_fields.layers.mlp import MLP
-from eugen_fields.layers.prp import PRPLinear
-from eugen_fields.layers.snnk import SNNKLinear
-from eugen_fields.layers.theory.explicit import ExplicitEUGenLinear
 
-__all__ = ["FoldedMLP", "dense_form", "fold", "folded_names"]
-
-OUR_LAYERS = (EUGenLinear, ExplicitEUGenLinear, SNNKLinear, PRPLinear, LowRankLinear)
-Run = list[tuple[str, nn.Module]]
+Series = list[tuple[str, nn.Module]]
 """Layers with their names, each of which alone reads the one before; pass-through modules lie in between."""
 
 
@@ -33,12 +27,12 @@ def fold(module: nn.Module, *, materialise: bool = True) -> nn.Module:
     """The inference form of `module`: same outputs to rounding, fewer multiplications.
 
     - An MLP becomes a FoldedMLP.
-    - In any other module, an EUGenLinear whose output goes to one nn.Linear (or another layer of this library) and
-      nowhere else is folded together with it, also across nn.Identity and across nn.Dropout in eval mode: call
-      module.eval() first. The EUGenLinear's place takes a FoldedMLP, that of the others nn.Identity, and the module
-      keeps its own forward, which is traced with torch.fx to find such pairs. Where it cannot be traced, and for
-      layers that are called or registered more than once, every layer is folded by itself. What is not seen is a
-      module that reaches past this forward to the layers in it, as model.block.fc2(x) does.
+    - In any other module, an EUGenLinear (or another layer that holds its own activation) whose output goes to one
+      nn.Linear or layer of this library and nowhere else is folded together with it, also across nn.Identity and across
+      nn.Dropout in eval mode: call module.eval() first. The EUGenLinear's place takes a FoldedMLP, that of the others
+      nn.Identity, and the module keeps its own forward, which is traced with torch.fx to find such pairs. Where it
+      cannot be traced, and for layers that are called or registered more than once, every layer is folded by itself.
+      What is not seen is a module that reaches past this forward to the layers in it, as model.block.fc2(x) does.
     - An nn.Sequential of which nothing else is left becomes the FoldedMLP itself.
 
     What is folded has buffers in place of parameters: it can no longer be trained, and sees no later change of the
@@ -80,12 +74,12 @@ class _Folding:
         if _is_plain_mlp(module):
             return self._fold_mlp(module, name)
         if _is_ours(module):
-            return self._fold_run([("", module)], name)
+            return self._fold_series([("", module)], name)
         if hasattr(type(module), "__deepcopy__"):  # knows best how to be copied: parametrized or scripted
             return copy.deepcopy(module, self.copied)
-        for run in self._runs(module):
-            self.done[id(run[0][1])] = self._fold_run(run, name)
-            for _, layer in run[1:]:
+        for series in self._series(module):
+            self.done[id(series[0][1])] = self._fold_series(series, name)
+            for _, layer in series[1:]:
                 self.done[id(layer)] = nn.Identity().train(layer.training)
         folded = shallow_copy(module)
         folded._parameters = copy.deepcopy(module._parameters, self.copied)
@@ -99,33 +93,33 @@ class _Folding:
         chain = Chain(self.materialise)
         for index, layer in enumerate(mlp.layers):
             skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
-            chain.add(layer, _join(name, f"layers.{index}"), mlp._activations[index], skip_dim)
+            chain.add(layer, _join(name, f"layers.{index}"), mlp.activation_of(index), skip_dim)
         return chain.finish().train(mlp.training)
 
-    def _fold_run(self, run: Run, name: str) -> FoldedMLP:
+    def _fold_series(self, series: Series, name: str) -> FoldedMLP:
         chain = Chain(self.materialise)
-        for layer_name, layer in run:
+        for layer_name, layer in series:
             if not _passes_through(layer):
-                chain.add(layer, _join(name, layer_name), get_activation(None), 0)
-        return chain.finish().train(run[0][1].training)
+                chain.add(layer, _join(name, layer_name), identity, 0)
+        return chain.finish().train(series[0][1].training)
 
-    def _runs(self, module: nn.Module) -> list[Run]:
-        """Runs of at least two of the layers that `module` itself calls."""
+    def _series(self, module: nn.Module) -> list[Series]:
+        """Series of at least two of the layers that `module` itself calls."""
         called = called_modules(module)
         opening = [name for name, layer in called.items() if self._opens(layer)]
         following = successors(module) if opening else {}
         steps = {name: self._next(name, called, following) for name in opening}
         reached = {step[-1][0] for step in steps.values() if step}
-        runs = []
+        found = []
         for name in opening:
             if steps[name] and name not in reached:
-                run = [(name, called[name])]
-                while steps.get(run[-1][0]):
-                    run += steps[run[-1][0]]
-                runs.append(run)
-        return runs
+                series = [(name, called[name])]
+                while steps.get(series[-1][0]):
+                    series += steps[series[-1][0]]
+                found.append(series)
+        return found
 
-    def _next(self, name: str, called: dict[str, nn.Module], following: dict[str, str]) -> Run:
+    def _next(self, name: str, called: dict[str, nn.Module], following: dict[str, str]) -> Series:
         """The pass-through modules and the layer after `name`; empty if no layer can be folded with it."""
         step = []
         while name in following:
@@ -142,8 +136,9 @@ class _Folding:
 
     def _opens(self, layer: nn.Module) -> bool:
         """Whether the layer's last linear map can be folded into what follows."""
-        kinds = (EUGenLinear, ExplicitEUGenLinear, SNNKLinear) + (() if self.materialise else (PRPLinear,))
-        return _foldable(layer) and isinstance(layer, kinds) and id(layer) not in self.shared
+        if not _foldable(layer) or id(layer) in self.shared:
+            return False
+        return getattr(layer, "holds_activation", False) or (not self.materialise and has_seeded_stage(layer))
 
 
 def _join(prefix: str, name: str) -> str:
@@ -160,7 +155,7 @@ def _foldable(module: nn.Module) -> bool:
 
 
 def _is_ours(module: nn.Module) -> bool:
-    return type(module) in OUR_LAYERS and not _has_hooks(module)
+    return isinstance(module, Layer) and "stages" in vars(type(module)) and not _has_hooks(module)
 
 
 def _is_plain_mlp(module: nn.Module) -> TypeGuard[MLP]:

@@ -16,11 +16,12 @@ from eugen_fields.layers.eugen import (
     projection_count,
     stacked_projections,
 )
+from eugen_fields.layers.layer import Layer, LayerStage
 from eugen_fields.layers.random_matrices import normal, resolve_seed
 from eugen_fields.layers.theory.polynomials import exact_coefficients
 
 
-class ExplicitEUGenLinear(nn.Module):
+class ExplicitEUGenLinear(Layer):
     r"""y = g(W) f(x), f(x) = Phi(concat_i prod_{j<=i} G_ij x+) and g(W) = Psi(concat_i prod_{j<=i} G_ij w+) a_i / m.
 
     Shapes: x (..., in_features) to y (..., out_features). x+ = [x; |x|; 1] and w+ = [w; 1; b], without the middle
@@ -51,6 +52,8 @@ class ExplicitEUGenLinear(nn.Module):
     Raises:
         ValueError: a size or a name outside what is offered, or coefficients that are not k + 1 finite numbers.
     """
+
+    holds_activation = True
 
     coefficients: Tensor
 
@@ -147,15 +150,13 @@ class ExplicitEUGenLinear(nn.Module):
         layer.bias = nn.Parameter(self.coefficients[0].repeat(self.out_features))
         return layer
 
-    def entries(self, prefix: str) -> dict[str, tuple[str, ...]]:
-        """For each entry of the implicit form, the state-dict entries of this one that it is computed from."""
+    def stages(self) -> tuple[LayerStage, ...]:
+        """Those of the implicit form, with the names of this one's entries."""
+        features, weight_side = self.precompute().stages()
         matrices = "projections" if self.weight_projections is None else "weight_projections"
         names = ("weight", matrices, "coefficients") + (("bias",) if self.bias is not None else ())
-        return {
-            "projections": (f"{prefix}projections",),
-            "weight": tuple(prefix + name for name in names),
-            "bias": (f"{prefix}coefficients",),
-        }
+        linear = weight_side.linear._replace(weight_names=names, bias_names=("coefficients",))
+        return features, weight_side._replace(linear=linear)
 
     def extra_repr(self) -> str:
         return (

@@ -218,13 +218,11 @@ def test_prp_finds_a_prp_layer_again_from_its_outputs(matrix, bias):
 
 @pytest.mark.parametrize("rank", [0, 3])
 def test_prp_rounds_never_raise_the_error(rank, monkeypatch):
-    from eugen_fields.layers.fitting import closed_form as fitting
-
     x = correlated()
     fit = equations(x, noisy_targets(x))
-    one_round, errors = fitting._fit_prp, []
+    fit_prp, errors = PRPLinear.fit, []
     for rounds in (1, 2, 3, 5, 8, 13, 30):
-        monkeypatch.setattr(fitting, "_fit_prp", lambda *arguments, n=rounds: one_round(*arguments, rounds=n))
+        monkeypatch.setattr(PRPLinear, "fit", lambda *arguments, n=rounds: fit_prp(*arguments, rounds=n))
         layer = PRPLinear(D, L, rank=rank, seed=1).double()
         _, weight, bias = fit_linear(layer, fit, 0.0)
         errors.append(fit.relative_error(weight, bias))

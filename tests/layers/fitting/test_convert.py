@@ -19,7 +19,7 @@ from eugen_fields.layers import (
     fold,
     layer_options,
 )
-from eugen_fields.layers.folding.fold import FoldedMLP
+from eugen_fields.layers.folding import FoldedMLP
 
 EXAMPLE = Path(__file__).parents[3] / "scripts" / "examples" / "05_convert_transformer.py"
 OPTIONS = {"eugen": {"num_features": 6}, "low-rank": {"rank": 3}, "prp": {"matrix": "ternary"}}
@@ -137,7 +137,7 @@ def test_only_what_was_chosen_changes(model, layer):
     swapped = {f"blocks.{i}.fc1" for i in range(6)} if layer != "dense" else set()
     absorbed = {f"blocks.{i}.act" for i in range(6)} if layer == "eugen" else set()
     assert changed == swapped | absorbed
-    assert all(type(converted.get_submodule(f"blocks.{i}.fc1")) is LAYER_KINDS[layer] for i in range(6))
+    assert all(type(converted.get_submodule(f"blocks.{i}.fc1")) is LAYER_KINDS[layer].cls for i in range(6))
     assert converted(x).shape == expected.shape and not torch.equal(converted(x), expected)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(model(x), expected)

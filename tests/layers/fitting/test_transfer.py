@@ -18,7 +18,7 @@ from eugen_fields.layers import (
     fold,
     transfer,
 )
-from eugen_fields.layers.fitting.layerwise import _multiplications
+from eugen_fields.layers.layer import layer_multiplications
 
 WIDTH, DEPTH = 32, 6
 REPLACED = (1, 2, 3, 4)
@@ -433,7 +433,7 @@ def test_signs_of_fast_hadamard_products_are_not_counted_as_multiplications():
     student = teacher.with_layers("prp", matrix="hadamard")
     layer = student.layers[1]
     assert any(buffer.dim() == 2 and name != "projection" for name, buffer in layer.named_buffers())
-    assert _multiplications(layer) == 1024 * 1024
+    assert layer_multiplications(layer) == 1024 * 1024
 
 
 def test_the_report_can_be_written_down(teacher, inputs):

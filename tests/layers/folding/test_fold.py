@@ -18,8 +18,8 @@ from support.fold_checks import (
 from torch import nn
 
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, fold
-from eugen_fields.layers.folding.fold import FoldedMLP, dense_form
-from eugen_fields.layers.folding.folded import FoldedPRP, FoldedStage
+from eugen_fields.layers.folding import FoldedMLP, FoldedStage
+from eugen_fields.layers.folding.seeded import FoldedPRP
 
 
 @pytest.mark.parametrize("skip_connections", [(), (3,), (1, 4, 5)])
@@ -237,20 +237,6 @@ def test_folded_norm_column_is_finite_at_zero():
     assert bool(torch.isfinite(first).all()) and bool(torch.isfinite(second).all())
 
 
-@pytest.mark.parametrize("make", [SEQUENCES[name] for name in ("one prp", "one low-rank", "one linear")])
-def test_dense_form_is_the_layer(make):
-    torch.manual_seed(0)
-    layer = perturbed(make())
-    weight, bias = dense_form(layer)
-    x = values(9, 5)
-    torch.testing.assert_close(x @ weight.T + bias, layer(x), rtol=1e-11, atol=1e-11)
-
-
-def test_dense_form_refuses_layers_that_are_not_linear():
-    with pytest.raises(ValueError, match="EUGenLinear has no dense form"):
-        dense_form(EUGenLinear(5, 4, num_features=3))
-
-
 # PRP layers whose matrix stays drawn from its seed
 
 
@@ -279,8 +265,7 @@ def test_prp_materialises_into_one_dense_stage_by_default():
     layer = perturbed(PRPLinear(5, 4, rank=2, seed=1))
     (stage,) = fold(layer).stages
     assert isinstance(stage, FoldedStage)
-    weight, bias = dense_form(layer)
-    assert torch.equal(stage.weight, weight) and torch.equal(stage.bias, bias)
+    assert torch.equal(stage.weights["x"], layer.effective_weight()) and torch.equal(stage.bias, layer.bias)
 
 
 def test_prp_scales_move_into_the_maps_on_both_sides():

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models.vision_transformer import MLPBlock
 
 from eugen_fields.layers import EUGenLinear, LowRankLinear, PRPLinear, fold
-from eugen_fields.layers.folding.fold import FoldedMLP
+from eugen_fields.layers.folding import FoldedMLP
 from eugen_fields.layers.folding.tracing import successors
 
 

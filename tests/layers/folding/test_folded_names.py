@@ -66,7 +66,7 @@ def test_what_is_not_folded_keeps_its_name():
     names = folded_names(folded)
     for name in ("scale", "shift", "tail.0.weight", "tail.0.bias", "tail.2.weight", "tail.2.bias"):
         assert names[name] == (name,)
-    assert names["fc1.stages.1.weight"] == ("fc2.weight", "fc1.weight")
+    assert names["fc1.stages.1.weight_f1"] == ("fc2.weight", "fc1.weight")
     assert not any(name.startswith("fc2.") for name in names)
 
 

@@ -11,9 +11,9 @@ import torch
 from support.layer_checks import values
 from torch import nn
 
-from eugen_fields.layers import EUGenLinear, ExplicitEUGenLinear, deviation_bound, estimator_variance, fold
+from eugen_fields.layers import EUGenLinear, ExplicitEUGenLinear, estimator_variance, fold
 from eugen_fields.layers.activations import ACTIVATIONS, get_activation
-from eugen_fields.layers.theory.estimator import output_interval
+from eugen_fields.layers.theory.estimator import deviation_bound, output_interval
 from eugen_fields.layers.theory.polynomials import evaluate_polynomial
 
 COEFFICIENTS = (0.5, 1.0, -0.6, 0.25, -0.1)

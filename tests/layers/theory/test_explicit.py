@@ -7,7 +7,7 @@ from torch import nn
 
 from eugen_fields.layers import EUGenLinear, ExplicitEUGenLinear, fold
 from eugen_fields.layers.activations import get_activation
-from eugen_fields.layers.folding.fold import FoldedMLP
+from eugen_fields.layers.folding import FoldedMLP
 
 VARIANTS = {
     "plain": {},
