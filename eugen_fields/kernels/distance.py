@@ -11,6 +11,7 @@ from eugen_fields.kernels.run.graphs import Graphs
 from eugen_fields.kernels.run.launch import write_program
 from eugen_fields.kernels.run.training import Apply, Plan
 from eugen_fields.kernels.stages.live import live_stages, tensors_of
+from eugen_fields.kernels.stages.stage import Stage
 from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.kernels.write.backward import Columns, store_value
 from eugen_fields.kernels.write.networks import DistanceNetwork, write_points
@@ -49,15 +50,7 @@ class FusedDistance:
             stages = live_stages(field.trunk)
         self.field = field
         device = next(field.trunk.parameters()).device
-        encode = write_program(
-            "encode",
-            partial(write_encoding, network=network),
-            dtype,
-            device,
-            emulated=device.type == "cpu",
-            tangents=True,
-        )
-        self._plan = Plan(stages, field.trunk.in_dim, dtype, device, encode.to(device))
+        self._plan = distance_plan(network, stages, field.trunk.in_dim, dtype, device)
         self._graphs = Graphs(field.trunk, self._rows)
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,6 +69,21 @@ class FusedDistance:
         y = Apply.apply(self._plan, points, *tensors_of(live_stages(self.field.trunk)))
         assert isinstance(y, Tensor)
         return y
+
+
+def distance_plan(
+    network: DistanceNetwork, stages: list[Stage], in_dim: int, dtype: torch.dtype, device: torch.device
+) -> Plan:
+    """The programs that train a trunk, whose stages read `in_dim` columns, on distances and their gradients."""
+    encode = write_program(
+        "encode",
+        partial(write_encoding, network=network),
+        dtype,
+        device,
+        emulated=device.type == "cpu",
+        tangents=True,
+    )
+    return Plan(stages, in_dim, dtype, device, encode.to(device))
 
 
 def write_encoding(writer: ProgramWriter, network: DistanceNetwork) -> tuple[str, ...]:

@@ -82,6 +82,12 @@ class FusedField:
         emulated = self.device.type == "cpu"
         return write_program(name, write, self.dtype, self.device, emulated=emulated, tangents=tangents).to(self.device)
 
+    def sources(self) -> dict[str, str]:
+        """The sources of all kernels of the field, by what they compute."""
+        if self.is_distance:
+            return {"distance": self._distance.source, "distance and gradient": self._distance_and_gradient.source}
+        return {"density and colour": self._radiance.source, "density": self._density.source}
+
     def density_and_color(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density per scene unit (N,) and RGB (N, 3), float32, at points (N, 3) seen along unit directions (N, 3)."""
         density, color = _empty(points), _empty(points, 3)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.models.base_model import Model
 from nerfstudio.utils import colormaps
 from torch import Tensor, nn
 
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.chunks import render_in_chunks
-from eugen_fields.models.layer_flags import LayerFlags
+from eugen_fields.models.field_model import FieldModelConfig
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
 from eugen_fields.models.viewer_start import StartAbove
 from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
@@ -24,63 +25,61 @@ _BACKGROUND = 1.0
 
 
 @dataclass
-class ISDFModelConfig(LayerFlags, ModelConfig):
+class ISDFModelConfig(FieldModelConfig):
     """iSDF whose hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
 
     _target: type = field(default_factory=lambda: ISDFModel)
-    sdf_field: Literal["signed-distance"] = "signed-distance"
-    """What the field holds; nerfstudio's marching-cubes exporter looks for this."""
+    sdf_field: Annotated[Literal["signed-distance"], tyro.conf.Suppress] = "signed-distance"
+    """Content of the field; nerfstudio's marching-cubes exporter looks for this option."""
     num_layers: int = 6
-    """Hidden layers."""
+    """Number of hidden layers."""
     layer_width: int = 256
-    """Their width."""
+    """Width of the hidden layers."""
     skip_connections: tuple[int, ...] = (3,)
-    """Layers that read the encoding again; 3 is the one after the third."""
+    """Layers that read the encoded position again; 3 is the one after the third."""
     position_frequencies: int = 6
-    """Octaves of the encoding."""
+    """Octaves of the encoding of positions."""
     position_scale: float = 0.0189
-    """Of positions before the encoding, per metre: its longest wave is 2 / scale metres."""
+    """Scale of positions before they are encoded, per metre: the longest wave of the encoding is 2 / scale metres."""
     activation: Literal["softplus100", "relu"] = "softplus100"
-    """Of the dense hidden layers. EUGen layers have feature-activation."""
+    """Activation of the dense hidden layers; EUGen layers have feature-activation."""
     output_scale: float = 0.14
-    """Metres that one unit of the network's output stands for."""
+    """Metres per unit of the network's output."""
     gradient_mode: Literal["reverse", "forward"] = "reverse"
-    """How the gradient of the distance is found: by differentiating back, or by carrying tangents along."""
+    """How the gradient of the distance is computed: by reverse-mode or by forward-mode differentiation."""
 
     bounds: Literal["pc", "ray"] = "pc"
-    """What bounds the distance at a sample. pc: the nearest surface point that the step saw; ray: the surface along the
-    sample's own ray, which is farther."""
+    """Upper bound of the distance at each sample. pc: distance to the nearest surface point of the training step; ray:
+    distance to the surface along the sample's own ray, which is looser."""
     unseen_depth: float = 0.0
-    """Metres. Space that no camera has looked into is taken to hold a surface this far behind its border, which bounds
-    distances too. 0: nothing is assumed of it, as in iSDF: then distances are those to surfaces that were seen."""
+    """Depth in metres behind the border of unseen space at which a surface is assumed, which bounds distances. 0: no
+    surface is assumed, as in iSDF, and distances are those to surfaces that were seen."""
     near: float = 0.07
-    """Samples along rays begin here, metres."""
+    """Distance from the camera at which samples begin, metres."""
     beyond: float = 0.1
-    """They end this far behind the surface, metres."""
+    """Distance behind the surface at which samples end, metres."""
     num_near_surface: int = 7
-    """Samples a ray around the surface, beside the one at it."""
+    """Samples per ray around the surface, in addition to the one on it."""
     surface_spread: float = 0.1
-    """Standard deviation of their distance from the surface, metres."""
+    """Standard deviation of the distance of samples around the surface from it, metres."""
     num_stratified: int = 19
-    """Samples a ray between the camera and behind the surface."""
+    """Samples per ray spread evenly from the camera to behind the surface."""
     truncation: float = 0.2937
-    """Metres. Samples with a bound up to this are fitted to it."""
+    """Largest bound, metres, to which samples are fitted; samples with larger bounds lie in free space."""
     free_space_fit: float = 0.0
-    """Weight of fitting samples beyond that to their bound too, per metre; iSDF only keeps them below it. Wants tight
-    bounds: --pipeline.datamanager.cloud-points."""
+    """Weight per metre of fitting free-space samples to their bound; iSDF only keeps them below it (0). Needs tight
+    bounds: see --pipeline.datamanager.cloud-points."""
     near_surface_weight: float = 5.383
-    """Weight of samples that are fitted, per metre."""
+    """Weight per metre of fitting samples near the surface to their bound."""
     eikonal_weight: float = 0.268
-    """Weight of the gradient's length."""
+    """Weight of the Eikonal loss: the gradient of a distance has length 1."""
     eikonal_from: float = 0.1
-    """Metres. The gradient's length is looked at from this bound on."""
+    """Smallest bound, metres, of samples in the Eikonal loss."""
     gradient_direction_weight: float = 0.018
-    """Weight of the gradient's direction."""
+    """Weight of the loss on the direction of the gradient."""
 
     trace_steps: int = 48
-    """The most steps of a ray of a render."""
-    enable_collider: bool = False
-    """The box of what was seen bounds rays; nerfstudio's colliders are not used."""
+    """Maximum number of sphere-tracing steps per ray of a render."""
 
     def build_field(self, aabb: Tensor, num_images: int = 0) -> SDFField:
         """The untrained field around a box, shape (2, 3), metres. Raises ValueError where a flag is out of range."""

@@ -1,4 +1,4 @@
-"""The flags of the replaced layers, the same in every method."""
+"""Options of the replaced layers, shared by all methods."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from eugen_fields.layers.names import LayerName
 
 @dataclass
 class LayerFlags:
-    """Kind of the replaced layers and the options of each kind."""
+    """Kind of the replaced layers, and the options of each kind."""
 
     layer: LayerName = "eugen"
-    """Kind of the replaced hidden layers; the others are dense."""
+    """Kind of the replaced hidden layers; all others are dense."""
     replace: tuple[int, ...] | None = None
     """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
     num_features: int = 64
-    """EUGen: random features per order (m). SNNK: random features."""
+    """Number of random features: per order in EUGen layers (m), in all in SNNK layers."""
     order: Literal[1, 2, 3, 4] = 1
-    """EUGen: highest order (k). Orders above 1 multiply projections: replace only a few layers with them."""
+    """Highest order (k) of EUGen layers. Orders above 1 multiply projections: replace only a few layers with them."""
     feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
-    """EUGen: activation of the input features."""
+    """Activation of the features of EUGen layers."""
     norm: bool = True
-    """EUGen: append the norm of the input as a further column."""
+    """Append the norm of the input of EUGen layers as a further column."""
     share_projections: bool = False
-    """EUGen: one projection for all orders."""
+    """Use one projection for all orders of EUGen layers."""
     train_projections: bool = True
-    """EUGen, SNNK: train the projections. False keeps them as drawn and out of the checkpoint."""
+    """Train the projections of EUGen and SNNK layers. False keeps them as drawn and out of the checkpoint."""
     init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
-    """EUGen: how the projections are drawn."""
+    """Distribution of the initial projections of EUGen layers."""
     projection_bias: bool = False
-    """EUGen: a bias for every projection."""
+    """Add a bias to every projection of EUGen layers."""
     matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
-    """PRP: the fixed random matrix."""
+    """Kind of the fixed random matrix of PRP layers."""
     rank: int = 0
-    """PRP: rank of an extra low-rank term (0: none). Low-rank: the rank (0: as many as num-features)."""
+    """Rank of low-rank layers (0: num-features), or of the low-rank term of PRP layers (0: no such term)."""
 
     backend: Backend = "auto"
     """How networks are evaluated. auto: renders, exports and the viewer use fused CUDA kernels (float16 products) where
-    these serve the network and agree with torch on test points, training is in torch; fused: training too (bfloat16
-    products); torch: never. tcnn: tiny-cuda-nn evaluates and trains dense networks (--pipeline.model.layer dense) and
-    frequency encodings of NeRF and Mip-NeRF-style methods, without biases."""
+    they support the network and agree with torch on test points; training uses torch. fused: training uses them too
+    (bfloat16 products). torch: no kernels. tcnn: tiny-cuda-nn evaluates and trains dense networks
+    (--pipeline.model.layer dense) and frequency encodings of NeRF and Mip-NeRF-style methods, without biases."""
 
     def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
-        """The options of MLP that these flags set for a kind of layer; None: that of `layer`. Options of a kind that
-        have no flag here stay at their defaults."""
+        """Keyword arguments of layers.MLP that these options set for a kind of layer; None: that of `layer`. Options of
+        a kind that have no flag here stay at their defaults."""
         return options_from(self, layer or self.layer)

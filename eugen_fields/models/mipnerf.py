@@ -38,51 +38,54 @@ class MipNeRFModelConfig(RadianceModelConfig):
 
     _target: type = field(default_factory=lambda: MipNeRFModel)
     size: Literal["default", "paper", "tiny"] = "default"
-    """What flags of the networks that are left out stand for: 8x256, the paper's 8x1024, or a tiny 4x128."""
+    """Sizes of the networks where their own options are None. default: 8 layers of 256; paper: 8 layers of 1024, as in
+    the EUGen paper; tiny: 4 layers of 128."""
     regime: Literal["auto", "bounded", "unbounded"] = "auto"
-    """bounded: all there is lies in the scene box. unbounded: space around it is contracted. auto: bounded for Blender
-    scenes, unbounded for captures."""
+    """Extent of the scene. bounded: everything lies in the scene box. unbounded: space around the box is contracted.
+    auto: bounded for Blender scenes, unbounded for captures."""
     num_layers: int | None = None
-    """Hidden layers of the trunk."""
+    """Number of hidden layers of the trunk. None: that of the size."""
     layer_width: int | None = None
-    """Width of the hidden layers."""
+    """Width of the hidden layers. None: that of the size."""
     feature_dim: int | None = None
-    """Length of the feature vector from the trunk to the colour head."""
+    """Length of the feature vector from the trunk to the colour head. None: that of the size."""
     color_width: int | None = None
-    """Width of the colour head."""
+    """Width of the colour head. None: that of the size."""
     position_frequencies: int | None = None
-    """Octaves of the integrated encoding of positions."""
+    """Octaves of the integrated encoding of positions. None: those of the size."""
     basis: Literal["diagonal", "icosahedron"] | None = None
-    """Directions along which positions are encoded: the three axes, or 21 of an icosahedron (Mip-NeRF 360)."""
+    """Directions along which positions are encoded: the three axes (diagonal), or 21 of an icosahedron (Mip-NeRF 360).
+    None: those of the size."""
     direction_frequencies: int = 4
     """Octaves of the encoding of viewing directions."""
     skip_connections: tuple[int, ...] | None = None
-    """Trunk layers that see the encoded position again."""
+    """Trunk layers that read the encoded position again. None: those of the size."""
     proposal_layer: LayerName | None = None
-    """Kind of the proposal network's hidden layers. None: that of the field (size paper: dense)."""
+    """Kind of the proposal network's hidden layers. None: that of the field, or dense for size paper."""
     proposal_num_layers: int | None = None
-    """Hidden layers of the proposal network."""
+    """Number of hidden layers of the proposal network. None: that of the size."""
     proposal_width: int | None = None
-    """Width of the proposal network; it has as many features for its width as the field."""
+    """Width of the proposal network, whose layers have as many features per unit of width as those of the field. None:
+    that of the size."""
     proposal_samples: tuple[int, ...] | None = None
-    """Samples a ray of each round of proposals."""
+    """Samples per ray in each round of proposals. None: those of the size."""
     num_samples: int | None = None
-    """Samples a ray of the field."""
+    """Samples per ray at which the field is evaluated. None: those of the size."""
     appearance_dim: int = 0
-    """Length of a code for each training image, for captures whose exposure changes (0: none)."""
+    """Length of the appearance code of each training image, for captures whose exposure changes. 0: no codes."""
     far_plane: float = 1000.0
-    """Unbounded: rays end here (scene units)."""
+    """Distance at which rays of unbounded scenes end (scene units)."""
     spacing: Literal["power", "disparity"] = "power"
-    """Unbounded: how proposals are first spread along rays. power: evenly near the camera, wider apart with distance
-    (Zip-NeRF). disparity: evenly in inverse distance (Mip-NeRF 360)."""
+    """How the first proposals spread along rays of unbounded scenes. power: evenly near the camera, wider apart with
+    distance (Zip-NeRF). disparity: evenly in inverse distance (Mip-NeRF 360)."""
     anneal_steps: int = 1000
-    """Steps over which samples move from evenly spread to where the proposals want them."""
+    """Training steps over which samples move from an even spread to where the proposals place them."""
     interlevel_weight: float = 1.0
-    """Factor of the loss that trains the proposals."""
+    """Weight of the interlevel loss, which trains the proposal network."""
     distortion_weight: float | None = None
-    """Factor of the loss that draws the weights of a ray together. None: 0.001 in unbounded scenes (with ten times as
-    much, weights are soonest together in fog before every lens); 0 in bounded ones, where it hardens silhouettes that
-    low resolutions blur."""
+    """Weight of the distortion loss, which gathers the weights of a ray in one place. None: 0.001 in unbounded scenes
+    (ten times as much gathers them in fog in front of every camera) and 0 in bounded ones (where it would harden
+    silhouettes that low resolutions blur)."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
     """Correction of camera poses in training."""
     eval_num_rays_per_chunk: int = 4096

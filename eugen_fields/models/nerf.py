@@ -31,9 +31,10 @@ class NeRFModelConfig(RadianceModelConfig):
 
     _target: type = field(default_factory=lambda: NeRFModel)
     architecture: Literal["nerf", "vanilla"] = "nerf"
-    """vanilla: the network of nerfstudio's vanilla-nerf, as eugen-transfer writes it; its sizes are fixed."""
+    """Network of the field. nerf: its sizes are the options below. vanilla: the network of nerfstudio's vanilla-nerf,
+    as eugen-transfer writes it; its sizes are fixed."""
     num_layers: int = 8
-    """Hidden layers of the trunk."""
+    """Number of hidden layers of the trunk."""
     layer_width: int = 256
     """Width of the hidden layers."""
     feature_dim: int = 256
@@ -41,14 +42,14 @@ class NeRFModelConfig(RadianceModelConfig):
     color_width: int = 128
     """Width of the colour head."""
     position_frequencies: int = 10
-    """Octaves of the encoding of positions."""
+    """Octaves of the frequency encoding of positions."""
     direction_frequencies: int = 4
-    """Octaves of the encoding of directions."""
+    """Octaves of the frequency encoding of viewing directions."""
     skip_connections: tuple[int, ...] = (4,)
-    """Trunk layers that see the encoded position again."""
+    """Trunk layers that read the encoded position again."""
 
     stop_transmittance: float = 1e-3
-    """Rays are followed in evaluation until less light than this is left."""
+    """Transmittance at which rays end in evaluation."""
     eval_num_rays_per_chunk: int = 16384
     """Rays rendered at once in evaluation."""
 

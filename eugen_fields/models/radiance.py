@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.model_components import renderers
-from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.models.base_model import Model
 from nerfstudio.utils import colormaps
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import Field, RadianceField
 from eugen_fields.models.chunks import render_in_chunks
-from eugen_fields.models.layer_flags import LayerFlags
+from eugen_fields.models.field_model import FieldModelConfig
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
 from eugen_fields.sampling import OccupancyGrid
@@ -27,32 +27,30 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
 @dataclass
-class RadianceModelConfig(LayerFlags, ModelConfig):
-    """Flags of the replaced layers, the occupancy grid and the backgrounds."""
+class RadianceModelConfig(FieldModelConfig):
+    """Options of the replaced layers, the occupancy grid and the backgrounds."""
 
     background: Literal["random", "white", "black"] = "random"
-    """Background of training images with alpha. random gives clean densities; for images without alpha take
+    """Background of training images with alpha. random gives clean densities; for images without alpha choose
     white or black."""
     eval_background: Literal["white", "black"] = "white"
     """Background of renders and of test images with alpha."""
     near_plane: float = 0.05
-    """Nothing nearer to a camera than this is rendered (scene units)."""
-    enable_collider: bool = False
-    """The scene box bounds rays; nerfstudio's colliders are not used."""
+    """Distance from a camera at which rays begin (scene units)."""
     output_normals: bool = True
-    """Render normals in evaluation (the density gradient at the expected depth)."""
+    """Render normals in evaluation: the negative density gradient at the rendered depth."""
     samples_per_diagonal: int = 1024
-    """Samples a ray would get on the diagonal of the scene box: sets the step size."""
+    """Samples per ray along the diagonal of the scene box; sets the step size."""
     grid_resolution: int = 128
     """Cells of the occupancy grid along each axis."""
     grid_update_interval: int = 16
-    """Steps between updates of the occupancy grid."""
+    """Training steps between updates of the occupancy grid."""
     grid_warmup_steps: int = 256
-    """Steps before anything is taken to be empty."""
+    """Training steps before the occupancy grid marks any cell as empty."""
     grid_update_cells: int = 1 << 19
-    """Cells visited in one update."""
+    """Cells of the occupancy grid visited per update."""
     grid_min_opacity: float = 0.01
-    """A cell is empty below this opacity of one step."""
+    """Opacity per sample below which a cell of the occupancy grid is empty."""
     eval_num_samples_per_chunk: int = 1 << 17
     """Samples evaluated at once in evaluation."""
 
@@ -74,11 +72,11 @@ class RadianceModelConfig(LayerFlags, ModelConfig):
         return OccupancyGrid(aabb, self.grid_resolution, self.step_size(aabb), min_opacity=self.grid_min_opacity)
 
     def step_size(self, aabb: Tensor) -> float:
-        """Length of a sample in scene units, for following rays through the scene box, shape (2, 3), evenly."""
+        """Length of ray per sample, scene units, for even samples through the scene box, shape (2, 3)."""
         return float((aabb[1] - aabb[0]).norm()) / self.samples_per_diagonal
 
     def max_samples_per_ray(self) -> int:
-        """Samples that a ray costs where nothing is known to be empty."""
+        """Samples per ray where nothing is known to be empty."""
         raise NotImplementedError
 
 

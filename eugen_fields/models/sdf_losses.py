@@ -22,18 +22,18 @@ class SDFLossWeights:
     """Weights and ranges of the terms."""
 
     truncation: float = 0.2937
-    """Metres. Samples with a bound up to this are fitted to it; beyond lies free space, where it is only a bound."""
+    """Largest bound, metres, to which samples are fitted; samples with larger bounds lie in free space."""
     free_space_fit: float = 0.0
-    """Weight, per metre, of fitting samples in free space to their bound too. iSDF does not: the bounds of five frames
-    are loose. Those of all keyframes are not."""
+    """Weight per metre of fitting samples in free space to their bound. 0 in iSDF, as the bounds of five frames are
+    loose; those of all keyframes are not."""
     near_surface: float = 5.383
-    """Weight of samples fitted to their bound, per metre."""
+    """Weight per metre of fitting samples near the surface to their bound."""
     eikonal: float = 0.268
-    """Weight of the gradient's length."""
+    """Weight of the Eikonal loss."""
     eikonal_from: float = 0.1
-    """Metres. The gradient's length is looked at from this bound on."""
+    """Smallest bound, metres, of samples in the Eikonal loss."""
     gradient_direction: float = 0.018
-    """Weight of the gradient's direction."""
+    """Weight of the loss on the direction of the gradient."""
 
 
 def free_space_loss(sdf: Tensor, bounds: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
 _OPENING_ANGLE = math.radians(75.0)
-"""Of pages that open above a map, from top to bottom."""
+"""Vertical field of view of pages that open above a map."""
 _ELEVATION = math.radians(50.0)
 
 
@@ -62,7 +62,7 @@ class SmallFramesOnCPU(ViewerControl):
 
     Args:
         resolution: longest side of a frame, pixels.
-        training_share: of the time, while a browser looks.
+        training_share: share of the time spent on training while a browser is connected.
     """
 
     def __init__(self, resolution: int, training_share: float = 0.8) -> None:
@@ -84,7 +84,9 @@ class SmallFramesOnCPU(ViewerControl):
 
 
 class StartAbove(ViewerControl):
-    """The same for maps: all of the box is in view from above, where meshes, seen from behind, do not hide it.
+    """Lets pages of maps open above the box with all of it in view, where meshes, seen from behind, do not hide it.
+
+    As an attribute of a model it is found and set up by nerfstudio's viewer.
 
     Args:
         aabb: the box, shape (2, 3), z up.
@@ -114,8 +116,8 @@ def overlook(aabb: Tensor, pose: Tensor, angle: float) -> tuple[Tensor, Tensor]:
 
     Args:
         aabb: the box, shape (2, 3), z up.
-        pose: the camera's, to the world, OpenGL axes, shape (3, 4) or (4, 4).
-        angle: of view, radians.
+        pose: camera to world, OpenGL axes, shape (3, 4) or (4, 4).
+        angle: vertical field of view, radians.
 
     Returns:
         the place and what to look at from there, each (3,).

@@ -84,7 +84,7 @@ _compiled: set[str] = set()
 
 
 class _Waiting(threading.local):
-    """Inside compiled_together, in its thread alone: what compiles each source that this process has not had yet."""
+    """Per-thread map from uncompiled sources to their compile functions; None outside compiled_together."""
 
     sources: dict[str, Callable[[], Any]] | None = None
 

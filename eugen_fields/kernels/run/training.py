@@ -75,6 +75,16 @@ class Plan:
             self._backward[input_gradient] = self._packing("backward", write)
         return self._backward[input_gradient]
 
+    def sources(self, input_gradient: bool) -> dict[str, str]:
+        """The sources of all kernels of a training step, by what they compute."""
+        encode = {} if self.encode is None else {"inputs": self.encode.source}
+        return encode | {
+            "outputs": self.forward.program.source,
+            "intermediates, for the backward pass": self.kept.program.source,
+            "gradients of the intermediates": self.backward(input_gradient).program.source,
+            "sums of weight gradients": self._weight_gradient_source(),
+        }
+
     def _writer(self) -> ProgramWriter:
         return ProgramWriter(self.dtype, PIECE, self.device.type == "cpu", tangents=self.encode is not None)
 
@@ -105,12 +115,14 @@ class Plan:
         count = len(values) * self.rows_per_point
         splits = -(-count // ROWS_PER_SPLIT)
         partials = torch.empty(splits, len(self.tiles), TILE, TILE, device=self.device)
-        source = WEIGHT_GRADIENT.format(
-            gradient_columns=self.layout.gradient_columns, value_columns=self.layout.value_columns, tile=TILE
-        )
-        kernel = build(source, self.device.type == "cpu")
+        kernel = build(self._weight_gradient_source(), self.device.type == "cpu")
         kernel[(len(self.tiles), splits)](gradients, values, self.tiles, partials, count, ROWS_PER_SPLIT)
         return partials.sum(dim=0).flatten()
+
+    def _weight_gradient_source(self) -> str:
+        return WEIGHT_GRADIENT.format(
+            gradient_columns=self.layout.gradient_columns, value_columns=self.layout.value_columns, tile=TILE
+        )
 
 
 WEIGHT_GRADIENT = """def sum_weight_gradients(gradients, values, tiles, partials, count, rows_per_split):
@@ -158,8 +170,8 @@ def _offsets(columns: Columns) -> Tensor:
 
 
 class Apply(torch.autograd.Function):
-    """What a plan's chain makes of x, (count, rows_per_point * out_dim), float32; of its numbers, the tensors of its
-    stages, and of x itself where it has no encoding, gradients."""
+    """Runs a plan on x; returns (count, rows_per_point * out_dim), float32. Gradients flow to the stage tensors and,
+    without an encoding, to x."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Tensor, *tensors: Tensor) -> Tensor:  # type: ignore[override]

@@ -13,7 +13,7 @@ from eugen_fields.kernels.write.elementwise import (
     multiplied_gradient,
     norm_factor,
 )
-from eugen_fields.kernels.write.forward import AffineMap, write_products, write_stage
+from eugen_fields.kernels.write.forward import AffineMap, described, write_products, write_stage
 from eugen_fields.kernels.write.program import Piece, ProgramWriter, Term, Value, split_width
 
 TILE = 64
@@ -81,6 +81,7 @@ def write_forward(writer: ProgramWriter, stages: list[Stage], in_dim: int) -> tu
     for index, stage in enumerate(stages):
         if index > 0 and stage.skip is not None:  # again: kept, it would take registers from all stages in between
             x = _load_value(writer, "inputs", columns.end, columns)
+        writer.comment(f"stage {index}: {described(stage)}")
         if index < len(stages) - 1:
             f = write_stage(writer, stage, f, x)
     last, start = stages[-1], 0
@@ -100,6 +101,7 @@ def write_kept_forward(writer: ProgramWriter, stages: list[Stage], layout: Layou
     for index, (stage, columns) in enumerate(zip(stages, layout.values)):
         if index > 0 and stage.skip is not None:
             x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
+        writer.comment(f"stage {index}: {described(stage)}")
         f = write_stage(writer, stage, f, x)
         store_value(writer, "values", layout.value_columns, columns, f)
     return "inputs", "values"
@@ -129,6 +131,7 @@ def write_backward(
     to_input: list[str | None] = [None] * len(layout.inputs.pieces)
     for index in reversed(range(len(stages))):
         stage = stages[index]
+        writer.comment(f"gradients of stage {index}: {described(stage)}")
         # loaded again for each stage that reads it: kept, it would take registers from all the others
         x = load(layout.inputs) if index == 0 or stage.skip is not None else []
         f = load(layout.values[index - 1]) if index else x

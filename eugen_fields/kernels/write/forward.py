@@ -1,5 +1,5 @@
-"""Writes stages and encodings into the program of a kernel. What it says of rows holds for values, and for values with
-their tangents (ProgramWriter.tangents) alike."""
+"""Writes stages and encodings into the program of a kernel. Everything below also works where each point has tangent
+rows (ProgramWriter.tangents)."""
 
 from typing import NamedTuple
 
@@ -58,6 +58,17 @@ def write_products(affine: AffineMap, products: tuple[int, int, bool], piece: in
         result.append(Products(width, size, single, left, right))
         start += width
     return result
+
+
+def described(stage: Stage) -> str:
+    """The stage in words, for a comment: "63 -> 64, relu"."""
+    inputs = str(stage.weight.shape[1]) + ("" if stage.skip is None else f" + {stage.skip.shape[1]} of the input")
+    words = [f"{inputs} -> {stage.features}"]
+    if stage.norm_column is not None:
+        words.append("norm of the input")
+    if stage.products is not None:
+        words.append(f"products up to order {stage.products[1]}")
+    return ", ".join([*words, "linear" if stage.activation == "identity" else stage.activation])
 
 
 def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Value:

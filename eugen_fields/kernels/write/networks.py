@@ -7,7 +7,7 @@ from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
 from eugen_fields.kernels.stages.stage import Stage, affine_stage
-from eugen_fields.kernels.write.forward import NARROW, encoding_table, write_output, write_stage
+from eugen_fields.kernels.write.forward import NARROW, described, encoding_table, write_output, write_stage
 from eugen_fields.kernels.write.program import ProgramWriter, Value
 
 WIDEST_KEPT = 128
@@ -50,6 +50,7 @@ def write_distance(writer: ProgramWriter, network: DistanceNetwork) -> tuple[str
     writer has tangents: followed by its gradient."""
     f, x = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
     last = network.trunk[-1]
+    writer.comment(f"distance: {described(last)}, times the output scale")
     scale = network.output_scale
     skip = None if last.skip is None else scale * last.skip
     y = write_output(writer, affine_stage(scale * last.weight, scale * last.bias, skip), f, x)
@@ -73,10 +74,14 @@ def write_radiance(writer: ProgramWriter, network: RadianceNetwork) -> tuple[str
     features = _rows(network.trunk[-1], slice(1, None))
     merged = _merged_head(features, first)
     if merged is None:
+        writer.comment(f"features: {described(features)}")
         f, merged = write_stage(writer, features, f, x), first
+    writer.comment(f"encoding of the direction: 3 -> {network.direction_encoding.out_dim}")
     h = f + write_points(writer, "directions", network.direction_encoding, None)
-    for stage in (merged, *hidden):
+    for index, stage in enumerate((merged, *hidden)):
+        writer.comment(f"colour head, stage {index}: {described(stage)}")
         h = write_stage(writer, stage, h, x)
+    writer.comment(f"colour: {described(last)}")
     y = write_output(writer, last, h, x)
     writer.line(f"store_columns(color, {y}, rows, valid, 3, 0, 3, {NARROW})")
     return "points", "directions", "density", "color"
@@ -103,18 +108,23 @@ def write_points(writer: ProgramWriter, argument: str, encoding: Encoding, frame
 
 def _write_trunk(writer: ProgramWriter, trunk: list[Stage], encoding: Encoding, frame: Frame) -> tuple[Value, Value]:
     """Adds all but the last stage of a trunk; returns what that reads: f and, with a skip connection, the encoding."""
+    writer.comment(f"encoding of the position: 3 -> {encoding.out_dim}")
     f = x = write_points(writer, "points", encoding, frame)
     again = encoding.out_dim > WIDEST_KEPT
     for index, stage in enumerate(trunk):
         if again and index > 0 and stage.skip is not None:
+            writer.comment("encoding of the position, again")
             x = write_points(writer, "points", encoding, frame)
         if index < len(trunk) - 1:
+            writer.comment(f"trunk, stage {index}: {described(stage)}")
             f = write_stage(writer, stage, f, x)
     return f, x
 
 
 def _write_density_output(writer: ProgramWriter, network: RadianceNetwork, f: Value, x: Value) -> None:
-    y = write_output(writer, _rows(network.trunk[-1], slice(0, 1)), f, x)
+    output = _rows(network.trunk[-1], slice(0, 1))
+    writer.comment(f"density: {described(output)}, then the exponential")
+    y = write_output(writer, output, f, x)
     initial = f"load_scalar(vectors, {writer.vector(torch.tensor(network.initial_density))})"
     writer.line(f"store_columns(density, {initial} * tl.exp({y}), rows, valid, 1, 0, 1, {NARROW})")
 

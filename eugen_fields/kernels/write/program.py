@@ -125,6 +125,10 @@ class ProgramWriter:
         """Adds a line, which may use a block of weights."""
         self._lines.append((text, block))
 
+    def comment(self, text: str) -> None:
+        """Adds a comment, for whoever reads the source: it says which layer begins here."""
+        self.line(f"# {text}")
+
     def let(self, prefix: str, expression: str, block: int | None = None) -> str:
         """Assigns an expression to a new variable, and returns its name."""
         name = self.name(prefix)
