@@ -6,18 +6,20 @@ import warnings
 
 import tyro
 
+from eugen_fields.benchmark.all import All
 from eugen_fields.benchmark.distance.isdf import ISDF
-from eugen_fields.benchmark.everything import Everything
 from eugen_fields.benchmark.layers.layers import Layers
+from eugen_fields.benchmark.layers.synthetic import Synthetic
 from eugen_fields.benchmark.mesh.mesh import Mesh
 from eugen_fields.benchmark.quality.comparison import Train
 from eugen_fields.benchmark.quality.size import Size
-from eugen_fields.benchmark.quality.synthetic import Synthetic
 from eugen_fields.benchmark.quality.transfer import Transfer
 from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
 from eugen_fields.benchmark.speed.render import Render
+from eugen_fields.errors import exit_on_input_error
 
 
+@exit_on_input_error()
 def main() -> None:
     """Entry point of eugen-bench."""
     warnings.filterwarnings("ignore", category=UserWarning)
@@ -32,6 +34,7 @@ def main() -> None:
         "mesh": Mesh,
         "isdf": ISDF,
         "isdf-speed": ISDFSpeed,
-        "all": Everything,
+        "all": All,
     }
-    tyro.extras.subcommand_cli_from_dict(commands, description="Measures the fields and layers of eugen_fields.").main()
+    about = "Measures the fields and layers of eugen_fields."
+    tyro.extras.subcommand_cli_from_dict(commands, prog="eugen-bench", description=about).main()

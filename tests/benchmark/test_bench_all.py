@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eugen_fields.benchmark.everything import Everything
+from eugen_fields.benchmark.all import All
 from eugen_fields.benchmark.speed.render import Render
 from eugen_fields.errors import InputError
 
@@ -30,8 +30,8 @@ def test_the_report_holds_every_part_with_its_plots(tmp_path: Path, monkeypatch:
         "Second": lambda: Part(tmp_path, "second", lacks="there is no room."),
         "Third": lambda: Part(tmp_path, "third"),
     }
-    monkeypatch.setattr(Everything, "benchmarks", lambda self, device: parts)
-    Everything(output=tmp_path, device="cpu").main()
+    monkeypatch.setattr(All, "benchmarks", lambda self, device: parts)
+    All(output=tmp_path, device="cpu").main()
     report = (tmp_path / "report.md").read_text()
     places = [report.index(text) for text in ("# eugen-bench all", "- torch:", "| first |", "(first.png)", "no room")]
     assert places == sorted(places) and report.index("| third |") < report.index("(third.png)")
@@ -40,7 +40,7 @@ def test_the_report_holds_every_part_with_its_plots(tmp_path: Path, monkeypatch:
 
 
 def test_every_benchmark_is_quick_and_writes_into_the_folder(tmp_path: Path) -> None:
-    made = Everything(output=tmp_path, seed=(3, 4), device="cpu").benchmarks("cpu")
+    made = All(output=tmp_path, seed=(3, 4), device="cpu").benchmarks("cpu")
     assert list(made) == ["Layers", "Training", "Frames", "Sizes", "Signed distance", "Signed distance, speed"]
     for title in made:
         if title != "Frames":  # which needs trained runs
@@ -54,13 +54,13 @@ def test_frames_are_those_of_trained_runs(tmp_path: Path, monkeypatch: pytest.Mo
 
     runs = [{"layer": layer, "run": f"runs/{layer}"} for layer in ("dense", "shallow", "eugen", "prp")]
     monkeypatch.setattr(Train, "run_all", lambda self: runs)
-    render = Everything(output=tmp_path, device="cpu").benchmarks("cpu")["Frames"]()
+    render = All(output=tmp_path, device="cpu").benchmarks("cpu")["Frames"]()
     assert isinstance(render, Render) and [run.name for run in render.runs] == ["dense", "eugen", "prp"]
 
 
 def test_wrong_flags_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--seed"):
-        Everything(output=tmp_path, seed=(), device="cpu").main()
+        All(output=tmp_path, seed=(), device="cpu").main()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write to --output"):
-        Everything(output=tmp_path / "file" / "folder", device="cpu").main()
+        All(output=tmp_path / "file" / "folder", device="cpu").main()

@@ -21,9 +21,18 @@ def run_demo(*flags: object) -> subprocess.CompletedProcess[str]:
 
 def test_it_leaves_metrics_picture_mesh_and_a_run(sphere_scene: Path, tmp_path: Path) -> None:
     result = run_demo(
-        "--scene", sphere_scene, "--output", tmp_path, "--steps", 220, "--layer", "prp", "--no-viewer",
-        "--mesh-resolution", 48,
-    )  # fmt: skip
+        "--scene",
+        sphere_scene,
+        "--output",
+        tmp_path,
+        "--steps",
+        220,
+        "--layer",
+        "prp",
+        "--no-viewer",
+        "--mesh-resolution",
+        48,
+    )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics) >= KEYS

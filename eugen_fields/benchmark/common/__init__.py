@@ -1,1 +1,6 @@
-"""What benchmarks share: contestants, devices, timing, scoring, result files."""
+"""What benchmarks share: the base class, contestants, devices, timing, tables, plots and result files."""
+
+from eugen_fields.benchmark.common.benchmark import Benchmark, DrawnBenchmark, RecordedBenchmark, TrainingBenchmark
+from eugen_fields.benchmark.common.results import Results
+
+__all__ = ["Benchmark", "DrawnBenchmark", "RecordedBenchmark", "Results", "TrainingBenchmark"]

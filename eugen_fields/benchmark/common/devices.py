@@ -1,7 +1,8 @@
-"""Where a benchmark runs."""
+"""The device that a benchmark runs on."""
 
 from __future__ import annotations
 
+from eugen_fields.benchmark.common.results import environment
 from eugen_fields.errors import InputError
 
 
@@ -25,8 +26,6 @@ def choose_device(device: str | None) -> str:
 def device_name(device: str) -> str:
     """The name of the GPU, or of the processor with the number of threads."""
     import torch
-
-    from eugen_fields.benchmark.common.results import environment
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)

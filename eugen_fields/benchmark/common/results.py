@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,53 @@ def run_name(folder: Path) -> str:
     return "/".join(folder.resolve().parts[-3:])
 
 
-def load_results(path: Path) -> dict[str, Any]:
-    """The document {"environment", "runs"} in a JSON file, or a new one. Raises InputError for other files."""
-    if not path.exists():
-        return {"environment": environment(), "runs": []}
+class Results:
+    """A JSON file {"environment", "runs", ...} that grows by one measurement after the other.
+
+    Args:
+        path: of the file; where there is none, the document is new, and the first `save` writes it.
+
+    Raises:
+        InputError: the file is not one of results.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.document: dict[str, Any] = {"environment": environment(), "runs": []}
+        if path.exists():
+            self.document = _read(path)
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """All measurements in the file, oldest first."""
+        return self.document["runs"]
+
+    def find(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """The measurement whose entries equal all of `key`, or None where it is still to be made."""
+        return next((run for run in self.runs if all(run.get(name) == value for name, value in key.items())), None)
+
+    def once(self, key: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The measurement with this key: from the file, or made now and saved there."""
+        found = self.find(key)
+        if found is None:
+            found = key | measure()
+            self.runs.append(found)
+            self.save()
+        return found
+
+    def save(self) -> None:
+        """Writes the document beside the file first, so that a crash leaves the old one. Raises InputError on
+        failure."""
+        beside = self.path.with_name(self.path.name + ".part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(self.document, indent=1) + "\n", encoding="utf-8")
+            os.replace(beside, self.path)
+        except OSError as error:
+            raise InputError(f"cannot write --json {self.path}: {error.strerror or error}.") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
@@ -48,19 +92,3 @@ def load_results(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"--json {path} is not a results file of eugen-bench ({error}). Name another file.") from None
     return document
-
-
-def save_results(document: dict[str, Any], path: Path) -> None:
-    """Writes the document beside the file first, so that a crash leaves the old one. Raises InputError on failure."""
-    beside = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f"cannot write --json {path}: {error.strerror or error}.") from None
-
-
-def find_run(document: dict[str, Any], key: dict[str, Any]) -> dict[str, Any] | None:
-    """The run whose entries equal all of `key`, or None where it is still to be done."""
-    return next((run for run in document["runs"] if all(run.get(name) == value for name, value in key.items())), None)

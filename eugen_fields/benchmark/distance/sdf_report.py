@@ -1,7 +1,7 @@
-"""Table and plots of runs that learned signed distances from a depth stream.
+"""Table and plots of maps that learned signed distances from a depth stream.
 
-A run is a dictionary with
-    name: what is compared, such as the layer kind; runs of one name are its seeds;
+A map is a dictionary with
+    name: what is compared, such as the layer kind; maps of one name are its seeds;
     errors: of sdf_errors;
     mesh: of mesh_errors; optional;
     over_time: list of {"frame", "visible_cm", "known_cm"}, after some of the frames, at the points seen until then,
@@ -16,9 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Run = dict[str, Any]
+from eugen_fields.benchmark.common.figure import drawing, pyplot
+from eugen_fields.benchmark.common.markdown import table
 
-_COLUMNS: dict[str, Callable[[Run], float | None]] = {
+MapErrors = dict[str, Any]
+"""The entry of one map in the JSON file."""
+
+_COLUMNS: dict[str, Callable[[MapErrors], float | None]] = {
     "visible (cm)": lambda run: run["errors"]["visible_cm"],
     "nearest surface seen (cm)": lambda run: run["errors"].get("known_cm"),
     "on surfaces (cm)": lambda run: run["errors"]["surface_cm"],
@@ -33,10 +37,10 @@ _COLUMNS: dict[str, Callable[[Run], float | None]] = {
 _DIGITS = {"gradient (1 - cos)": 3, "within 5 cm": 3, "unseen share": 3}
 
 
-def markdown_table(runs: list[Run]) -> str:
+def markdown_table(runs: list[MapErrors]) -> str:
     """One row per name: means, and (least to largest) where there are several seeds. "-" is what was not measured."""
     heads = ["run", "seeds", "parameters", *_COLUMNS, "s"]
-    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = []
     for name, group in _groups(runs).items():
         parameters = group[0].get("parameters")
         cells = [name, str(len(group)), "-" if parameters is None else f"{parameters:,}"]
@@ -46,55 +50,48 @@ def markdown_table(runs: list[Run]) -> str:
                 cells.append(" / ".join(f"{_mean([cost[safe] for cost in costs]):.2f}" for safe in costs[0]))
             else:
                 cells.append(_cell([value(run) for run in group], _DIGITS.get(column, 2)))
-        rows.append("| " + " | ".join([*cells, _cell([run.get("seconds") for run in group], 1)]) + " |")
-    return "\n".join(rows)
+        rows.append([*cells, _cell([run.get("seconds") for run in group], 1)])
+    return table(heads, rows)
 
 
-def draw_errors(runs: list[Run], path: Path) -> None:
+def draw_errors(runs: list[MapErrors], path: Path) -> None:
     """Two panels: the error over the frames (means and, over the seeds, a band from least to largest), and bars of the
     final error by true distance with a dot for every seed.
 
     Full colour is for points whose nearest surface was seen too; what is measured at all points is dashed and pale.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
     groups = _groups(runs)
-    colors = {name: plt.get_cmap("tab10")(index % 10) for index, name in enumerate(groups)}
-    for name, group in groups.items():
-        for key, style in (("visible_cm", "--"), ("known_cm", "-")):
-            _draw_series(left, group, key, style, colors[name])
-    left.set(xlabel="frame of the stream", ylabel="mean error where seen so far (cm)", ylim=(0, None))
-    left.set_title("Error along the stream", fontsize=11)
-    left.grid(alpha=0.3)
+    colors = {name: pyplot().get_cmap("tab10")(index % 10) for index, name in enumerate(groups)}
+    with drawing(path, 1, 2, figsize=(12, 4.6)) as (figure, ((left, right),)):
+        for name, group in groups.items():
+            for key, style in (("visible_cm", "--"), ("known_cm", "-")):
+                _draw_series(left, group, key, style, colors[name])
+        left.set(xlabel="frame of the stream", ylabel="mean error where seen so far (cm)", ylim=(0, None))
+        left.set_title("Error along the stream", fontsize=11)
+        left.grid(alpha=0.3)
 
-    bins = runs[0]["errors"]["bins"]
-    width = 0.84 / len(groups)
-    for index, (name, group) in enumerate(groups.items()):
-        _draw_bins(right, group, (index - (len(groups) - 1) / 2) * width, width, colors[name])
-    counts = [f"{entry['count']:,} points" for entry in bins]
-    right.set_xticks(
-        range(len(bins)), [f"{_bin_name(entry)}\n{count}" for entry, count in zip(bins, counts)], fontsize=8
-    )
-    right.set(xlabel="true distance to the nearest surface (m)", ylabel="mean error (cm)", ylim=(0, None))
-    right.set_title("Error at the end, by distance", fontsize=11)
-    right.grid(axis="y", alpha=0.3)
-    right.set_axisbelow(True)
-    patches = [Patch(color=color, label=name) for name, color in colors.items()]
-    lines = [Line2D([], [], color="black", label="points whose nearest surface was seen")]
-    lines += [Line2D([], [], color="black", linestyle="--", alpha=0.6, label="all seen points (pale bars)")]
-    figure.legend(handles=patches + lines, ncols=min(4, len(patches) + 2), fontsize=9, loc="outside lower center")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+        bins = runs[0]["errors"]["bins"]
+        width = 0.84 / len(groups)
+        for index, (name, group) in enumerate(groups.items()):
+            _draw_bins(right, group, (index - (len(groups) - 1) / 2) * width, width, colors[name])
+        counts = [f"{entry['count']:,} points" for entry in bins]
+        right.set_xticks(
+            range(len(bins)), [f"{_bin_name(entry)}\n{count}" for entry, count in zip(bins, counts)], fontsize=8
+        )
+        right.set(xlabel="true distance to the nearest surface (m)", ylabel="mean error (cm)", ylim=(0, None))
+        right.set_title("Error at the end, by distance", fontsize=11)
+        right.grid(axis="y", alpha=0.3)
+        right.set_axisbelow(True)
+        patches = [Patch(color=color, label=name) for name, color in colors.items()]
+        lines = [Line2D([], [], color="black", label="points whose nearest surface was seen")]
+        lines += [Line2D([], [], color="black", linestyle="--", alpha=0.6, label="all seen points (pale bars)")]
+        figure.legend(handles=patches + lines, ncols=min(4, len(patches) + 2), fontsize=9, loc="outside lower center")
 
 
-def _draw_series(axes: Any, group: list[Run], key: str, style: str, color: Any) -> None:
+def _draw_series(axes: Any, group: list[MapErrors], key: str, style: str, color: Any) -> None:
     """One line over the frames that all runs of a group have."""
     series = [{entry["frame"]: entry.get(key) for entry in run.get("over_time", ())} for run in group]
     frames = sorted(frame for frame in series[0] if all(run.get(frame) is not None for run in series))
@@ -106,7 +103,7 @@ def _draw_series(axes: Any, group: list[Run], key: str, style: str, color: Any) 
         axes.fill_between(frames, least, largest, color=color, alpha=0.2 * pale, linewidth=0)
 
 
-def _draw_bins(axes: Any, group: list[Run], offset: float, width: float, color: Any) -> None:
+def _draw_bins(axes: Any, group: list[MapErrors], offset: float, width: float, color: Any) -> None:
     """The bars of one group beside the middles of the bins."""
     for place, entries in enumerate(zip(*(run["errors"]["bins"] for run in group))):
         middle = place + offset
@@ -120,8 +117,8 @@ def _draw_bins(axes: Any, group: list[Run], offset: float, width: float, color: 
                 axes.scatter([middle] * len(known), known, s=7, color="black", linewidths=0, zorder=3)
 
 
-def _groups(runs: list[Run]) -> dict[str, list[Run]]:
-    groups: dict[str, list[Run]] = {}
+def _groups(runs: list[MapErrors]) -> dict[str, list[MapErrors]]:
+    groups: dict[str, list[MapErrors]] = {}
     for run in runs:
         groups.setdefault(run["name"], []).append(run)
     return groups

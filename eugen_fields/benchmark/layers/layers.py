@@ -18,10 +18,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from eugen_fields.benchmark.common import DrawnBenchmark, Results
 from eugen_fields.benchmark.common.devices import choose_device, device_name
-from eugen_fields.benchmark.common.results import find_run, load_results, save_results
+from eugen_fields.benchmark.common.timing import interleaved, spread
+from eugen_fields.benchmark.layers import layers_report
 from eugen_fields.errors import InputError
 from eugen_fields.layers.kinds import LAYER_KINDS
 
@@ -30,46 +32,34 @@ if TYPE_CHECKING:
 else:
     TimedLayer = Literal[(*LAYER_KINDS, "prp-hadamard")]
 
-_FULL = {
-    "width": (64, 128, 256),
-    "num_features": (16, 32, 64, 128),
-    "order": (1, 2),
-    "batch": (1 << 16, 1 << 12),
-    "rounds": 15,
-    "backend": ("eager", "tiled", "compiled", "fused", "tiny-cuda-nn"),
-}
-_QUICK = {
-    "width": (256, 128),
-    "num_features": (32, 64),
-    "order": (1,),
-    "batch": (1 << 16,),
-    "rounds": 7,
-    "backend": ("eager", "tiled", "fused", "tiny-cuda-nn"),
-}
 
-
-@dataclass
-class Layers:
+@dataclass(kw_only=True)
+class Layers(DrawnBenchmark):
     """Times networks of every layer kind in turn: inference of folded networks, and a forward and backward pass.
 
     The ratios in the JSON file are medians of dense over medians of the other, each at its fastest backend and tile."""
 
     layer: tuple[TimedLayer, ...] = (
-        "dense", "eugen", "prp", "low-rank", "snnk",
-    )  # fmt: skip
+        "dense",
+        "eugen",
+        "prp",
+        "low-rank",
+        "snnk",
+    )
     """Layer kinds; dense must be among them. prp-hadamard has the matrix that fused kernels multiply by factors."""
     width: tuple[int, ...] | None = None
     """Widths. Default: 64 128 256; with --quick 256 128."""
     num_features: tuple[int, ...] | None = None
-    """m of EUGen and SNNK layers, and the rank of low-rank ones. Default: 16 32 64 128; with --quick 32 64."""
+    """Numbers of features of EUGen and SNNK layers, and ranks of low-rank ones. Default: 16 32 64 128; with --quick
+    32 64."""
     order: tuple[int, ...] | None = None
     """Orders of EUGen layers. Default: 1 2; with --quick 1."""
     dtype: tuple[Literal["float32", "float16", "bfloat16", "float64"], ...] = ("float32",)
     """Number formats of the matrices."""
     batch: tuple[int, ...] | None = None
-    """Points of an inference. Default: 65536 4096; with --quick 65536."""
+    """Points of one inference pass. Default: 65536 4096; with --quick 65536."""
     train_batch: tuple[int, ...] = (1 << 13,)
-    """Points of a training step."""
+    """Points of one training step."""
     mode: tuple[Literal["inference", "training"], ...] = ("inference", "training")
     """What is timed."""
     network: tuple[Literal["trunk", "field"], ...] = ("trunk",)
@@ -77,58 +67,44 @@ class Layers:
     backend: tuple[Literal["eager", "tiled", "compiled", "fused", "tiny-cuda-nn"], ...] | None = None
     """Ways to run a network; those that do not serve one are passed over. Default: all; --quick leaves compiled out."""
     tile: tuple[int, ...] = (256, 512, 1024)
-    """Rows of a tile, for the tiled backend."""
+    """Rows of each tile of the tiled backend."""
     rounds: int | None = None
-    """Times that each is measured. Default: 15; with --quick 7."""
+    """Measurements of each network. Default: 15; with --quick 7."""
     quick: bool = False
     """Few sizes and rounds: minutes on a CPU."""
-    plot: bool = True
-    """Draw the ratios into a PNG beside the JSON file."""
-    seed: int = 0
-    """Of networks, points and the order of the rounds."""
-    device: str | None = None
-    """cpu or cuda. Default: CUDA if there is one."""
     json: Path = Path("outputs/benchmark/layers.json")
-    """Results, of several calls if they name the same file; groups that are already in it are not measured again."""
 
-    def main(self) -> None:
-        """Measures what is missing in the JSON file, prints the table and draws the plot."""
-        print(self.report())
+    defaults: ClassVar = {
+        "width": (64, 128, 256),
+        "num_features": (16, 32, 64, 128),
+        "order": (1, 2),
+        "batch": (1 << 16, 1 << 12),
+        "rounds": 15,
+        "backend": ("eager", "tiled", "compiled", "fused", "tiny-cuda-nn"),
+    }
+    quick_defaults: ClassVar = {
+        "width": (256, 128),
+        "num_features": (32, 64),
+        "order": (1,),
+        "batch": (1 << 16,),
+        "rounds": 7,
+        "backend": ("eager", "tiled", "fused", "tiny-cuda-nn"),
+    }
 
-    def report(self) -> str:
-        """Measures, draws, and returns the table."""
-        from eugen_fields.benchmark.layers import layers_report
-
-        self._complete()
-        device = choose_device(self.device)
-        document = load_results(self.json)
+    def measure(self, results: Results) -> tuple[str, list[Path]]:
+        """Times what is missing in the results; the ratios of all of them stand in the file as well."""
         asked = []
-        for key in self._groups(device):
-            group = find_run(document, key)
-            if group is None:
-                group = key | {"results": self._measure(key)}
-                document["runs"].append(group)
-                document |= {"ratios": layers_report.ratios(document["runs"])}
-                document |= {"speedups": layers_report.speedups(document["runs"])}
-                save_results(document, self.json)
-            asked.append(group)
-        lines = [layers_report.markdown_table(asked), f"\nwritten to {self.json}"]
-        if self.plot:
-            path = self.json.with_suffix(".png")
-            layers_report.draw(asked, path)
-            lines.append(f"drawn to {path}")
-        return "\n".join(lines)
+        for key in self._groups(choose_device(self.device)):
+            known = results.find(key) is not None
+            asked.append(results.once(key, lambda key=key: {"results": self._time(key)}))
+            if not known:
+                results.document["ratios"] = layers_report.ratios(results.runs)
+                results.document["speedups"] = layers_report.speedups(results.runs)
+                results.save()
+        return layers_report.markdown_table(asked), self.drawn(lambda path: layers_report.draw(asked, path))
 
-    def _complete(self) -> None:
-        """Fills in what was left to --quick or its absence, and checks all numbers."""
-        for name, value in (_QUICK if self.quick else _FULL).items():
-            if getattr(self, name) is None:
-                setattr(self, name, value)
-        for name in ("width", "num_features", "batch", "train_batch", "tile", "rounds"):
-            value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not numbers or min(numbers) < 1:
-                raise InputError(f"--{name.replace('_', '-')} {' '.join(map(str, numbers))}: give 1 or more.")
+    def check(self) -> None:
+        self.require(1, "width", "num_features", "batch", "train_batch", "tile", "rounds")
         for order in self.order or ():
             if not 1 <= order <= 4:
                 raise InputError(f"--order {order}: it must be 1, 2, 3 or 4.")
@@ -150,13 +126,12 @@ class Layers:
                 groups.append(same | own)
         return groups
 
-    def _measure(self, group: dict[str, Any]) -> list[dict[str, Any]]:
+    def _time(self, group: dict[str, Any]) -> list[dict[str, Any]]:
         """One group: every kind in every way it can be run, in turn; ceiling_share is the share of the multiplications
         a second that the device does in a product of large matrices."""
         import torch
         from tqdm import tqdm
 
-        from eugen_fields.benchmark.common.timing import interleaved, spread
         from eugen_fields.benchmark.layers import layer_networks
 
         device, dtype, network = group["device"], getattr(torch, group["dtype"]), group["network"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from eugen_fields.benchmark.common.figure import drawing, pyplot, shared_legend
+from eugen_fields.benchmark.common.markdown import table
+
 Group = dict[str, Any]
 _USUAL_BATCH = {"inference": 1 << 16, "training": 1 << 13}
 
@@ -58,34 +61,34 @@ def markdown_table(groups: list[Group]) -> str:
 
 def _group_table(group: Group) -> str:
     order = f", order {group['order']}" if group["order"] > 1 else ""
-    rows = [
+    title = (
         f"{group['mode']}, {group['network']}, width {group['width']}{order}, {group['batch']:,} points, "
-        f"{group['dtype']}, {group['on']}, {group['rounds']} rounds:\n",
-        "| layers | fastest as | ms (quartiles) | million points/s | dense / this | multiplications a point, folded "
-        "| share of the ceiling | bytes of the folded matrices | bytes of a checkpoint |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    best = fastest(group)
+        f"{group['dtype']}, {group['on']}, {group['rounds']} rounds:"
+    )
+    heads = ("layers", "fastest as", "ms (quartiles)", "million points/s", "dense / this")
+    heads += ("multiplications per point, folded", "share of the ceiling", "bytes of the folded matrices")
+    best, rows = fastest(group), []
     for kind, result in best.items():
         ms = result["ms"]
-        share = f"{result['ceiling_share']:.0%}" if "ceiling_share" in result else "-"
-        way = result["backend"] + (f", {result['tile']} rows" if result["tile"] else "")
         rows.append(
-            f"| {kind.replace('.m', ', m = ')} | {way} | {ms['median']:.2f} ({ms['lower']:.2f} to {ms['upper']:.2f}) "
-            f"| {result['points_per_second'] / 1e6:.2f} | {best['dense']['ms']['median'] / ms['median']:.2f} "
-            f"| {result['multiplications']:,} | {share} | {result['weight_bytes']:,} | {result['stored_bytes']:,} |"
+            (
+                kind.replace(".m", ", m = "),
+                result["backend"] + (f", {result['tile']} rows" if result["tile"] else ""),
+                f"{ms['median']:.2f} ({ms['lower']:.2f} to {ms['upper']:.2f})",
+                f"{result['points_per_second'] / 1e6:.2f}",
+                f"{best['dense']['ms']['median'] / ms['median']:.2f}",
+                f"{result['multiplications']:,}",
+                f"{result['ceiling_share']:.0%}" if "ceiling_share" in result else "-",
+                f"{result['weight_bytes']:,}",
+                f"{result['stored_bytes']:,}",
+            )
         )
-    return "\n".join(rows)
+    return f"{title}\n\n{table((*heads, 'bytes of a checkpoint'), rows)}"
 
 
 def draw(groups: list[Group], path: Path) -> None:
     """Dense over this against m: one panel for every mode, network, order, dtype and batch; a colour for each kind, a
     line style for each width. Kinds without an m are level lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     panels: dict[str, list[Group]] = {}
     for group in groups:
         order = f", order {group['order']}" if group["order"] > 1 else ""
@@ -94,30 +97,23 @@ def draw(groups: list[Group], path: Path) -> None:
     widths = sorted({group["width"] for group in groups}, reverse=True)
     styles = dict(zip(widths, ("-", "--", ":", "-.") * len(widths)))
     layers = list(dict.fromkeys(result["layer"] for group in groups for result in group["results"]))
-    colors = {layer: plt.get_cmap("tab10")(index) for index, layer in enumerate(layers)}
+    colors = {layer: pyplot().get_cmap("tab10")(index) for index, layer in enumerate(layers)}
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(5.6 * columns, 4.2 * rows), squeeze=False, layout="constrained")
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes, (title, members) in zip(grid.flat, panels.items()):
-        for group in members:
-            _draw_group(axes, group, colors, styles[group["width"]])
-        axes.axhline(1.0, color="black", linewidth=1)
-        axes.set_xscale("log", base=2)
-        ticks = sorted({result["m"] for group in members for result in group["results"] if result["m"]})
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.set(xlabel="m (low-rank: rank)", ylabel="time of dense / time of this", ylim=(0, None))
-        axes.set_title(title, fontsize=10)
-        axes.grid(alpha=0.3)
-    handles: dict[str, Any] = {}
-    for axes in grid.flat:
-        for handle, label in zip(*axes.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), ncols=4, fontsize=8, loc="outside lower center", frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with drawing(path, rows, columns, figsize=(5.6 * columns, 4.2 * rows)) as (figure, grid):
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        for axes, (title, members) in zip(grid.flat, panels.items()):
+            for group in members:
+                _draw_group(axes, group, colors, styles[group["width"]])
+            axes.axhline(1.0, color="black", linewidth=1)
+            axes.set_xscale("log", base=2)
+            ticks = sorted({result["m"] for group in members for result in group["results"] if result["m"]})
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.set(xlabel="m (low-rank: rank)", ylabel="time of dense / time of this", ylim=(0, None))
+            axes.set_title(title, fontsize=10)
+            axes.grid(alpha=0.3)
+        shared_legend(figure, grid, columns=4, size=8)
 
 
 def _draw_group(axes: Any, group: Group, colors: dict[str, Any], style: str) -> None:

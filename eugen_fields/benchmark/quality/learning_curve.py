@@ -19,20 +19,20 @@ class LearningCurve:
     With a budget of seconds, the run ends when they are over, and its learning rate decays with them in place of steps.
 
     Args:
-        config: of the run; its number of steps is lifted where there is a budget of seconds, and nerfstudio's own
-            evaluations are switched off.
+        config: configuration of the run; its number of steps is lifted where there is a budget of seconds, and
+            nerfstudio's own evaluations are switched off.
         checkpoints: times that the run is measured, evenly spread over its budget; the last is its end.
         views: test views, evenly spread.
-        seconds: of training; None: the steps of the config.
+        seconds: budget of training time; None: the steps of the config.
     """
 
     def __init__(self, config: FieldTrainerConfig, checkpoints: int, views: int, seconds: float | None) -> None:
         self.points: list[dict[str, float]] = []
         """steps, seconds and psnr at each checkpoint."""
         self.steps = 0
-        """That were trained."""
+        """Steps that were trained."""
         self.paused = 0.0
-        """Seconds that measuring took."""
+        """Seconds that measuring took, which do not count as training."""
         self._checkpoints, self._views, self._seconds = checkpoints, views, seconds
         if seconds is not None:
             config.max_num_iterations = UNLIMITED

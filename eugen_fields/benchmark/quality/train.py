@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from tqdm import tqdm
 
 from eugen_fields.errors import InputError
@@ -102,11 +101,17 @@ def train_run(
     trainer.setup(test_mode="test")
     total = None if config.max_num_iterations == UNLIMITED else config.max_num_iterations
     bar = tqdm(total=total, desc="Training", unit="step", disable=not progress)
-    streams = isinstance(trainer, MappingTrainer)
-    running = _StreamProgress(trainer, bar) if streams else _RunningPSNR(trainer, bar)
-    trainer.callbacks.append(
-        TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], running, update_every_num_iters=1)
-    )
+    postfix = _StreamProgress(trainer) if isinstance(trainer, MappingTrainer) else _RunningPSNR()
+    one_step = trainer.train_iteration
+
+    def counted_step(step: int) -> Any:
+        result = one_step(step)
+        bar.update(1)
+        if step % 10 == 0:
+            bar.set_postfix_str(postfix(result[2]))
+        return result
+
+    trainer.train_iteration = counted_step
     if started is not None:
         started(trainer)
     start = time.perf_counter()
@@ -122,34 +127,26 @@ def radiance_model(trainer: FieldTrainer) -> RadianceModel:
 
 
 class _RunningPSNR:
-    """A callback that moves the bar and shows the PSNR of about the last hundred batches."""
+    """The PSNR of about the last hundred batches, as text, from the metrics of every tenth."""
 
-    def __init__(self, trainer: FieldTrainer, bar: tqdm) -> None:
-        self.trainer = trainer
-        self.bar = bar
-        self.mse: float | None = None
+    def __init__(self) -> None:
+        self._mse = float("nan")
 
-    def __call__(self, step: int) -> None:
-        self.bar.update(1)
-        if step % 10 == 0:
-            mse = 10.0 ** (-float(self.trainer.step_metrics["psnr"]) / 10.0)
-            average = mse if self.mse is None else 0.9 * self.mse + 0.1 * mse
-            self.bar.set_postfix_str(f"PSNR {-10.0 * math.log10(average):.2f} dB")
-            self.mse = average
+    def __call__(self, metrics: dict[str, Any]) -> str:
+        mse = 10.0 ** (-float(metrics["psnr"]) / 10.0)
+        self._mse = mse if math.isnan(self._mse) else 0.9 * self._mse + 0.1 * mse
+        return f"PSNR {-10.0 * math.log10(self._mse):.2f} dB"
 
 
 class _StreamProgress:
-    """A callback that moves the bar and shows how far a depth stream has come."""
+    """How far a depth stream has come, as text."""
 
-    def __init__(self, trainer: MappingTrainer, bar: tqdm) -> None:
-        self.clock = trainer.pipeline.datamanager.clock
-        self.bar = bar
+    def __init__(self, trainer: MappingTrainer) -> None:
+        self._clock = trainer.pipeline.datamanager.clock
 
-    def __call__(self, step: int) -> None:
-        self.bar.update(1)
-        if step % 10 == 0:
-            clock = self.clock
-            self.bar.set_postfix_str(f"frame {clock.current + 1} of {len(clock)}, {len(clock.keyframes)} keyframes")
+    def __call__(self, metrics: dict[str, Any]) -> str:
+        clock = self._clock
+        return f"frame {clock.current + 1} of {len(clock)}, {len(clock.keyframes)} keyframes"
 
 
 def chosen_views(count: int, views: int) -> set[int]:

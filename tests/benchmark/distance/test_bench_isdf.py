@@ -54,16 +54,16 @@ def test_measuring_along_the_stream_costs_no_time_of_the_stream(room: Path, tmp_
     """With the wall clock no frame is skipped for what the benchmark does."""
     import time
 
-    from eugen_fields.benchmark.distance.isdf import _Evaluation
+    from eugen_fields.benchmark.distance.evaluation import Evaluation
 
-    original = _Evaluation.at_frame
+    original = Evaluation.at_frame
 
     def slow(self, sdf, frame):
         time.sleep(1.0)
         return original(self, sdf, frame)
 
-    monkeypatch.setattr(_Evaluation, "at_frame", slow)
-    run = bench(room, tmp_path, clock="wall", steps=400, checks=8, plots=False)
+    monkeypatch.setattr(Evaluation, "at_frame", slow)
+    run = bench(room, tmp_path, clock="wall", steps=400, checks=8, plot=False)
     run.main()
     _, found = json.loads(run.json.read_text())["runs"]
     measured = len(found["over_time"])

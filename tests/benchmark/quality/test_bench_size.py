@@ -16,9 +16,14 @@ SMALL = ("num_layers=3", "layer_width=16", "num_features=4", "grid_resolution=16
 
 def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path, capsys) -> None:
     bench = Size(
-        scene=sphere_scene, layers=("dense", "prp:rank=1"), options=SMALL, steps=8, views=1, output=tmp_path / "runs",
+        scene=sphere_scene,
+        layers=("dense", "prp:rank=1"),
+        options=SMALL,
+        steps=8,
+        views=1,
+        output=tmp_path / "runs",
         json=tmp_path / "size.json",
-    )  # fmt: skip
+    )
     bench.main()
     text = bench.json.read_text()
     document = json.loads(text)

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from support.helpers import command
+from support.helpers import here
 
-from eugen_fields.benchmark.quality.comparison import Train, markdown_table, parse_options
+from eugen_fields.benchmark.common.contestants import parse_options
+from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.comparison_report import markdown_table
 from eugen_fields.benchmark.quality.train import make_config
 from eugen_fields.errors import InputError
 
@@ -30,9 +32,7 @@ def test_configurations_do_not_share_state(tmp_path: Path) -> None:
 
 def test_results_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
-    bench = Train(
-        scene=sphere_scene, layers=("eugen", "prp"), steps=12, output=tmp_path / "runs", json=results
-    )  # fmt: skip
+    bench = Train(scene=sphere_scene, layers=("eugen", "prp"), steps=12, output=tmp_path / "runs", json=results)
     bench.main()
     runs = json.loads(results.read_text())["runs"]
     assert [run["layer"] for run in runs] == ["eugen", "prp"]
@@ -52,9 +52,15 @@ def test_results_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_pat
 def test_options_reach_the_model_and_scales_are_scored_apart(sphere_scene: Path, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     bench = Train(
-        scene=sphere_scene, method="eugen-mipnerf-tiny", layers=("dense",), steps=4, num_scales=2, json=results,
-        options=("num_layers=3", "layer_width=16", "proposal_samples=8,"), output=tmp_path / "runs",
-    )  # fmt: skip
+        scene=sphere_scene,
+        method="eugen-mipnerf-tiny",
+        layers=("dense",),
+        steps=4,
+        num_scales=2,
+        json=results,
+        options=("num_layers=3", "layer_width=16", "proposal_samples=8,"),
+        output=tmp_path / "runs",
+    )
     bench.main()
     (run,) = json.loads(results.read_text())["runs"]
     # trunk: encoding 63 -> 16 -> 16 -> 16 -> 33; colour head: 32 features and 27 of the direction -> 64 -> 3
@@ -79,6 +85,7 @@ def test_options_are_numbers_tuples_and_words() -> None:
 def test_a_foreign_results_file_is_refused(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     results.write_text("[1, 2]")
-    result = command("eugen-bench", "train", "--json", results)
-    assert result.returncode != 0 and str(results) in result.stderr and "Traceback" not in result.stderr
+    result = here("eugen-bench", "train", "--json", results)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: --json") and str(results) in result.stderr
     assert results.read_text() == "[1, 2]"

@@ -8,18 +8,33 @@ from pathlib import Path
 import pytest
 from support.helpers import TRAIN_FLAGS, command
 
-from eugen_fields.benchmark.quality.transfer import VARIANTS, Transfer
+from eugen_fields.benchmark.quality.transfer import Transfer
+from eugen_fields.benchmark.quality.transfer_report import VARIANTS
 from eugen_fields.errors import InputError
 
 
 def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path) -> None:
     result = command(
-        "ns-train", "eugen-nerf-tiny", "--data", sphere_scene, "--output-dir", tmp_path, "--timestamp", "run",
-        "--max-num-iterations", 30, "--pipeline.model.layer", "dense", "--pipeline.model.grid-resolution", 16,
-        "--pipeline.model.samples-per-diagonal", 64, *TRAIN_FLAGS,
-    )  # fmt: skip
+        "ns-train",
+        "eugen-nerf-tiny",
+        "--data",
+        sphere_scene,
+        "--output-dir",
+        tmp_path,
+        "--timestamp",
+        "run",
+        "--max-num-iterations",
+        30,
+        "--pipeline.model.layer",
+        "dense",
+        "--pipeline.model.grid-resolution",
+        16,
+        "--pipeline.model.samples-per-diagonal",
+        64,
+        *TRAIN_FLAGS,
+    )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    results, plot = tmp_path / "results.json", tmp_path / "plot.png"
+    results = tmp_path / "results.json"
     bench = Transfer(
         run=tmp_path / "sphere" / "eugen-nerf-tiny" / "run",
         shares=(4,),
@@ -27,7 +42,6 @@ def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: 
         finetune_steps=2,
         views=1,
         json=results,
-        plot=plot,
     )
     bench.main()
     teacher, *students = json.loads(results.read_text())["runs"]
@@ -38,12 +52,12 @@ def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: 
         assert row["trunk_parameters"] < teacher["trunk_parameters"]
         assert row["trunk_multiplications"] < teacher["trunk_multiplications"]
         assert (row["finetune_seconds"] > 0) == ("fine-tuning" in row["variant"])
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert results.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     before = results.read_text()
     bench.main()
     assert results.read_text() == before
 
 
 def test_nonsense_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--shares must be 1 or more"):
+    with pytest.raises(InputError, match="--shares 0: it must be at least 1"):
         Transfer(run=tmp_path, shares=(0,)).main()

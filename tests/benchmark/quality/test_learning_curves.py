@@ -25,9 +25,15 @@ def bench(scene: Path, folder: Path, **options) -> Train:
 
 def test_both_budgets_leave_curves_for_every_seed(sphere_scene: Path, tmp_path: Path, capsys) -> None:
     both = bench(
-        sphere_scene, tmp_path, layers=("dense", "hybrid-prp"), seed=(0, 1), budget=("steps", "time"), steps=9,
-        seconds=0.2, views=1,
-    )  # fmt: skip
+        sphere_scene,
+        tmp_path,
+        layers=("dense", "hybrid-prp"),
+        seed=(0, 1),
+        budget=("steps", "time"),
+        steps=9,
+        seconds=0.2,
+        views=1,
+    )
     both.main()
     text = both.json.read_text()
     runs = json.loads(text)["runs"]

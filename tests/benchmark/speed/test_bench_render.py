@@ -9,7 +9,8 @@ import pytest
 import torch
 from support.view_helpers import write_run
 
-from eugen_fields.benchmark.speed.render import Render, camera_rays
+from eugen_fields.benchmark.speed.frames import camera_rays
+from eugen_fields.benchmark.speed.render import Render
 from eugen_fields.errors import InputError
 from eugen_fields.runs import RadianceRun, open_run
 from eugen_fields.runs.render import build_model, render_chunks

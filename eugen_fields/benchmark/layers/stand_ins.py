@@ -1,122 +1,31 @@
-"""`eugen-bench synthetic`: trained EUGen, SNNK and low-rank layers as stand-ins for one random dense layer.
+"""Stand-ins for one random dense layer: EUGen, SNNK and low-rank layers of equal size that are trained to copy it.
 
-The comparison is that of "EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771): a dense layer of
-random weights, inputs uniform in [0, 1]. Each stand-in has as many parameters as the EUGen layer, as nearly as whole
-numbers allow, and the same steps, batches and number of learning rates tried. Each is trained from its own random start
-and from the closed form of eugen_fields.layers.fitting.transfer.
-
-Two low-rank layers take part: the linear one, which is the special case of EUGen with Phi = Psi = identity, and the
-same followed by the activation, which knows more of what it copies.
+Each has as many parameters as the EUGen layer, as nearly as whole numbers allow. Two low-rank layers take part: the
+linear one, which is the special case of EUGen with Phi = Psi = identity, and the same followed by the activation, which
+knows more of what it copies.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from eugen_fields.benchmark.common.results import find_run, load_results, save_results
-from eugen_fields.benchmark.quality.synthetic_report import KINDS, draw, markdown_table
-from eugen_fields.errors import InputError
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, SNNKLinear, transfer
 from eugen_fields.layers.activations import get_activation
 from eugen_fields.layers.fitting.closed_form import fit_linear
 from eugen_fields.layers.fitting.regression import NormalEquations
 
-STARTS = ("random", "fitted")
 _FIT_INPUTS = 16_384
 _BATCH = 128
 _TEST_INPUTS = 4096
 _TEST_SEED = 1 << 20
 """Seed of the held-out inputs plus the run's seed: apart from those of training and of the layers."""
-
-
-@dataclass
-class Synthetic:
-    """Trains EUGen, SNNK and low-rank layers of equal size to copy one random dense layer, and compares the errors."""
-
-    activations: tuple[Literal["relu", "softplus", "gelu"], ...] = ("relu", "softplus", "gelu")
-    """Activations of the dense layer."""
-    width: int = 512
-    """Inputs and outputs of the dense layer."""
-    num_features: int = 128
-    """Random features m of the EUGen layer; the other layers get its number of parameters."""
-    steps: int = 1200
-    """Training steps of each run, on batches of 128 fresh inputs."""
-    seeds: int = 3
-    """Dense layers (each with its own draws of the stand-ins and inputs), with seeds 0, 1, ..."""
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
-    """Learning rates tried for each kind, start and activation on a dense layer of another seed; the best is used."""
-    starts: tuple[Literal["random", "fitted"], ...] = STARTS
-    """What training starts from: a random layer, or the closed-form fit."""
-    device: str = "cpu"
-    """Where to run."""
-    json: Path = Path("outputs/benchmark/synthetic.json")
-    """Results; runs that are already in it are not run again."""
-    plot: Path | None = None
-    """Also draw the errors into this PNG."""
-
-    def main(self) -> None:
-        """Runs what is missing in the JSON file, prints the table and draws the plot."""
-        for name, value in (("width", self.width), ("num-features", self.num_features), ("seeds", self.seeds)):
-            if value < 1:
-                raise InputError(f"--{name} is {value}; it must be 1 or more.")
-        rates = list(self.learning_rates)
-        if self.steps < 1 or not rates or min(rates) <= 0:
-            raise InputError("--steps must be 1 or more, and --learning-rates at least one number above 0.")
-        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: torch finds no CUDA device here; take --device cpu.")
-        document = load_results(self.json)
-        tried = len(rates) if len(rates) > 1 else 0
-        cases = list(itertools.product(self.activations, self.starts, KINDS))
-        runs = []
-        with tqdm(total=len(cases) * (tried + self.seeds), desc="Training layers", unit="run") as bar:
-            for case in cases:
-                rate = rates[0]
-                if tried:  # the tuning seed is none of those reported
-                    trials = [self._run(document, *case, rate, -1, bar) for rate in rates]
-                    best = min(trials, key=lambda run: (math.isnan(run["relative_error"]), run["relative_error"]))
-                    rate = best["learning_rate"]
-                runs += [self._run(document, *case, rate, seed, bar) for seed in range(self.seeds)]
-        print(markdown_table(runs))
-        print(f"written to {self.json}")
-        if self.plot is not None:
-            draw(runs, self.plot)
-            print(f"drawn to {self.plot}")
-
-    def _run(
-        self, document: dict[str, Any], activation: str, start: str, kind: str, rate: float, seed: int, bar: tqdm
-    ) -> dict[str, Any]:
-        key = {
-            "activation": activation,
-            "start": start,
-            "layer": kind,
-            "learning_rate": rate,
-            "seed": seed,
-            "width": self.width,
-            "num_features": self.num_features,
-            "steps": self.steps,
-        }
-        bar.set_postfix_str(f"{activation} {start} {kind}, rate {rate:g}, seed {seed}")
-        run = find_run(document, key)
-        if run is None:
-            # the tuning run, seed -1, is a dense layer of its own
-            run = key | copy_dense_layer(
-                activation, start, kind, rate, seed + 1, self.width, self.num_features, self.steps, self.device
-            )
-            document["runs"].append(run)
-            save_results(document, self.json)
-        bar.update(1)
-        return run
 
 
 def equal_size(kind: str, width: int, num_features: int) -> int:

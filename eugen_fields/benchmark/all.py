@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eugen_fields.benchmark.common import Benchmark
 from eugen_fields.benchmark.common.devices import choose_device, device_name
 from eugen_fields.benchmark.common.results import environment
 from eugen_fields.benchmark.distance.isdf import ISDF
@@ -22,8 +23,8 @@ _SHOWN = ("dense", "eugen", "prp")
 """Trained networks of which frames are rendered."""
 
 
-@dataclass
-class Everything:
+@dataclass(kw_only=True)
+class All(Benchmark):
     """Runs the quick form of every benchmark and writes one Markdown report beside their JSON files and plots.
 
     What is already in the folder is not done again, so a broken-off call can be repeated. Takes about half an hour on
@@ -37,14 +38,14 @@ class Everything:
     """Folder of the depth stream for the signed distances."""
     seed: tuple[int, ...] = (0,)
     """Seeds of the trained networks; the other benchmarks take the first."""
-    device: str | None = None
-    """cpu or cuda. Default: CUDA if there is one."""
 
-    def main(self) -> None:
-        """Runs one benchmark after the other and writes the report after each."""
+    def check(self) -> None:
+        self.require(0, "seed")
+
+    def report(self) -> str:
+        """Runs one benchmark after the other and writes the report after each; returns where it is."""
+        self.complete()
         device = choose_device(self.device)
-        if not self.seed:
-            raise InputError("--seed: give at least one.")
         try:
             self.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -63,7 +64,7 @@ class Everything:
             parts.append(f"## {title}\n\n{text}\n\n({time.perf_counter() - start:.0f} s)")
             parts += [f"![{title}]({path.name})" for path in self._new_plots(parts)]
             report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-        print(f"written to {report}")
+        return f"written to {report}"
 
     def benchmarks(self, device: str) -> dict[str, Callable[[], Any]]:
         """What makes each benchmark, by its title. They are made when their turn comes: frames are rendered of runs
@@ -78,7 +79,10 @@ class Everything:
             "Training": lambda: train,
             "Frames": lambda: Render(
                 runs=tuple(Path(run["run"]) for run in train.run_all() if run["layer"] in _SHOWN)[: len(_SHOWN)],
-                quick=True, seed=seed, json=self.output / "render.json", **common,
+                quick=True,
+                seed=seed,
+                json=self.output / "render.json",
+                **common,
             ),
             "Sizes": lambda: Size(seed=seed, json=self.output / "size.json", **field),
             "Signed distance": lambda: ISDF(
@@ -87,7 +91,7 @@ class Everything:
             "Signed distance, speed": lambda: ISDFSpeed(
                 rounds=5, seed=seed, json=self.output / "isdf_speed.json", **rooms
             ),
-        }  # fmt: skip
+        }
 
     def _new_plots(self, parts: list[str]) -> list[Path]:
         """Plots in the folder that the report does not show yet."""

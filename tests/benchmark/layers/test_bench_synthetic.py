@@ -9,21 +9,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.helpers import command
+from support.helpers import here
 
-from eugen_fields.benchmark.quality.synthetic import (
-    KINDS,
-    STARTS,
-    Synthetic,
-    copy_dense_layer,
-    make_layer,
-    markdown_table,
-)
+from eugen_fields.benchmark.layers.stand_ins import copy_dense_layer, make_layer
+from eugen_fields.benchmark.layers.synthetic import STARTS, Synthetic
+from eugen_fields.benchmark.layers.synthetic_report import KINDS, markdown_table
 from eugen_fields.errors import InputError
 
 
 def tiny(tmp_path: Path, **options) -> Synthetic:
-    settings = {"width": 16, "num_features": 6, "steps": 20, "seeds": 2, "learning_rates": (1e-3, 1e-2)}
+    settings = {"width": 16, "num_features": 6, "steps": 20, "seed": (0, 1), "learning_rates": (1e-3, 1e-2)}
     return Synthetic(**{"json": tmp_path / "results.json", **settings, **options})
 
 
@@ -57,7 +52,7 @@ def test_an_error_is_measured_against_the_outputs_and_against_their_spread() -> 
 
 
 def test_results_are_complete_tuned_apart_and_not_measured_twice(tmp_path: Path, capsys) -> None:
-    bench = tiny(tmp_path, activations=("relu", "gelu"), plot=tmp_path / "plots" / "errors.png")
+    bench = tiny(tmp_path, activations=("relu", "gelu"))
     bench.main()
     runs = json.loads((tmp_path / "results.json").read_text())["runs"]
     assert len(runs) == 2 * len(STARTS) * len(KINDS) * (2 + 2)
@@ -69,7 +64,7 @@ def test_results_are_complete_tuned_apart_and_not_measured_twice(tmp_path: Path,
             best = min(trials, key=lambda run: run["relative_error"])["learning_rate"]
             assert {run["learning_rate"] for run in trials} == {1e-3, 1e-2}
             assert [(run["seed"], run["learning_rate"]) for run in group if run["seed"] >= 0] == [(0, best), (1, best)]
-    assert Image.open(tmp_path / "plots" / "errors.png").width > 500
+    assert Image.open(tmp_path / "results.png").width > 500
     before = (tmp_path / "results.json").read_text()
     capsys.readouterr()
     bench.main()
@@ -82,9 +77,10 @@ def test_results_are_complete_tuned_apart_and_not_measured_twice(tmp_path: Path,
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"width": 0}, "--width is 0"),
-        ({"num_features": 0}, "--num-features is 0"),
-        ({"seeds": 0}, "--seeds is 0"),
+        ({"width": 0}, "--width 0"),
+        ({"num_features": 0}, "--num-features 0"),
+        ({"seed": ()}, "--seed: give at least one"),
+        ({"seed": (-1,)}, "--seed -1"),
         ({"steps": 0}, "--steps"),
         ({"learning_rates": ()}, "--learning-rates"),
         ({"learning_rates": (0.0,)}, "--learning-rates"),
@@ -96,10 +92,26 @@ def test_wrong_options_are_named(options: dict, says: str, tmp_path: Path) -> No
 
 
 def test_the_command_runs(tmp_path: Path) -> None:
-    result = command(
-        "eugen-bench", "synthetic", "--activations", "relu", "--width", 8, "--num-features", 2, "--steps", 3,
-        "--seeds", 1, "--learning-rates", 1e-3, "--starts", "random", "--json", tmp_path / "results.json",
-    )  # fmt: skip
+    result = here(
+        "eugen-bench",
+        "synthetic",
+        "--activations",
+        "relu",
+        "--width",
+        8,
+        "--num-features",
+        2,
+        "--steps",
+        3,
+        "--seed",
+        0,
+        "--learning-rates",
+        1e-3,
+        "--starts",
+        "random",
+        "--json",
+        tmp_path / "results.json",
+    )
     assert result.returncode == 0, result.stderr
     assert "| relu | random | eugen | 0.001 |" in result.stdout and "Training layers" in result.stderr
     assert len(json.loads((tmp_path / "results.json").read_text())["runs"]) == len(KINDS)
