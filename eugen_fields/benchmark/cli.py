@@ -16,8 +16,10 @@ from eugen_fields.benchmark.quality.synthetic import Synthetic
 from eugen_fields.benchmark.quality.transfer import Transfer
 from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
 from eugen_fields.benchmark.speed.render import Render
+from eugen_fields.errors import exit_on_input_error
 
 
+@exit_on_input_error()
 def main() -> None:
     """Entry point of eugen-bench."""
     warnings.filterwarnings("ignore", category=UserWarning)
