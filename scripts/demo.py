@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from eugen_fields.errors import exit_on_input_error
 from eugen_fields.layers.names import LayerName
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -109,4 +110,5 @@ def device_name(device_type: str) -> str:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    tyro.cli(Demo).main()
+    with exit_on_input_error():
+        tyro.cli(Demo).main()

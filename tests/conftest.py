@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.helpers import TRAIN_FLAGS, command, write_capture_scene, write_sphere_scene
+from support.helpers import typed, write_capture_scene, write_sphere_scene
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("EUGEN_TEST_DEVICES", ""))
 
@@ -30,15 +30,15 @@ def capture_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a short eugen-nerf-tiny run on the sphere, made by ns-train."""
-    output = tmp_path_factory.mktemp("runs")
-    result = command(
-        "ns-train", "eugen-nerf-tiny", "--data", sphere_scene, "--output-dir", output, "--timestamp", "run",
-        "--max-num-iterations", 400, "--pipeline.model.grid-warmup-steps", 60,
-        "--pipeline.model.grid-resolution", 32, "--pipeline.target-num-samples", 4096,
-        "--optimizers.fields.scheduler.warmup-steps", 20, *TRAIN_FLAGS,
+    from nerfstudio.scripts import train
+
+    config = typed(
+        "eugen-nerf-tiny", sphere_scene, tmp_path_factory.mktemp("runs"), "--max-num-iterations", 400,
+        "--pipeline.model.grid-warmup-steps", 60, "--pipeline.model.grid-resolution", 32,
+        "--pipeline.target-num-samples", 4096, "--optimizers.fields.scheduler.warmup-steps", 20,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return output / "sphere" / "eugen-nerf-tiny" / "run"
+    train.main(config)
+    return config.get_base_dir()
 
 
 def _small_mip_run(scene: Path, output: Path, learning_rate: float | None = None, **options):

@@ -36,7 +36,7 @@ def read_frames(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}). Export the scene again or mend the file.") from None
+        raise InputError(f"{path} is not valid JSON ({error}). Re-export the scene or fix the file.") from None
     if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
         raise InputError(f'{path} has no list "frames"; a transforms file needs one entry per image there.')
     if not content["frames"]:
@@ -59,7 +59,7 @@ def read_transforms(path: Path) -> dict[str, Any]:
 
 
 def check_pose(matrix: Any, where: str) -> None:
-    """A camera-to-world matrix, 4x4 or 3x4: finite, with a rotation (orthonormal to 1e-2, not a mirror image).
+    """Checks a camera-to-world matrix, 4x4 or 3x4: finite, with a rotation (orthonormal to 1e-2, not a mirror image).
 
     Raises:
         InputError: saying where and what is wrong.
@@ -127,7 +127,7 @@ def _check_opens(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def check_cameras(outputs: DataparserOutputs) -> None:
-    """Every camera is rigid and has finite intrinsics and distortion, focal lengths and sizes above 0.
+    """Checks that every camera is rigid and has finite intrinsics and distortion, and positive focal lengths and sizes.
 
     Raises:
         InputError: naming the image of the first that is not, and what it has.
@@ -148,7 +148,7 @@ def check_cameras(outputs: DataparserOutputs) -> None:
 
 
 def check_images(outputs: DataparserOutputs) -> None:
-    """Every image and every mask is there, decodes to its end, and has the size that its camera says.
+    """Checks that every image and every mask is there, decodes to its end, and has the size that its camera says.
 
     Raises:
         InputError: naming the first file that does not.

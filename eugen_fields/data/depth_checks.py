@@ -12,7 +12,7 @@ from eugen_fields.data.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 
 LIKELY_DEPTH = (0.02, 100.0)
-"""Metres between which the median depth of a stream lies."""
+"""Range of the median depth of a stream, metres."""
 _USUAL_DEPTH = (0.2, 20.0)
 _USUAL_SCALES = (1.0, 0.001, 1 / 5000, 0.01)
 
@@ -22,12 +22,12 @@ _TOLERANCE = 0.05
 
 
 def check_median(source: Path, medians: np.ndarray, scale: float) -> None:
-    """Depths have a size that a camera sees: a median within LIKELY_DEPTH.
+    """Checks that the median depth is one that a camera can see, within LIKELY_DEPTH.
 
     Args:
-        source: of the stream, for messages.
-        medians: (frames,) of each frame's depths, metres; NaN where it has none.
-        scale: metres a unit that was used.
+        source: the file that lists the frames, for messages.
+        medians: median depth of each frame, shape (frames,), metres; NaN where it has none.
+        scale: metres per unit that was used.
 
     Raises:
         InputError: naming the median and the flag with a likelier scale.
@@ -41,7 +41,7 @@ def check_median(source: Path, medians: np.ndarray, scale: float) -> None:
     likely = [value for value in _USUAL_SCALES if _USUAL_DEPTH[0] <= units * value <= _USUAL_DEPTH[1]]
     better = likely[0] if likely else 1.0 / units
     raise InputError(
-        f"{source}: the median depth is {median:.3g} m with {scale:g} metres a unit, too "
+        f"{source}: the median depth is {median:.3g} m with {scale:g} metres per unit, too "
         f"{'near' if median < 1 else 'far'} for a depth camera. Put "
         f"`depth-stream --depth-unit-scale-factor {better:.3g}` at the end of the command if {units:.4g} units are "
         f"{units * better:.3g} m."
@@ -49,18 +49,18 @@ def check_median(source: Path, medians: np.ndarray, scale: float) -> None:
 
 
 def check_agreement(source: Path, stream: DepthStream, pose_scale: float = 1.0) -> None:
-    """What one frame sees lies where others see it, and would not do so much better with other units or axes.
+    """Checks that frames see surfaces in the same places, and would not agree much better with other units or axes.
 
     Points of some frames are projected into later ones. The share that has there the depth that the image says is
     compared with that for translations 1000 times larger and smaller, and for cameras of the other axes.
 
     Args:
-        source: of the stream, for messages.
-        stream: with its frames in order.
-        pose_scale: metres a unit of translations that was used.
+        source: the file that lists the frames, for messages.
+        stream: the stream, its frames in order.
+        pose_scale: metres per unit of translations that was used.
 
     Raises:
-        InputError: naming the flag that mends it.
+        InputError: naming the flag that fixes it.
     """
     if len(stream) < 2:
         return
@@ -86,7 +86,7 @@ def check_agreement(source: Path, stream: DepthStream, pose_scale: float = 1.0) 
 
 
 def _pairs(num_frames: int) -> Iterator[tuple[int, int]]:
-    """Frames and later ones, 1, 2, 4, ... frames on."""
+    """Indices of a frame and a later one, 1, 2, 4, ... frames on."""
     for first in np.unique(np.linspace(0, num_frames - 2, min(_PAIRS_FROM, num_frames - 1)).astype(int)):
         gap = 1
         while first + gap < num_frames and gap <= max(1, num_frames // 2):
@@ -98,8 +98,8 @@ def _agreement(stream: DepthStream, factor: float = 1.0, flipped: bool = False) 
     """Share of points of some frames that later ones see within _TOLERANCE of the depth they should have.
 
     Args:
-        factor: for the translations.
-        flipped: the y and z axes of the cameras point the other way.
+        factor: multiplies the translations of the cameras.
+        flipped: reverse the y and z axes of the cameras.
     """
     flip = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
     agreeing = total = 0

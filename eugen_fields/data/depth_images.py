@@ -12,11 +12,11 @@ SUFFIXES = (".png", ".npy", ".exr", ".tif", ".tiff")
 """Endings of the files that are read."""
 
 MILLIMETRE = 0.001
-"""Metres a unit where a file of whole numbers says nothing else: the common choice, and nerfstudio's."""
+"""Metres per unit of whole numbers where nothing else is said: the common choice, and nerfstudio's."""
 
 
 class DepthImageError(Exception):
-    """One file is no depth image; the message says why, for the sentence "the depth image X ..."."""
+    """A file is not a depth image; the message says why and completes the sentence "the depth image X ..."."""
 
 
 def read_units(path: Path) -> np.ndarray:
@@ -55,7 +55,7 @@ def read_units(path: Path) -> np.ndarray:
 
 
 def default_scale(image: np.ndarray) -> float:
-    """Metres a unit where nothing says: millimetres in whole numbers, metres in floats."""
+    """Metres per unit where nothing else is said: millimetres in whole numbers, metres in floats."""
     return 1.0 if image.dtype.kind == "f" else MILLIMETRE
 
 
@@ -65,7 +65,7 @@ def to_metres(image: np.ndarray, scale: float, max_depth: float = math.inf) -> n
 
     Args:
         image: in units of its file.
-        scale: metres a unit.
+        scale: metres per unit.
         max_depth: metres.
     """
     depth = image.astype(np.float64) * scale

@@ -26,11 +26,11 @@ from eugen_fields.data.depth_images import SUFFIXES
 from eugen_fields.errors import InputError
 
 TUM_INTRINSICS = {"freiburg3": (535.4, 539.2, 320.1, 247.6), "": (525.0, 525.0, 319.5, 239.5)}
-"""fx, fy, cx, cy of the TUM sequences (640x480) by what their folder's name contains: of the third camera, whose images
-are undistorted, its own; of the others the ROS defaults, which the benchmark recommends for its registered images."""
-TUM_UNITS_A_METRE = 5000.0
+"""fx, fy, cx, cy of the TUM sequences (640x480) by a part of their folder's name: the third camera's own, whose images
+are undistorted; for the others the ROS defaults, which the benchmark recommends for its registered images."""
+TUM_UNITS_PER_METRE = 5000.0
 MAX_TIME_DIFFERENCE = 0.02
-"""Seconds between a depth image and its pose or colour image at most."""
+"""Longest time between a depth image and its pose or colour image, seconds."""
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 """From OpenCV camera axes to OpenGL ones, and back."""
 
@@ -63,9 +63,9 @@ class Recording:
     width: int
     height: int
     scale: float | None
-    """Metres a unit of the depth images, where the layout says."""
+    """Metres per unit of the depth images, where the layout says."""
     axes: str
-    """Of its cameras: opengl or opencv."""
+    """Axes of the cameras: opengl or opencv."""
 
 
 def read_recording(data: Path, camera_file: Path | None = None, noisy_depth: bool = False) -> Recording:
@@ -73,7 +73,8 @@ def read_recording(data: Path, camera_file: Path | None = None, noisy_depth: boo
 
     Args:
         data: the folder, or its transforms file.
-        camera_file: JSON with w, h, fx, fy, cx, cy and scale (units a metre) for folders with traj.txt or TUM's lists.
+        camera_file: JSON with w, h, fx, fy, cx, cy and scale (units per metre), for folders with traj.txt or TUM's
+            lists.
         noisy_depth: of a folder with traj.txt, results/ndepth* in place of results/depth*.
 
     Raises:
@@ -119,7 +120,7 @@ def _read_transforms(path: Path) -> Recording:
     check_intrinsics(path, content | {"frames": named})
     scale = content.get("depth_unit_scale_factor")
     if scale is not None and not _is_positive(scale):
-        raise InputError(f'{path}: "depth_unit_scale_factor" is {scale!r}; it must be above 0, metres a unit.')
+        raise InputError(f'{path}: "depth_unit_scale_factor" is {scale!r}; it must be above 0, metres per unit.')
     merged = [content | frame for frame in frames]
     sizes = sorted({(int(frame["w"]), int(frame["h"])) for frame in merged})
     if len(sizes) > 1:
@@ -158,8 +159,8 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
     found = camera_file or _find_camera([data, data.parent])
     if found is None:
         raise InputError(
-            f"no camera of {data}: put a JSON file with {', '.join(_CAMERA_KEYS)} and scale (units a metre) there, or "
-            "name one with --camera-file."
+            f"no camera of {data}: put a JSON file with {', '.join(_CAMERA_KEYS)} and scale (units per metre) there, "
+            "or name one with --camera-file."
         )
     width, height, intrinsics, scale = _read_camera(found)
     digits = len(re.sub(r"\D", "", next(iter(depths.values())).stem))
@@ -202,7 +203,7 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
         )
         for (time, name), pose, shade in zip(depths, poses, shades)
     ]
-    return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_A_METRE, "opencv")
+    return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_PER_METRE, "opencv")
 
 
 def _is_number(value: Any) -> bool:
@@ -311,7 +312,7 @@ def _find_camera(folders: list[Path]) -> Path | None:
 
 
 def _read_camera(path: Path) -> tuple[int, int, tuple[float, float, float, float], float | None]:
-    """Width, height, intrinsics as nerfstudio counts pixels, and metres a unit of depth where it says."""
+    """Width, height, intrinsics as nerfstudio counts pixels, and metres per unit of depth where it says."""
     block = _camera_block(_load_json(path))
     if block is None:
         raise InputError(f"{path} is no camera: it must be JSON with the numbers {', '.join(_CAMERA_KEYS)}.")
@@ -319,7 +320,7 @@ def _read_camera(path: Path) -> tuple[int, int, tuple[float, float, float, float
         if not (_is_number if key in ("cx", "cy") else _is_positive)(block[key]):
             raise InputError(f'{path}: "{key}" is {block[key]!r}; it must be a number of pixels.')
     if block["scale"] is not None and not _is_positive(block["scale"]):
-        raise InputError(f'{path}: "scale" is {block["scale"]!r}; it must be positive, units of depth a metre.')
+        raise InputError(f'{path}: "scale" is {block["scale"]!r}; it must be positive, units of depth per metre.')
     fx, fy, cx, cy = (float(block[key]) for key in _CAMERA_KEYS[2:])
     scale = None if block["scale"] is None else 1 / float(block["scale"])
     return int(block["w"]), int(block["h"]), (fx, fy, cx + 0.5, cy + 0.5), scale

@@ -27,24 +27,25 @@ class DepthStreamDataParserConfig(DataParserConfig):
     data: Path = Path()
     """Folder of the recording, or its transforms file."""
     depth_unit_scale_factor: float | None = None
-    """Metres a unit of the depth images. Without it: what the recording says, else 0.001 for images of whole numbers
-    (millimetres) and 1 for those of floats."""
+    """Metres per unit of the depth images. None: what the recording says, else 0.001 for images of whole numbers
+    (millimetres) and 1 for images of floats."""
     pose_scale: float = 1.0
-    """Metres a unit of the cameras' translations."""
+    """Metres per unit of the cameras' translations."""
     camera_axes: Literal["auto", "opengl", "opencv"] = "auto"
-    """Axes of the cameras in the poses: opengl is y up, z backward; opencv is y down, z forward. auto: opengl in a
+    """Camera axes of the poses: opengl is y up, z backward; opencv is y down, z forward. auto: opengl in a
     transforms.json, opencv in the other layouts."""
     camera_file: Path | None = None
-    """JSON with w, h, fx, fy, cx, cy (the middle of the first pixel is at 0, 0) and scale (units of depth a metre), for
-    ReplicaCAD and TUM folders. Without it: such a file in the folder; for TUM else the camera of the benchmark."""
+    """JSON with w, h, fx, fy, cx, cy (the middle of the first pixel is at 0, 0) and scale (units of depth per metre),
+    for ReplicaCAD and TUM folders. None: such a file in the folder, or, for TUM folders without one, the camera of
+    the benchmark."""
     noisy_depth: bool = False
-    """Of a ReplicaCAD folder, read results/ndepth* in place of results/depth*."""
+    """Read results/ndepth* in place of results/depth* in a ReplicaCAD folder."""
     max_depth: float = math.inf
-    """Depths beyond this (metres) count as none."""
+    """Largest depth, metres; larger ones are ignored."""
     fps: float = 30.0
-    """Frames a second, where the recording has no timestamps."""
+    """Frames per second of a recording that has no timestamps."""
     eval_every: int = 10
-    """Every so many frames one is shown in evaluation. Training uses all of them."""
+    """Evaluate every N-th frame. Training uses all frames."""
 
 
 class DepthStreamDataParser(DataParser):

@@ -1,4 +1,4 @@
-"""From recordings on disk to depth streams: every frame is looked at once, and what cannot be used is left out."""
+"""From recordings on disk to depth streams: every frame is checked once, and unusable frames are left out."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def read_depth_stream(
 
     Args:
         data: folder, or transforms file.
-        depth_unit_scale_factor: metres a unit of the depth images; None: what the recording says, else 0.001 for whole
-            numbers and 1 for floats.
-        pose_scale: metres a unit of the poses' translations.
+        depth_unit_scale_factor: metres per unit of the depth images; None: what the recording says, else 0.001 for
+            whole numbers and 1 for floats.
+        pose_scale: metres per unit of the poses' translations.
         camera_axes: of the poses; auto: those of the layout.
         camera_file: JSON with the camera, for layouts without one.
         noisy_depth: of a folder with traj.txt, read results/ndepth*.
         max_depth: metres; what is farther counts as no depth.
-        fps: frames a second, where the recording has no timestamps.
+        fps: frames per second of a recording without timestamps.
 
     Raises:
         InputError: naming the file or flag, what was found and what would do.
@@ -175,7 +175,7 @@ def _is_rigid(pose: np.ndarray | None) -> bool:
 
 
 def _timestamps(recording: Recording, fps: float) -> np.ndarray:
-    """(frames,) seconds, those of the recording or by the position of each frame in it."""
+    """Times (frames,) in seconds: those of the recording, or by the position of each frame in it."""
     if recording.frames[0].timestamp is None:
         return np.arange(len(recording.frames)) / fps
     return np.array([frame.timestamp for frame in recording.frames], dtype=np.float64)
@@ -206,7 +206,7 @@ def _usable(recording: Recording, checks: list[FrameCheck], fps: float) -> np.nd
 def _intrinsics(
     recording: Recording, frames: list[RecordedFrame], width: int, height: int
 ) -> Float[Tensor, "frames 4"]:
-    """Those of the depth images, which may be smaller or larger than the size that the camera is given for."""
+    """Intrinsics of the depth images, which may be smaller or larger than the size that the camera is given for."""
     across, down = width / recording.width, height / recording.height
     return torch.tensor([frame.intrinsics for frame in frames]) * torch.tensor([across, down, across, down])
 

@@ -51,13 +51,13 @@ class DepthStream:
     timestamps: Float[Tensor, " frames"]
     """Seconds, float64."""
     width: int
-    """Of the depth images, pixels."""
+    """Width of the depth images, pixels."""
     height: int
     depth_paths: list[Path]
     color_paths: list[Path] | None
     """None unless every frame has one."""
     depth_unit_scale_factor: float
-    """Metres a unit of the depth files."""
+    """Metres per unit of the depth files."""
     max_depth: float = math.inf
     """Metres; what is farther counts as no depth."""
     depths: Float[Tensor, "frames height width"] | None = None
@@ -71,7 +71,7 @@ class DepthStream:
         return (self.frame(index) for index in range(len(self)))
 
     def frame(self, index: int) -> DepthFrame:
-        """All there is of one frame but its colour."""
+        """One frame with its depth, without its colour."""
         timestamp = float(self.timestamps[index])
         return DepthFrame(index, timestamp, self.poses[index], self.intrinsics[index], self.depth(index))
 
@@ -104,7 +104,7 @@ class DepthStream:
             raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
 
     def directions(self, index: int) -> Float[Tensor, "height width 3"]:
-        """Where the middles of the pixels look, in the camera's axes, at depth 1: (x, y, -1)."""
+        """Directions through the pixel centres in the camera's axes, at depth 1: (x, y, -1)."""
         rows, columns = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
         directions = camera_directions(rows.flatten(), columns.flatten(), self.intrinsics[index])
         return directions.view(self.height, self.width, 3)
@@ -113,8 +113,8 @@ class DepthStream:
         """World points of the pixels that have a depth, row by row.
 
         Args:
-            index: of the frame.
-            stride: use every so many rows and columns.
+            index: the frame's index.
+            stride: use every stride-th row and column.
         """
         depth = self.depth(index)[::stride, ::stride]
         seen = depth > 0
@@ -125,8 +125,8 @@ class DepthStream:
         """Lowest and highest corner of a box that holds what was seen, and the cameras.
 
         Args:
-            max_frames: number of frames, spread evenly, whose points are looked at.
-            percent: of the points left out on each side of each axis, as stray depths lie far off.
+            max_frames: number of frames, spread evenly, whose points are used.
+            percent: percentage of points left out on each side of each axis, since stray depths lie far off.
             margin: added all round, metres.
         """
         chosen = np.unique(np.linspace(0, len(self) - 1, min(max_frames, len(self))).round().astype(int))

@@ -9,7 +9,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 _OFFSET = 1e-3
-"""Pixels by which a fisheye's principal point leaves a pixel centre: an angle of about 1e-6."""
+"""Distance in pixels by which a fisheye's principal point is moved off a pixel centre: an angle of about 1e-6."""
 
 _MARGIN = 0.999
 """Part of the image circle that is used: at its edge the inverse has no derivative."""

@@ -60,7 +60,7 @@ def area_average(image: Tensor, factor: int) -> Tensor:
 
 
 def shrink_mask(mask: Tensor, factor: int) -> Tensor:
-    """A mask, bool (height, width, 1), at a factor-th of its size: a pixel is valid only if all it is made of are."""
+    """A mask, bool (height, width, 1), at 1 / factor of its size: a pixel is valid only if all pixels in it are."""
     invalid = F.max_pool2d((~mask).float().permute(2, 0, 1), factor)
     return (invalid == 0).permute(1, 2, 0)
 

@@ -13,9 +13,10 @@ from eugen_fields.progress import Progress
 from eugen_fields.sampling import SeenCells
 
 _CELLS_EVALUATED = 2
-"""Around cells with seen surfaces the field is evaluated so far..."""
+"""Number of cells around those with seen surfaces in which the field is evaluated."""
 _CELLS_KEPT = 1
-"""... and its surface kept so far: what is made up where the evaluation ends lies farther off."""
+"""Number of cells around those with seen surfaces in which the surface is kept; artefacts at the border of the
+evaluation lie farther off."""
 
 _AT_SIDE = 0.01
 """Lattice cells from a side of the box within which a vertex counts as on it."""
@@ -73,8 +74,8 @@ def distance_mesh(
 
 
 def gradient_bound(field: SDFField, bounds: Tensor, num_points: int = 1 << 14) -> float:
-    """What the gradient of a trained distance hardly exceeds in a box (2, 3): half more than the longest met at random
-    places, and at least that of a true distance, 1."""
+    """Length that gradients of a trained distance hardly exceed in a box (2, 3): 1.5 times the longest at random
+    places, and at least 1.5 times that of a true distance, 1."""
     generator = torch.Generator().manual_seed(0)
     places = torch.rand(num_points, 3, generator=generator).to(field.aabb)
     bounds = bounds.to(field.aabb)
@@ -84,7 +85,7 @@ def gradient_bound(field: SDFField, bounds: Tensor, num_points: int = 1 << 14) -
 
 
 def distance_span(field: SDFField, num_points: int = 1 << 16) -> tuple[float, float]:
-    """Lowest and highest distance met at random places in the field's box, metres."""
+    """Lowest and highest distance at random places in the field's box, metres."""
     generator = torch.Generator().manual_seed(0)
     places = torch.rand(num_points, 3, generator=generator).to(field.aabb)
     distances = field.evaluate(field.aabb[0] + places * (field.aabb[1] - field.aabb[0]))

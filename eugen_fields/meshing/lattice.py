@@ -57,7 +57,7 @@ class Blocks:
     side: np.ndarray
     """int8 (X, Y, Z): 1 inside, -1 outside, 0 open."""
     cells: tuple[int, int, int]
-    """Of the lattice."""
+    """Number of cells of the lattice along each axis."""
 
     def plane(self, x: int) -> tuple[np.ndarray, np.ndarray]:
         """Of the lattice points (Y + 1, Z + 1) at a place along x: which touch an open block, and which are inside

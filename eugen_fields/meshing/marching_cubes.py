@@ -53,7 +53,7 @@ def extract_mesh(
         lipschitz: the most that the density changes per unit of length (of a signed distance 1, of a trained one a
             little more). Blocks of the lattice that cannot hold the surface are then not evaluated.
         halvings: how often the lattice edge of each vertex is halved before the vertex is put where the density runs
-            straight to the level. Each costs an evaluation a vertex; for densities that rise like a step.
+            straight to the level. Each costs an evaluation per vertex; for densities that rise like a step.
         device: where points are made.
         progress: as in eugen_fields.progress.
 

@@ -21,37 +21,38 @@ TEXTURE_FACES = 20000
 
 @dataclass(kw_only=True)
 class MeshOptions:
-    """Which surface of a run, and in what form."""
+    """Selects the surface of a run and its form."""
 
     resolution: int = 256
     """Lattice cells along the longest side of the box."""
     level: float | None = None
-    """Density at the surface, per unit of the training frame; None: found by following rays through the field. Of
-    signed distances: metres in front of the surface (None: 0, the surface itself)."""
+    """Value of the field at the surface: a density per unit of the training frame (None: found by following rays
+    through the field), or a signed distance, metres in front of the surface (None: 0, the surface itself)."""
     box: Annotated[
         tuple[float, float, float, float, float, float] | None, tyro.conf.arg(metavar=" ".join(_CORNERS))
     ] = None
-    """Where to look, in the coordinates of --frame. None: the scene box, which of captures is the space between the
-    cameras; unbounded scenes go on around it."""
+    """Box in which to look for the surface, in the coordinates of --frame. None: the scene box; for captures this is
+    the space between the cameras, and unbounded scenes go on around it."""
     region: Literal["seen", "box"] = "seen"
-    """Of signed distances. seen: only surfaces near where some were seen; box: everything in the box, closed at its
-    sides."""
+    """Part of a signed distance field that is exported. seen: surfaces near where some were seen; box: everything in
+    the box, closed at its sides."""
     min_component: float = 0.02
-    """Drops separate pieces with less than this share of the largest one's triangles. 0: keeps all; 1: the largest."""
+    """Drop separate pieces with less than this share of the largest piece's triangles. 0: keep all; 1: keep the
+    largest."""
     watertight: bool = False
-    """Closes an open mesh: what is there stays about the same, gaps are filled smoothly (Poisson reconstruction). A
-    mesh that is closed already is left as it is."""
+    """Close an open mesh by Poisson reconstruction: gaps are filled smoothly, the rest stays about the same. A
+    closed mesh is left as it is."""
     smooth: int = 0
-    """Rounds of smoothing (Taubin's, which does not shrink); 10 take off the ripple of the lattice."""
+    """Rounds of smoothing (Taubin's method, which does not shrink); 10 remove the ripple of the lattice."""
     faces: int | None = None
-    """Reduces the mesh to this many triangles (quadric decimation). None: keeps all of them."""
+    """Reduce the mesh to this many triangles (quadric decimation). None: keep all of them."""
     texture: int | None = None
-    """Bakes the colours of a .glb or .obj into an image with this many pixels along its longer side. The mesh is
-    reduced to 20000 triangles first, unless --faces has another number: unwrapping takes long."""
+    """Bake the colours of a .glb or .obj into an image with this many pixels along its longer side. The mesh is first
+    reduced to 20000 triangles, or to --faces, since unwrapping takes long."""
     points: int | None = None
-    """Writes this many points of the surface with normals and colours (.ply) in place of a mesh."""
+    """Write this many points of the surface with normals and colours (.ply) in place of a mesh."""
     frame: Literal["world", "training"] = "world"
-    """Coordinates: those of the data set's own poses, or those the network was trained in."""
+    """Coordinates of the output: world, those of the data set's own poses, or training, those of the network."""
 
     def check(self) -> None:
         """Raises InputError where an option is out of range or two of them do not go together."""
@@ -110,7 +111,7 @@ class MeshOptions:
         check_output(path)
 
     def default_name(self) -> str:
-        """Of the file in the run's folder."""
+        """Default name of the file in the run's folder."""
         return "points.ply" if self.points is not None else "mesh.glb" if self.texture is not None else "mesh.ply"
 
 

@@ -15,7 +15,7 @@ from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.runs import Run
 
 _SIDE_MARGIN = 1e-5
-"""Of the scene box's size: points this far outside belong to it."""
+"""Tolerance, relative to the size of the scene box, within which points outside belong to it."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Region:
 
     @property
     def scale(self) -> float:
-        """Units of the training frame in one of this."""
+        """Units of the training frame per unit of this frame."""
         return 1.0 if self.scene_from_region is None else float(self.scene_from_region[:3, 0].norm())
 
     def to_scene(self, points: Tensor) -> Tensor:
@@ -63,7 +63,8 @@ class Region:
     def occupied_within(
         self, near: Callable[[float], Callable[[Tensor], Tensor]]
     ) -> Callable[[float], Callable[[Tensor], Tensor]]:
-        """The same for whether anything may be occupied within a radius, from such a function of the training frame."""
+        """Whether anything may be occupied within a radius of points (N, 3) of this frame, from such a function of the
+        training frame."""
         return lambda radius: self.in_scene(near(self.scale * radius))
 
     def scene_bounds(self) -> Tensor:

@@ -17,7 +17,7 @@ from eugen_fields.meshing.silhouette import cast_rays
 _PADDING = 4
 """Texels between charts."""
 _CHART_SHARE = 0.05
-"""Of the area, the most that one chart takes up: larger ones take long to grow and are stretched more."""
+"""Largest share of the area in one chart: larger charts take long to grow and are stretched more."""
 
 
 def textured(

@@ -14,6 +14,8 @@ from eugen_fields.runs.open import (
     read_world_from_scene,
     resolve_device,
 )
+from eugen_fields.runs.render import build_model, render_chunks
+from eugen_fields.runs.restore import restore_config, restore_data_parser
 
 __all__ = [
     "MODEL_CONFIGS",
@@ -21,11 +23,15 @@ __all__ = [
     "RadianceRun",
     "Run",
     "SDFRun",
+    "build_model",
     "checkpoint_folder",
     "find_run",
     "open_run",
     "read_config",
     "read_state",
     "read_world_from_scene",
+    "render_chunks",
     "resolve_device",
+    "restore_config",
+    "restore_data_parser",
 ]

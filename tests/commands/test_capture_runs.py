@@ -17,7 +17,7 @@ from PIL import Image
 from support.helpers import typed, write_colmap_scene
 
 from eugen_fields.meshing.export_mesh import export_mesh
-from eugen_fields.methods import eugen_nerf_tiny
+from eugen_fields.methods import METHODS, eugen_nerf_tiny
 from eugen_fields.runs import open_run, read_config
 from eugen_fields.runs.restore import restore_config
 from eugen_fields.transfer.rays import training_rays
@@ -68,7 +68,7 @@ def test_runs_on_captures_open_and_export(name: str, request: pytest.FixtureRequ
 @RUNS
 def test_the_cameras_of_runs_on_captures_are_found_again(name: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
-    config = restore_config(read_config(folder / "config.yml"), "eugen-nerf-tiny", folder / "config.yml")
+    config = restore_config(read_config(folder / "config.yml"), "eugen-nerf-tiny", folder / "config.yml", METHODS)
     rays = training_rays(open_run(folder, device="cpu"), config)
     assert len(rays.cameras) == (7 if name == "colmap_run" else 10)
 

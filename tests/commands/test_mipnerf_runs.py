@@ -317,6 +317,6 @@ def test_a_mip_run_is_no_teacher_and_is_told_so_at_once(
 ) -> None:
     monkeypatch.setattr("eugen_fields.transfer.teacher.open_run", lambda *_: pytest.fail("opened the run first"))
     with pytest.raises(InputError, match=r"of method eugen-mipnerf-tiny; a teacher is one of .*eugen-nerf") as error:
-        transfer_run(TransferOptions(bounded_run, output_dir=tmp_path), progress=False)
+        transfer_run(TransferOptions(bounded_run, output_dir=tmp_path), METHODS, progress=False)
     assert "mipnerf" not in error.value.message.split("a teacher is one of")[1]
     assert not list(tmp_path.iterdir())

@@ -162,5 +162,6 @@ def test_opening_a_run_whose_scene_is_gone_says_so(trained_run: Path, tmp_path: 
     assert folder is not None
     moved.write_text(text.replace(folder[1], folder[1].rstrip("\n") + "-gone\n"))
     result = here("ns-eval", "--load-config", moved, "--output-path", tmp_path / "e.json")
-    assert result.returncode != 0
-    assert "does not exist" in result.stderr and "Traceback" not in result.stderr + result.stdout
+    assert result.returncode == 1
+    assert "error: the scene" in result.stderr and "does not exist" in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout

@@ -33,7 +33,7 @@ def test_two_processes_average_gradients_and_agree(flags: tuple[str, ...], spher
         [
             sys.executable, str(_PROBE), str(tmp_path / "probe"), *flags, "--data", str(sphere_scene),
             "--output-dir", str(tmp_path), "--timestamp", "run", "--machine.num-devices", "2",
-            "--max-num-iterations", "24", "--pipeline.target-num-samples", "4096",
+            "--max-num-iterations", "10", "--pipeline.target-num-samples", "2048",
             "--pipeline.model.grid-resolution", "16", "--pipeline.model.grid-warmup-steps", "4",
             "--pipeline.model.grid-update-interval", "4", *TRAIN_FLAGS,
         ],

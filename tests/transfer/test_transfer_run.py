@@ -14,7 +14,7 @@ from nerfstudio.configs.method_configs import method_configs
 from nerfstudio.field_components.encodings import NeRFEncoding
 from nerfstudio.fields.vanilla_nerf_field import NeRFField as StockField
 from nerfstudio.scripts import train
-from support.helpers import TRAIN_FLAGS, command, here, typed, write_sphere_scene
+from support.helpers import here, typed, write_sphere_scene
 
 from eugen_fields.runs import open_run
 
@@ -27,20 +27,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dense_run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a short dense eugen-nerf-tiny run."""
-    output = tmp_path_factory.mktemp("runs")
-    result = command(
-        "ns-train", "eugen-nerf-tiny", "--data", scene, "--output-dir", output, "--timestamp", "run",
-        "--max-num-iterations", 300, "--pipeline.model.layer", "dense", "--pipeline.model.grid-warmup-steps", 60,
+    config = typed(
+        "eugen-nerf-tiny", scene, tmp_path_factory.mktemp("runs"), "--max-num-iterations", 300,
+        "--pipeline.model.layer", "dense", "--pipeline.model.grid-warmup-steps", 60,
         "--pipeline.model.grid-resolution", 32, "--pipeline.target-num-samples", 4096,
-        "--optimizers.fields.scheduler.warmup-steps", 20, *TRAIN_FLAGS,
+        "--optimizers.fields.scheduler.warmup-steps", 20,
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return output / "sphere" / "eugen-nerf-tiny" / "run"
+    train.main(config)
+    return config.get_base_dir()
 
 
 @pytest.fixture(scope="module")
 def student_run(dense_run: Path) -> Path:
-    result = command("eugen-transfer", dense_run, "--num-features", 32, "--num-samples", 20000)
+    result = here("eugen-transfer", dense_run, "--num-features", 32, "--num-samples", 20000)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "relative errors" in result.stdout and "ns-eval --load-config" in result.stdout
     return dense_run.parent / "run-eugen32"
@@ -165,7 +164,8 @@ def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Pat
 def test_bad_flags_are_named(flags: tuple, message: str, dense_run: Path) -> None:
     result = here("eugen-transfer", dense_run, *flags)
     text = re.sub(r"\s+", " ", result.stdout + result.stderr)
-    assert result.returncode != 0 and message in text and "Traceback" not in text, text
+    assert result.returncode == 1 and "Traceback" not in text and message in text, text
+    assert result.stderr.startswith("error: ") and result.stdout == ""
     assert not list(dense_run.parent.glob(".unfinished*"))
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from eugen_fields.errors import exit_on_input_error
+
 
 @dataclass
 class ViewOptions:
@@ -27,6 +29,7 @@ class ViewOptions:
     """Training step of the checkpoint. None: the newest, and newer ones as they are written."""
 
 
+@exit_on_input_error()
 def main() -> None:
     """The `eugen-view` command."""
     options = tyro.cli(ViewOptions, prog="eugen-view", description=ViewOptions.__doc__)
