@@ -64,14 +64,16 @@ class Project:
     def setup(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         self.calls.write_text("")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
-        return subprocess.run(
-            ["bash", str(self.folder / "scripts" / "setup.sh"), *arguments], capture_output=True, text=True, timeout=60,
-            env=kept | {
-                "PATH": f"{self.tools}:/usr/bin:/bin", "CALLS": str(self.calls), "PIP_SETTINGS": "",
-                "FAKE_UV": str(self.tools / "fake_uv"), "FAKE_PYTHON": str(self.tools / "python3.11"),
-                "LIBRARIES": "libusb-1.0.so.0 libgomp.so.1 libGL.so.1 libglib-2.0.so.0", "NO_UV": "", "HAS_UV": "", "UV_FAILS": "", "PIP_FAILS": "",
-            } | environment,
-        )  # fmt: skip
+        pretended = {
+            "PATH": f"{self.tools}:/usr/bin:/bin",
+            "CALLS": str(self.calls),
+            "FAKE_UV": str(self.tools / "fake_uv"),
+            "FAKE_PYTHON": str(self.tools / "python3.11"),
+            "LIBRARIES": "libusb-1.0.so.0 libgomp.so.1 libGL.so.1 libglib-2.0.so.0",
+        }
+        pretended |= dict.fromkeys(("PIP_SETTINGS", "NO_UV", "HAS_UV", "UV_FAILS", "PIP_FAILS"), "")
+        command = ["bash", str(self.folder / "scripts" / "setup.sh"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=kept | pretended | environment)
 
     def installs(self) -> list[str]:
         """The installs that were asked for, in order, by their installer and what they install."""
