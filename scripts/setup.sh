@@ -34,9 +34,10 @@ find_python() {
 
 # System libraries: open3d loads libusb and libgomp, OpenCV loads libGL and glib, video export runs ffmpeg.
 missing_packages() {
-  local library
+  local libraries library
+  libraries=$(ldconfig -p 2>/dev/null || true)
   for library in libusb-1.0.so.0:libusb-1.0-0 libgomp.so.1:libgomp1 libGL.so.1:libgl1 libglib-2.0.so.0:libglib2.0-0; do
-    ldconfig -p 2>/dev/null | grep -q "${library%%:*}" || printf '%s ' "${library#*:}"
+    [[ $libraries == *${library%%:*}* ]] || printf '%s ' "${library#*:}"
   done
   command -v ffmpeg >/dev/null 2>&1 || printf 'ffmpeg '
 }
@@ -139,7 +140,9 @@ find_uv() {
 configure_uv() {
   local settings index extra links certificate
   settings=$(pip config list 2>/dev/null || "$python" -m pip config list 2>/dev/null || true)
-  setting() { sed -n "s/^\(:env:\|global\|install\)\.$1='\(.*\)'\$/\2/p" <<<"$settings" | head -n 1 | sed 's/\\n/ /g; s/^ *//; s/ *$//'; }
+  setting() {  # on one line, whose words are separated by single spaces
+    sed -nE "/^(:env:|global|install)\.$1='/{s/^[^']*'(.*)'\$/\1/; s/\\\\n/ /g; s/^ *//; s/ *\$//; s/  */ /g; p; q}" <<<"$settings"
+  }
   index=$(setting index-url) extra=$(setting extra-index-url) links=$(setting find-links) certificate=$(setting cert)
   if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ] && [ -n "$index" ]; then export UV_DEFAULT_INDEX=$index; fi
   if [ -z "${UV_INDEX:-}${UV_EXTRA_INDEX_URL:-}" ] && [ -n "$extra" ]; then

@@ -6,9 +6,23 @@ import os
 from pathlib import Path
 
 import pytest
+from support.distribution import room, scheduler, slow_first
 from support.helpers import typed, write_capture_scene, write_sphere_scene
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("EUGEN_TEST_DEVICES", ""))
+
+FAST = ("layers", "encodings", "sampling", "fields")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if room(item) in FAST and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.fast)
+    slow_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    return scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -50,8 +50,10 @@ class Project:
         self.tool("python3.11", PYTHON)
         self.tool("fake_uv", UV)
         self.tool("sleep", SLEEP)
-        for name in ("ldconfig", "ffmpeg"):  # as if every system library were there
-            self.tool(name, '#!/bin/bash\nprintf "%s\\n" libusb-1.0.so.0 libgomp.so.1 libGL.so.1 libglib-2.0.so.0\n')
+        self.tool("ldconfig", '#!/bin/bash\nprintf "%s\\n" $LIBRARIES\n')
+        self.tool("ffmpeg", "#!/bin/bash\n")
+        self.tool("apt-get", '#!/bin/bash\necho "apt-get $*" >> "$CALLS"\n')
+        self.tool("id", "#!/bin/bash\necho 0\n")
 
     def tool(self, name: str, text: str) -> Path:
         path = self.tools / name
@@ -62,14 +64,16 @@ class Project:
     def setup(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         self.calls.write_text("")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
-        return subprocess.run(
-            ["bash", str(self.folder / "scripts" / "setup.sh"), *arguments], capture_output=True, text=True, timeout=60,
-            env=kept | {
-                "PATH": f"{self.tools}:/usr/bin:/bin", "CALLS": str(self.calls), "PIP_SETTINGS": "",
-                "FAKE_UV": str(self.tools / "fake_uv"), "FAKE_PYTHON": str(self.tools / "python3.11"), "NO_UV": "",
-                "HAS_UV": "", "UV_FAILS": "", "PIP_FAILS": "",
-            } | environment,
-        )  # fmt: skip
+        pretended = {
+            "PATH": f"{self.tools}:/usr/bin:/bin",
+            "CALLS": str(self.calls),
+            "FAKE_UV": str(self.tools / "fake_uv"),
+            "FAKE_PYTHON": str(self.tools / "python3.11"),
+            "LIBRARIES": "libusb-1.0.so.0 libgomp.so.1 libGL.so.1 libglib-2.0.so.0",
+        }
+        pretended |= dict.fromkeys(("PIP_SETTINGS", "NO_UV", "HAS_UV", "UV_FAILS", "PIP_FAILS"), "")
+        command = ["bash", str(self.folder / "scripts" / "setup.sh"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=kept | pretended | environment)
 
     def installs(self) -> list[str]:
         """The installs that were asked for, in order, by their installer and what they install."""
@@ -156,12 +160,24 @@ def test_long_steps_say_what_they_do(project: Project) -> None:
 
 def test_uv_is_told_what_pip_knows(project: Project) -> None:
     settings = "\n".join(
-        ["global.find-links='/wheels /more'", "global.index-url='file:///a'", r"global.extra-index-url='\nfile:///b'"]
+        [
+            "global.find-links='/wheels /more'",
+            "global.index-url='file:///a'",
+            r"global.extra-index-url='\nfile:///b\nfile:///c'",
+        ]
     )
     project.setup(HAS_UV="yes", PIP_SETTINGS=settings)
-    assert "index=file:///a more=file:///b links=/wheels,/more" in project.calls.read_text()
+    assert "index=file:///a more=file:///b file:///c links=/wheels,/more" in project.calls.read_text()
     project.setup("--dev", HAS_UV="yes", PIP_SETTINGS=settings, UV_DEFAULT_INDEX="file:///own")
-    assert "index=file:///own more=file:///b" in project.calls.read_text()
+    assert "index=file:///own more=file:///b file:///c" in project.calls.read_text()
+
+
+def test_missing_system_packages_are_installed_and_no_others(project: Project) -> None:
+    result = project.setup(HAS_UV="yes", LIBRARIES="libgomp.so.1 libusb-1.0.so.0 libglib-2.0.so.0")
+    assert "installing system packages: libgl1 \n" in result.stdout
+    assert "--no-install-recommends libgl1\n" in project.calls.read_text()
+    project.setup(HAS_UV="yes")
+    assert "apt-get" not in project.calls.read_text()
 
 
 def test_other_interpreters_are_refused(project: Project) -> None:
