@@ -19,19 +19,19 @@ pytestmark = [
 def test_cameras_are_shown_and_looked_through(tmp_path, sphere_scene):
     with serving(write_run(tmp_path / "run", data=sphere_scene)) as viewer, browsing(viewer) as browser:
         page, panel = browser.open()
-        start = viewer.photos.view(0)
-        wait_for(page, lambda: np.abs(panel.stage.view().pose - start.pose).max() < 1e-3, "the first view")
         before = settled(page, panel)
         panel.mode.value = ERROR
         assert np.abs(settled(page, panel) - before).mean() > 5
-        page.get_by_role("tab", name="Cameras").click()
-        page.get_by_label("Show cameras").check()
         wait_for(page, lambda: len(panel.cameras.frusta) == 12, "the frusta")
+        page.get_by_role("tab", name="Cameras").click()
         panel.cameras.index.value = 5
-        page.get_by_role("button", name="Look through it").click()
+        page.get_by_role("button", name="Look through this camera").click()
         goal = viewer.photos.view(5)
         wait_for(page, lambda: np.abs(panel.stage.view().pose - goal.pose).max() < 1e-3, "the view")
-        assert not panel.cameras.frusta[5].visible and panel.cameras.frusta[4].visible
+        wait_for(page, lambda: not panel.cameras.frusta[5].visible, "the camera at the eye to be hidden")
+        assert panel.cameras.frusta[4].visible
+        page.get_by_label("Show cameras").uncheck()
+        wait_for(page, lambda: not panel.cameras.frusta[4].visible, "all cameras to be hidden")
 
 
 def test_a_mesh_is_laid_over_and_a_box_crops(tmp_path):
@@ -45,8 +45,8 @@ def test_a_mesh_is_laid_over_and_a_box_crops(tmp_path):
         cropped = settled(page, panel)
         assert (cropped.min(axis=-1) < 200).sum() < 0.8 * (before.min(axis=-1) < 200).sum()
         panel.shape.resolution.value = 32
-        page.get_by_role("button", name="Extract").click()
-        wait_for(page, lambda: "triangles" in panel.shape.mesh_facts.content, "the mesh")
+        page.get_by_role("button", name="Extract mesh").click()
+        wait_for(page, lambda: "triangles" in panel.shape.mesh_counts.content, "the mesh")
         assert panel.stage.overlays == {"mesh"}
 
 

@@ -1,18 +1,15 @@
-"""The server: runs on show, browsers looking at them, and a watch for new checkpoints."""
+"""The server: the runs that are shown, the browsers that look at them, and the watch for new checkpoints."""
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from eugen_fields.errors import InputError
+from eugen_fields.errors import InputError, describe
 from eugen_viewer.address import choose_port, is_public
-from eugen_viewer.cameras import View
+from eugen_viewer.curves import draw_curves, read_curves
 from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.panel import Panel
@@ -29,9 +26,9 @@ class Viewer:
 
     Args:
         paths: one run, or two to compare.
-        host, port: where; port 0 is any free one.
-        device: of the networks, as in open_run.
-        step: of the checkpoints; None: the newest, and newer ones as they come.
+        host, port: address of the page; port 0 is any free one.
+        device: device of the networks, as in open_run.
+        step: training step of the checkpoints; None: the newest, and newer ones as they are written.
 
     Raises:
         InputError: there is no such run, or the address cannot be used.
@@ -63,6 +60,7 @@ class Viewer:
         self.server.scene.set_up_direction("+z")
         self.server.on_client_connect(self._welcome)
         self.server.on_client_disconnect(self._farewell)
+        self._curves: str | None = None
         self._closed = threading.Event()
         self._follower = threading.Thread(target=self._follow, daemon=True, name="eugen-view checkpoints")
         self._follower.start()
@@ -74,23 +72,12 @@ class Viewer:
             print(f"eugen-view: {error.message}")
             return None
 
-    def start_view(self) -> View:
-        """Where a new browser looks from: as the first photo, else from a corner."""
-        if self.photos is not None:
-            return self.photos.view(0)
-        aabb = self.runs[0].shown.run.aabb.numpy().astype(np.float64)
-        center, distance = aabb.mean(axis=0), 0.9 * float(np.linalg.norm(aabb[1] - aabb[0]))
-        back = np.array([1.0, -1.0, 0.6]) / np.linalg.norm([1.0, -1.0, 0.6])
-        right = np.cross([0.0, 0.0, 1.0], back)
-        right /= np.linalg.norm(right)
-        pose = np.stack([right, np.cross(back, right), back, center + distance * back], axis=1)
-        return View(pose, math.radians(50.0), 1.0)
-
     def _welcome(self, client: viser.ClientHandle) -> None:
         panel = Panel(client, self.runs, self.worker, self.photos)
-        panel.stage.look_through(self.start_view())
         self.panels[client.client_id] = panel
-        panel.live.wake()
+        if self._curves is not None:
+            panel.show_curves(self._curves)
+        panel.begin()
 
     def _farewell(self, client: viser.ClientHandle) -> None:
         panel = self.panels.pop(client.client_id, None)
@@ -98,15 +85,27 @@ class Viewer:
             panel.close()
 
     def _follow(self) -> None:
-        """Takes up new checkpoints as they are written."""
+        """Shows new checkpoints as they are written, and the curves up to each of them."""
+        self._draw_curves()
         while not self._closed.wait(_POLL_SECONDS):
             newer = [run.refresh() for run in self.runs]
             if any(newer):
                 for panel in list(self.panels.values()):
                     panel.refresh()
+                self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        """Draws the training curves once for all browsers."""
+        sides = ("left", "right") if len(self.runs) > 1 else ("",)
+        try:
+            self._curves = draw_curves({side: read_curves(run.folder) for side, run in zip(sides, self.runs)})
+        except Exception as error:  # damaged event files raise many kinds; the render goes on without curves
+            self._curves = f"The training curves cannot be drawn: {describe(error)}"
+        for panel in list(self.panels.values()):
+            panel.show_curves(self._curves)
 
     def close(self) -> None:
-        """Ends the page and all work."""
+        """Ends the server and all work for its pages."""
         self._closed.set()
         self.worker.close()
         self._follower.join(timeout=10)
@@ -118,8 +117,9 @@ def serve(paths: Sequence[Path], *, host: str, port: int, device: str | None, st
     viewer = Viewer(paths, host=host, port=port, device=device, step=step)
     if is_public(host):
         print(
-            f"warning: --host {host} lets everyone who can reach this computer look, without a password. The page's "
-            "server (viser) also hands out any file that you can read. Use it in networks that you trust alone."
+            f"warning: --host {host} lets everyone who can reach this computer open the page, without a password. The "
+            "server of the page (viser) also hands out any file that you can read. Use it only in networks that you "
+            "trust."
         )
     where = "127.0.0.1" if host == "0.0.0.0" else host
     print(f"eugen-view: open http://{where}:{viewer.port} in a browser; Ctrl-C ends it.", flush=True)

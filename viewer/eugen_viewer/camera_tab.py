@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,48 +15,68 @@ if TYPE_CHECKING:
 
 _MOST_FRUSTA = 60
 _THUMBNAIL = 96
+"""Longest side of a thumbnail, pixels."""
 _SIZE = 0.03
-"""Of a frustum, as a share of the scene box's diagonal."""
+"""Size of a frustum, as a share of the diagonal of the scene box."""
+_CLEARANCE = 2.0
+"""Frusta nearer to the browser's camera than so many of their sizes would cover the page and are hidden."""
 
 
 class CameraTab:
-    """Where photos were taken."""
+    """The training cameras, drawn as frusta from the start."""
 
     def __init__(self, stage: Stage, photos: Photos) -> None:
         self.stage, self.photos = stage, photos
         self.frusta: dict[int, viser.CameraFrustumHandle] = {}
+        aabb = stage.runs[0].shown.run.aabb.numpy()
+        self._size = _SIZE * float(np.linalg.norm(aabb[1] - aabb[0]))
+        self._lock = threading.Lock()
         gui = stage.client.gui
-        self.show = gui.add_checkbox("Show cameras", False, hint="Click on one to look through it")
+        self.show = gui.add_checkbox("Show cameras", True, hint="Click a camera to look through it")
         self.index = gui.add_slider("Photo", 0, max(1, len(photos) - 1), 1, 0)
-        self.jump = gui.add_button("Look through it")
-        self.show.on_update(lambda _: self._show())
+        self.jump = gui.add_button("Look through this camera")
+        self.show.on_update(lambda _: self.draw())
         self.jump.on_click(lambda _: self.look_through(int(self.index.value)))
 
     def look_through(self, index: int) -> None:
-        """Moves the browser's camera to that of a photo; its frustum would stand right before it and is hidden."""
-        index = min(index, len(self.photos) - 1)
-        for other, frustum in self.frusta.items():
-            frustum.visible = bool(self.show.value) and other != index
-        self.stage.look_through(self.photos.view(index))
+        """Moves the browser's camera to that of a photo."""
+        self.stage.look_through(self.photos.view(min(index, len(self.photos) - 1)))
 
-    def _show(self) -> None:
-        shown = bool(self.show.value)
-        if shown and not self.frusta:
-            for index in self.photos.some(_MOST_FRUSTA):
-                self.frusta[index] = self._add(index)
-        for frustum in self.frusta.values():
-            frustum.visible = shown
-        self.stage.hides = shown
+    def draw(self) -> None:
+        """Shows or hides the frusta as the checkbox says; the first time reads their thumbnails, which takes a while
+        where photos are large."""
+        with self._lock:
+            if self.show.value and not self.frusta:
+                self.frusta = {index: self._add(index) for index in self._spaced()}
+        self.hide_near()
+        self.stage.hides = bool(self.show.value)
         self.stage.live.wake()
+
+    def _spaced(self) -> list[int]:
+        """Photos whose frusta do not cover each other, at most _MOST_FRUSTA."""
+        chosen: list[int] = []
+        for index in self.photos.some(_MOST_FRUSTA):
+            position = self.photos.view(index).position
+            others = [self.photos.view(other).position for other in chosen]
+            if all(np.linalg.norm(position - other) > self._size for other in others):
+                chosen.append(index)
+        return chosen
+
+    def hide_near(self) -> None:
+        """Hides frusta right in front of the browser's camera, and shows the others if they are wanted."""
+        eye, wanted = self.stage.view().position, bool(self.show.value)
+        for frustum in self.frusta.values():
+            visible = wanted and float(np.linalg.norm(frustum.position - eye)) > _CLEARANCE * self._size
+            if visible != frustum.visible:
+                frustum.visible = visible
 
     def _add(self, index: int) -> viser.CameraFrustumHandle:
         view = self.photos.view(index)
-        aabb = self.stage.runs[0].shown.run.aabb.numpy()
         frustum = self.stage.client.scene.add_camera_frustum(
             f"/cameras/{index}",
             fov=view.fov,
             aspect=view.aspect,
-            scale=_SIZE * float(np.linalg.norm(aabb[1] - aabb[0])),
+            scale=self._size,
             color=(60, 110, 200),
             image=self.photos.image(index, _THUMBNAIL),
             wxyz=view.wxyz,

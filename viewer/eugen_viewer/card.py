@@ -1,4 +1,4 @@
-"""What a run is, in a few rows: layer kind, parameters, multiplications, bytes, times."""
+"""A card that says in a few rows what a run is: its network, its size, and the times of its frames."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from eugen_viewer.live import Timing
 from eugen_viewer.opened import Shown
 
 
-def facts(shown: Shown) -> dict[str, str]:
+def summary(shown: Shown) -> dict[str, str]:
     """Rows of the card that belong to the checkpoint."""
     run = shown.run
-    rows = {"method": run.method_name, "step": f"{run.step:,}"} | network_summary(run.model_config, networks_of(shown))
+    rows = {"Method": run.method_name, "Training step": f"{run.step:,}"}
+    rows |= network_summary(run.model_config, networks_of(shown))
     try:
-        rows["checkpoint"] = f"{shown.checkpoint.stat().st_size:,} bytes"
+        rows["Checkpoint file"] = f"{shown.checkpoint.stat().st_size:,} bytes"
     except OSError:  # the training has removed it
         pass
     return rows
@@ -28,10 +29,15 @@ def networks_of(shown: Shown) -> dict[str, nn.Module]:
 
 
 def card(rows: dict[str, str], timing: Timing | None = None) -> str:
-    """A card in Markdown."""
+    """The rows as a table in Markdown, with the times of the last frames if they are given."""
     rows = dict(rows)
-    for name in ("moving", "still"):
-        took = None if timing is None else getattr(timing, name)
-        if took is not None:
-            rows[f"a frame, {name}"] = f"{took[2]:,.0f} ms ({took[0]} x {took[1]})"
+    for name, label in (("moving", "Frame while moving"), ("still", "Frame at rest")):
+        frame = None if timing is None else getattr(timing, name)
+        if frame is not None:
+            width, height, milliseconds = frame
+            rows[label] = f"{_duration(milliseconds)} for {width} x {height} pixels"
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _duration(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:,.1f} s"

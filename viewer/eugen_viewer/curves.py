@@ -1,4 +1,4 @@
-"""Curves of a training, read from the event files that it writes for TensorBoard."""
+"""Training curves, read from the event files that a run writes for TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 CHOSEN = {
     "Train Metrics Dict/psnr": "PSNR, training rays (dB)",
     "Eval Images Metrics/psnr": "PSNR, test views (dB)",
-    "Eval Images Metrics/depth_error_cm": "depth error (cm)",
-    "Train Loss": "loss",
+    "Eval Images Metrics/depth_error_cm": "Depth error, evaluation frames (cm)",
+    "Train Loss": "Training loss",
 }
-"""Scalars that are drawn, if they are there, and how they are called."""
+"""Scalars that are drawn where a run has them, by their TensorBoard names, with the titles of their plots."""
 Curves = dict[str, tuple[list[int], list[float]]]
 
 
 def read_curves(folder: Path) -> Curves:
-    """Steps and values of the chosen scalars in a run's folder, by their TensorBoard names; of several trainings in one
-    folder (a run that was resumed) the points of all, by step."""
+    """Steps and values of the chosen scalars in a run's folder, by their TensorBoard names. Where a run was resumed,
+    the points of all its event files are joined, ordered by step."""
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     points: dict[str, dict[int, float]] = {}
@@ -30,14 +30,14 @@ def read_curves(folder: Path) -> Curves:
 
 
 def draw_curves(runs: dict[str, Curves]) -> str:
-    """Curves of runs, by name, as a picture in Markdown; nothing where there are none."""
+    """The curves of runs, by name, as a picture in Markdown; an empty text where there are none."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = [name for name in CHOSEN if any(name in curves for curves in runs.values())]
     if not names:
         return ""
-    figure = Figure(figsize=(4.0, 2.2 * len(names)), layout="constrained")
+    figure = Figure(figsize=(4.0, 1.7 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names):
         for run, curves in runs.items():
@@ -50,7 +50,7 @@ def draw_curves(runs: dict[str, Curves]) -> str:
             axes.set_yscale("log")
     if len(runs) > 1:
         figure.axes[0].legend(fontsize=8)
-    figure.axes[-1].set_xlabel("step", fontsize=8)
+    figure.axes[-1].set_xlabel("training step", fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return f"![curves](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eugen_viewer.camera_tab import CameraTab
-from eugen_viewer.card import card, facts
+from eugen_viewer.card import card, summary
 from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.photos import Photos
@@ -14,12 +17,14 @@ from eugen_viewer.pictures import ERROR, MODES
 from eugen_viewer.save_tab import SaveTab
 from eugen_viewer.shape_tab import ShapeTab
 from eugen_viewer.stage import Stage
-from eugen_viewer.training_tab import TrainingTab
+from eugen_viewer.start import Start, start
 
 if TYPE_CHECKING:
     import viser
 
 _HEIGHTS = (128, 1080)
+_LAYOUT_SECONDS = 3.0
+NO_CURVES = "This run has no training curves (`--vis tensorboard` records them)."
 
 
 class Panel:
@@ -29,7 +34,7 @@ class Panel:
         client: the browser.
         runs: one run, or two to compare.
         worker: renders for all browsers.
-        photos: those the first run was trained on, if they are there.
+        photos: the photos that the first run was trained on, if they are there.
     """
 
     def __init__(
@@ -40,6 +45,9 @@ class Panel:
         tabs = client.gui.add_tab_group()
         with tabs.add_tab("View"):
             self._add_view_controls()
+            with client.gui.add_folder("Training curves"):
+                self.curves = client.gui.add_markdown("Reading the event files ...")
+        self.cameras: CameraTab | None = None
         if photos is not None:
             with tabs.add_tab("Cameras"):
                 self.cameras = CameraTab(stage, photos)
@@ -47,10 +55,36 @@ class Panel:
             self.shape = ShapeTab(stage)
         with tabs.add_tab("Save"):
             self.save = SaveTab(stage)
-        with tabs.add_tab("Curves"):
-            self.training = TrainingTab(stage)
         self.live.on_still.append(self._write_cards)
-        client.camera.on_update(lambda _: self.live.wake())
+
+    def begin(self) -> None:
+        """Places the browser's camera at a view of the subject and draws what is to be seen from there."""
+        crop = self._place().crop
+        if crop is not None:
+            self.shape.crop_to(crop)
+        self._placed_until = time.monotonic() + _LAYOUT_SECONDS
+        self.stage.client.camera.on_update(lambda _: self._move())
+        self.live.wake()
+        if self.cameras is not None:
+            self.cameras.draw()
+
+    def _place(self) -> Start:
+        self._aspect = self.stage.client.camera.aspect
+        first = start(self.stage.shown()[0].run, self.stage.photos, self._aspect)
+        self.stage.look_through(first.view, float(np.linalg.norm(first.view.position - first.center)))
+        return first
+
+    def _move(self) -> None:
+        """The browser's camera has moved, or its page has got another shape."""
+        if self.stage.client.camera.aspect != self._aspect and time.monotonic() < self._placed_until:
+            self._place()  # the page has laid out its panel, which takes a part of the width
+        self.live.wake()
+        if self.cameras is not None:
+            self.cameras.hide_near()
+
+    def show_curves(self, curves: str) -> None:
+        """Shows training curves, Markdown as of draw_curves."""
+        self.curves.content = curves or NO_CURVES
 
     def close(self) -> None:
         self.live.stop()
@@ -58,25 +92,30 @@ class Panel:
 
     def refresh(self) -> None:
         """There is a newer checkpoint."""
-        self.facts = [facts(shown) for shown in self.stage.shown()]
+        self.rows = [summary(shown) for shown in self.stage.shown()]
         self._write_cards()
-        self.training.refresh()
         self.live.wake()
 
     def _add_view_controls(self) -> None:
         gui, shown = self.stage.client.gui, self.stage.shown()
         modes = (*MODES, ERROR) if self.stage.photos is not None and self.stage.photos.paths else MODES
-        self.mode = gui.add_dropdown("Show", modes, hint="What of the render is shown")
+        self.mode = gui.add_dropdown("Show", modes, hint="Output of the model that is shown")
         self.height = gui.add_slider(
-            "Rows at rest", *_HEIGHTS, 4, self.live.height, hint="Height of the picture when all is still"
+            "Image height", *_HEIGHTS, 4, self.live.height, hint="Rows of pixels while the camera is at rest"
         )
         self.split = gui.add_slider(
-            "Split", 0.0, 1.0, 0.005, 0.5, visible=len(shown) > 1, hint="Left of it the first run, right the second"
+            "Split",
+            0.0,
+            1.0,
+            0.005,
+            0.5,
+            visible=len(shown) > 1,
+            hint="The first run is shown left of the line, the second one right of it",
         )
         self.mode.on_update(lambda _: self.stage.change(mode=self.mode.value))
         self.split.on_update(lambda _: self.stage.change(split=float(self.split.value)))
         self.height.on_update(lambda _: self._set_height())
-        self.facts = [facts(one) for one in shown]
+        self.rows = [summary(one) for one in shown]
         self.cards = []
         for one, side in zip(shown, ("Left: ", "Right: ") if len(shown) > 1 else ("",)):
             with gui.add_folder(f"{side}{one.name}"):
@@ -88,6 +127,6 @@ class Panel:
         self.live.wake()
 
     def _write_cards(self) -> None:
-        """Times belong to one run alone: of two, each renders a part of the picture."""
-        for markdown, rows in zip(self.cards, self.facts):
+        """Shows times for one run alone: of two, each renders a part of the picture."""
+        for markdown, rows in zip(self.cards, self.rows):
             markdown.content = card(rows, self.live.timing if len(self.cards) == 1 else None)

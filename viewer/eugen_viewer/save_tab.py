@@ -1,4 +1,4 @@
-"""Controls that save: a screenshot, a turntable, a video along chosen views. Files are downloaded by the browser."""
+"""Controls that save a screenshot, a turntable or a video along chosen views; the browser downloads the files."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _CHUNK = 2048
 
 
 class SaveTab:
-    """What one browser can save."""
+    """Downloads that one browser can ask for."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.views: list[View] = []
         gui = stage.client.gui
-        self.screenshot = gui.add_button("Screenshot", hint="The render as PNG, as large as it is at rest")
+        self.screenshot = gui.add_button("Screenshot", hint="The render as PNG, in the size that it has at rest")
         self.screenshot.on_click(lambda _: self._save_screenshot())
         with gui.add_folder("Video"):
             self.kind = gui.add_dropdown("Format", FORMATS)
-            self.rows = gui.add_slider("Rows", 64, 1080, 4, 256)
+            self.rows = gui.add_slider("Image height", 64, 1080, 4, 256)
             self.frames = gui.add_slider("Frames", 8, 240, 1, 48)
-            self.fps = gui.add_slider("A second", 4, 60, 1, 16)
-            self.turn = gui.add_button("Turntable", hint="Once about the point that the camera turns about")
+            self.fps = gui.add_slider("Frames per second", 4, 60, 1, 16)
+            self.turn = gui.add_button("Turntable", hint="One turn about the point that the camera orbits")
             self.add = gui.add_button("Add this view to the path")
-            self.clear = gui.add_button("Forget the path", visible=False)
-            self.follow = gui.add_button("Video along the path", visible=False)
+            self.clear = gui.add_button("Clear the path", visible=False)
+            self.follow = gui.add_button("Record the path", visible=False)
             self.progress = gui.add_markdown("", visible=False)
             self.stop = gui.add_button("Stop", visible=False)
         self.turn.on_click(lambda _: self._record(self._turntable()))
@@ -97,7 +97,7 @@ class SaveTab:
         try:
             content = encode_video(frames, int(self.fps.value), self.kind.value)
         except (OSError, ValueError, ImportError) as error:
-            self.stage.fail("No video", error)
+            self.stage.fail("The video could not be encoded", error)
             content = b""
         if content:
             self.stage.client.send_file_download(self._name(self.kind.value), content)

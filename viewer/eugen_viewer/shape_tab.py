@@ -1,4 +1,4 @@
-"""Controls of the shape: a mesh extracted on demand, a crop box, a slice through signed distances."""
+"""Controls of the shape: a mesh extracted on demand, a crop box, and a slice through signed distances."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from eugen_fields.runs import SDFRun
 from eugen_viewer.opened import Shown, scene_from_view
 from eugen_viewer.sdf_slice import sdf_slice
 from eugen_viewer.stage import Stage
+from eugen_viewer.start import Box
 
 if TYPE_CHECKING:
     import trimesh
@@ -28,16 +29,18 @@ class ShapeTab:
         names = ("left", "right")[: len(shown)]
         self.aabb = shown[0].run.aabb.numpy().astype(np.float64)
         with gui.add_folder("Mesh"):
-            self.of = gui.add_dropdown("Of", names, visible=len(names) > 1)
-            self.resolution = gui.add_slider("Cells", 32, 384, 16, 128, hint="Along the longest side of the scene box")
-            self.extract = gui.add_button("Extract", hint="Of the weights that are shown now; the render goes on")
-            self.show_mesh = gui.add_checkbox("Show it", True, visible=False)
-            self.mesh_facts = gui.add_markdown("", visible=False)
+            self.side = gui.add_dropdown("Run", names, visible=len(names) > 1)
+            self.resolution = gui.add_slider(
+                "Resolution", 32, 384, 16, 128, hint="Cells along the longest side of the scene box"
+            )
+            self.extract = gui.add_button("Extract mesh", hint="Uses the weights that are shown now; rendering goes on")
+            self.show_mesh = gui.add_checkbox("Show mesh", True, visible=False)
+            self.mesh_counts = gui.add_markdown("", visible=False)
         self.extract.on_click(lambda _: self._extract())
         self.show_mesh.on_update(lambda _: self._show_mesh())
         self._mesh_handle = None
         with gui.add_folder("Crop box"):
-            self.crop = gui.add_checkbox("Crop", False, hint="Nothing outside of the box is rendered")
+            self.crop = gui.add_checkbox("Crop", False, hint="Render only what is inside the box")
             self.sides = []
             for axis, name in enumerate("xyz"):
                 low, high = (round(float(value), 3) for value in self.aabb[:, axis])
@@ -50,6 +53,13 @@ class ShapeTab:
             with gui.add_folder("Slice"):
                 self._add_slice_controls()
 
+    def crop_to(self, box: Box) -> None:
+        """Shows what lies inside a box alone: its lower and upper corner."""
+        for side, low, high in zip(self.sides, *box):
+            side.value = (low, high)
+        self.crop.value = True
+        self._crop()
+
     def _crop(self) -> None:
         cropped = bool(self.crop.value)
         for side in self.sides:
@@ -59,7 +69,7 @@ class ShapeTab:
 
     def _extract(self) -> None:
         """In a thread of its own: marching cubes has no steps that others could render between."""
-        shown = self.stage.shown()[("left", "right").index(self.of.value)]
+        shown = self.stage.shown()[("left", "right").index(self.side.value)]
         self.extract.disabled = True
         threading.Thread(target=self._extract_mesh, args=(shown,), daemon=True, name="eugen-view mesh").start()
 
@@ -71,12 +81,12 @@ class ShapeTab:
             first = self.stage.shown()[0].run
             mesh.apply_transform(torch.linalg.inv(scene_from_view(first, shown.run).double()).numpy())
             self._put(mesh)
-            self.mesh_facts.content = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
-            self.mesh_facts.visible = self.show_mesh.visible = True
+            self.mesh_counts.content = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
+            self.mesh_counts.visible = self.show_mesh.visible = True
             self.show_mesh.value = True
             self._show_mesh()
         except (Exception, SystemExit) as error:
-            self.stage.fail("No mesh", error)
+            self.stage.fail("The mesh could not be extracted", error)
         finally:
             self.extract.disabled = False
 
@@ -103,7 +113,9 @@ class ShapeTab:
     def _add_slice_controls(self) -> None:
         gui = self.stage.client.gui
         low, high = (round(float(value), 3) for value in self.aabb[:, 2])
-        self.slice = gui.add_checkbox("Show distances", False, hint="Blue is free space, red is behind surfaces")
+        self.slice = gui.add_checkbox(
+            "Show slice", False, hint="Signed distance: blue in free space, red behind surfaces, black at the surface"
+        )
         self.slice_height = gui.add_slider("Height (m)", low, high, 0.01, round((low + high) / 2, 2))
         self._slice_handle = None
         for handle in (self.slice, self.slice_height):

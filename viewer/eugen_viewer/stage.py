@@ -1,4 +1,4 @@
-"""What the controls of one browser act on."""
+"""State of one browser on which its controls act."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stage:
-    """One browser, what it is shown and its live picture."""
+    """One browser, the runs that it is shown, and its live picture."""
 
     client: viser.ClientHandle
     runs: Sequence[OpenedRun]
     worker: Worker
     photos: Photos | None
     hides: bool = False
-    """Whether the render hides what lies behind it."""
+    """Whether the render hides objects that lie behind it, such as frusta."""
     overlays: set[str] = field(default_factory=set)
-    """What is drawn over the render, hidden by nothing."""
+    """Names of objects that are drawn over the render and that it must not hide."""
 
     def __post_init__(self) -> None:
         self.live = LivePicture(self.worker, self.shown, self.view, self.draw, self._send)
@@ -44,7 +44,7 @@ class Stage:
         return View.of_browser(camera.wxyz, camera.position, camera.fov, camera.aspect)
 
     def change(self, **settings: Any) -> None:
-        """Sets fields of the look and renders anew."""
+        """Sets fields of the look and renders again."""
         self.live.wake(replace(self.live.look, **settings))
 
     def draw(self, picture: Picture, look: Look, view: View) -> np.ndarray:
@@ -54,25 +54,27 @@ class Stage:
         depth = plane_depth(picture) if self.hides and not self.overlays else None
         self.client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=90, depth=depth)
 
-    def look_through(self, view: View) -> None:
-        """Moves the browser's camera to a view; it then turns about the point that lies as far away as the scene."""
-        look_through(self.client, view, self.distance(view))
+    def look_through(self, view: View, distance: float | None = None) -> None:
+        """Moves the browser's camera to a view.
 
-    def distance(self, view: View) -> float:
-        """From a camera to the middle of the scene, along where it looks."""
+        Args:
+            view: where it goes.
+            distance: from the camera to the point about which it turns from then on, straight ahead. None: as far as
+                the middle of the scene.
+        """
+        distance = self._distance(view) if distance is None else distance
+        with self.client.atomic():
+            self.client.camera.position = view.position
+            self.client.camera.look_at = view.position - distance * view.pose[:, 2]
+            self.client.camera.wxyz = view.wxyz
+            self.client.camera.fov = view.fov
+
+    def _distance(self, view: View) -> float:
+        """Distance from a camera to the middle of the scene, along where it looks."""
         aabb = self.runs[0].shown.run.aabb.numpy().astype(np.float64)
         ahead = -float((aabb.mean(axis=0) - view.position) @ view.pose[:, 2])
         return max(ahead, 0.1 * float(np.linalg.norm(aabb[1] - aabb[0])))
 
     def fail(self, title: str, error: BaseException) -> None:
-        """A note in the browser about what went wrong."""
+        """Shows a notification about an error in the browser."""
         self.client.add_notification(title, describe(error))
-
-
-def look_through(client: viser.ClientHandle, view: View, distance: float) -> None:
-    """Moves a browser's camera to a view; it then turns about the point this far ahead."""
-    with client.atomic():
-        client.camera.position = view.position
-        client.camera.look_at = view.position - distance * view.pose[:, 2]
-        client.camera.wxyz = view.wxyz
-        client.camera.fov = view.fov
