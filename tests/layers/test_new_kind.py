@@ -12,10 +12,11 @@ from support.helpers import PROJECT
 def report(sphere_scene, tmp_path_factory):
     """What became of the kind in a process of its own, where it was there before any choice of flags was made."""
     output = tmp_path_factory.mktemp("half")
-    result = subprocess.run(
-        [sys.executable, "-m", "support.half_layer_run", str(sphere_scene), str(output)],
-        cwd=PROJECT / "tests", capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    code = (
+        f"from support import half_layer, half_layer_run; half_layer_run.main({str(sphere_scene)!r}, {str(output)!r})"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=PROJECT / "tests", capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return json.loads((output / "report.json").read_text())
 

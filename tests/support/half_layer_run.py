@@ -1,8 +1,7 @@
-"""Uses the layer kind "half" through every command, in a process of its own: `python -m support.half_layer_run SCENE
-OUTPUT`. Choices of flags are made when models are imported, so that the kind has to be there before."""
+"""The layer kind "half" through every command. support.half_layer has to be imported first: choices of flags are made
+when models are imported."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -23,10 +22,11 @@ SMALL = (
 )  # fmt: skip
 
 
-def main(scene: Path, output: Path) -> dict:
-    """What became of each step."""
+def main(scene: str, output_folder: str) -> None:
+    """Writes what became of each step to report.json in the output folder."""
+    output = Path(output_folder)
     for layer in ("half", "dense"):
-        train.main(typed("eugen-nerf-tiny", scene, output / layer, *SMALL, "--pipeline.model.layer", layer))
+        train.main(typed("eugen-nerf-tiny", Path(scene), output / layer, *SMALL, "--pipeline.model.layer", layer))
     folder, dense = (output / layer / "sphere" / "eugen-nerf-tiny" / "run" for layer in ("half", "dense"))
     run = open_run(folder)
     config = METHODS["eugen-nerf-tiny"]
@@ -38,7 +38,7 @@ def main(scene: Path, output: Path) -> dict:
     exported = here("eugen-export", folder, "--resolution", 16, "--level", 0.05, "--output", output / "mesh.ply")
     fitted = here("eugen-transfer", dense, "--layer", "half", "--num-samples", 2000)
     student = open_run(dense.parent / "run-half")
-    return {
+    report = {
         "layers": [type(layer).__name__ for layer in run.field.trunk.layers],
         "rate": config.learning_rates["half"],
         "folded_trunk": type(folded.trunk).__name__,
@@ -50,8 +50,4 @@ def main(scene: Path, output: Path) -> dict:
         "isdf": tyro.cli(ISDF, args=["--layer", "dense", "half"]).layer,
         "bench_transfer": tyro.cli(Transfer, args=["run", "--layer", "half"]).layer,
     }
-
-
-if __name__ == "__main__":
-    report = main(Path(sys.argv[1]), Path(sys.argv[2]))
-    (Path(sys.argv[2]) / "report.json").write_text(json.dumps(report))
+    (output / "report.json").write_text(json.dumps(report))

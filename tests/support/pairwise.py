@@ -29,10 +29,9 @@ def pairwise(*lists: Sequence[Any], seed: int = 0) -> list[tuple]:
         others = [index for index in range(len(lists)) if index not in picked]
         generator.shuffle(others)
         for index in others:
-            gains = [
-                sum(_pair(index, a, *item) in missing for item in picked.items()) for a in range(len(lists[index]))
-            ]
-            best = [a for a, gain in enumerate(gains) if gain == max(gains)]
+            places = range(len(lists[index]))
+            gains = [sum(_pair(index, a, *item) in missing for item in picked.items()) for a in places]
+            best = [a for a, gain in zip(places, gains) if gain == max(gains)]
             picked[index] = generator.choice(best)
         missing -= {_pair(*one, *other) for one, other in itertools.combinations(picked.items(), 2)}
         chosen.append(tuple(lists[index][picked[index]] for index in range(len(lists))))
