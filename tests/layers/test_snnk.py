@@ -106,14 +106,14 @@ def estimates(layer, x, draws):
 
 @pytest.mark.parametrize("activation, bias", [("relu", True), ("relu", False), ("softplus", True), ("gelu", True)])
 def test_estimator_is_unbiased_for_the_series(activation, bias):
-    d, interval = 24, (-2.0, 2.0)
+    d, interval = 8, (-2.0, 2.0)
     linear = dense(d, 4, 0.5)
     if not bias:
         linear.bias = None
     x = 0.8 / math.sqrt(d) * values(5, d, seed=7)
     coefficients = cosine_series(get_activation(activation), interval, 6)
     expected = evaluate_series(coefficients, interval, linear(x).detach())
-    options = {"num_features": 240 * 150, "interval": interval, "num_frequencies": 6, "input_norm": 0.8}
+    options = {"num_features": 120 * 150, "interval": interval, "num_frequencies": 6, "input_norm": 0.8}
     layer = SNNKLinear.from_linear(linear, activation, seed=0, **options)
     draws = estimates(layer, x, 150)
     torch.testing.assert_close(draws.mean(dim=0), layer(x).detach(), rtol=1e-9, atol=1e-9)
@@ -134,13 +134,13 @@ def test_estimator_is_unbiased_over_many_seeds():
 
 
 def test_error_of_the_estimator_falls_with_the_number_of_features():
-    linear, x, interval = dense(24, 4, 0.5), 0.16 * values(5, 24, seed=7), (-2.0, 2.0)
+    linear, x, interval = dense(8, 4, 0.5), 0.28 * values(5, 8, seed=7), (-2.0, 2.0)
     expected = evaluate_series(cosine_series(torch.relu, interval, 4), interval, linear(x).detach())
     errors = []
-    for num_features in (24, 384):
-        options = {"num_features": 60 * num_features, "interval": interval, "num_frequencies": 4, "input_norm": 0.8}
+    for num_features in (16, 256):
+        options = {"num_features": 100 * num_features, "interval": interval, "num_frequencies": 4, "input_norm": 0.8}
         layer = SNNKLinear.from_linear(linear, "relu", seed=0, **options)
-        errors.append(float((estimates(layer, x, 60) - expected).square().mean().sqrt()))
+        errors.append(float((estimates(layer, x, 100) - expected).square().mean().sqrt()))
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.3)
 
 
