@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from support.pairwise import pairwise
 
 from eugen_fields.layers import EUGenLinear, LowRankLinear
 from eugen_fields.layers.activations import get_activation
@@ -37,10 +38,10 @@ def written_out(layer, x):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("norm, projection_bias", [(True, False), (False, False), (True, True), (False, True)])
-@pytest.mark.parametrize("share_projections", [True, False])
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-@pytest.mark.parametrize("activation", ["relu", None, "softplus"])
+@pytest.mark.parametrize(
+    "order, share_projections, norm, projection_bias, activation",
+    pairwise([1, 2, 3, 4], [True, False], [True, False], [True, False], ["relu", None, "softplus"]),
+)
 def test_forward_is_the_formula_written_out(order, share_projections, norm, projection_bias, activation):
     layer = EUGenLinear(
         7,
@@ -85,10 +86,15 @@ def test_order_one_is_homogeneous_at_the_start(activation):
     torch.testing.assert_close(layer(10.0 * x), 10.0 * layer(x), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-@pytest.mark.parametrize("init", ["gaussian", "rademacher", "orthogonal"])
 @pytest.mark.parametrize(
-    "activation, norm, share_projections", [("relu", True, False), (None, False, True), ("softplus", True, True)]
+    "order, init, share_projections, activation, norm",
+    pairwise(
+        [1, 2, 3, 4],
+        ["gaussian", "rademacher", "orthogonal"],
+        [True, False],
+        ["relu", None, "softplus"],
+        [True, False],
+    ),
 )
 def test_unit_variance_stays_near_one_at_the_start(order, init, share_projections, activation, norm):
     x = values(256, 48, seed=3, dtype=torch.float32)

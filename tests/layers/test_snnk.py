@@ -96,34 +96,51 @@ def test_series_of_one_of_its_waves_is_that_wave():
     assert layer.series_error is not None and layer.series_error < 1e-12
 
 
+def estimates(layer, x, draws):
+    """The `draws` independent estimators that one layer of draws * m features holds (rows of its projections are
+    independent but for blocks of in_features of them), shape (draws, inputs, out_features)."""
+    with torch.no_grad():
+        features = layer.features(x).unflatten(-1, (draws, -1))
+        return draws * torch.einsum("rnm,onm->nro", features, layer.weight.unflatten(-1, (draws, -1))) + layer.bias
+
+
 @pytest.mark.parametrize("activation, bias", [("relu", True), ("relu", False), ("softplus", True), ("gelu", True)])
 def test_estimator_is_unbiased_for_the_series(activation, bias):
-    d, interval = 24, (-2.0, 2.0)
+    d, interval = 8, (-2.0, 2.0)
     linear = dense(d, 4, 0.5)
     if not bias:
         linear.bias = None
     x = 0.8 / math.sqrt(d) * values(5, d, seed=7)
     coefficients = cosine_series(get_activation(activation), interval, 6)
     expected = evaluate_series(coefficients, interval, linear(x).detach())
-    options = {"num_features": 240, "interval": interval, "num_frequencies": 6, "input_norm": 0.8}
-    draws = torch.stack(
-        [SNNKLinear.from_linear(linear, activation, seed=seed, **options)(x).detach() for seed in range(150)]
-    )
+    options = {"num_features": 120 * 150, "interval": interval, "num_frequencies": 6, "input_norm": 0.8}
+    layer = SNNKLinear.from_linear(linear, activation, seed=0, **options)
+    draws = estimates(layer, x, 150)
+    torch.testing.assert_close(draws.mean(dim=0), layer(x).detach(), rtol=1e-9, atol=1e-9)
     standard_error = draws.std(dim=0) / math.sqrt(len(draws))
     assert float(standard_error.max()) < 0.05  # else the comparison would say nothing
     assert bool(((draws.mean(dim=0) - expected).abs() < 4 * standard_error).all())
-    layer = SNNKLinear.from_linear(linear, activation, seed=0, **options)
     assert float((expected - get_activation(activation)(linear(x).detach())).abs().max()) <= layer.series_error + 1e-6
 
 
+def test_estimator_is_unbiased_over_many_seeds():
+    linear, x, interval = dense(8, 3, 0.5), 0.25 * values(4, 8, seed=7), (-2.0, 2.0)
+    expected = evaluate_series(cosine_series(torch.relu, interval, 4), interval, linear(x).detach())
+    options = {"num_features": 64, "interval": interval, "num_frequencies": 4, "input_norm": 0.7}
+    draws = [SNNKLinear.from_linear(linear, "relu", seed=seed, **options)(x).detach() for seed in range(60)]
+    standard_error = torch.stack(draws).std(dim=0) / math.sqrt(len(draws))
+    assert float(standard_error.max()) < 0.05
+    assert bool(((torch.stack(draws).mean(dim=0) - expected).abs() < 4 * standard_error).all())
+
+
 def test_error_of_the_estimator_falls_with_the_number_of_features():
-    linear, x, interval = dense(24, 4, 0.5), 0.16 * values(5, 24, seed=7), (-2.0, 2.0)
+    linear, x, interval = dense(8, 4, 0.5), 0.28 * values(5, 8, seed=7), (-2.0, 2.0)
     expected = evaluate_series(cosine_series(torch.relu, interval, 4), interval, linear(x).detach())
     errors = []
-    for num_features in (24, 384):
-        options = {"num_features": num_features, "interval": interval, "num_frequencies": 4, "input_norm": 0.8}
-        layers = [SNNKLinear.from_linear(linear, "relu", seed=seed, **options) for seed in range(60)]
-        errors.append(float(torch.stack([layer(x).detach() - expected for layer in layers]).square().mean().sqrt()))
+    for num_features in (16, 256):
+        options = {"num_features": 100 * num_features, "interval": interval, "num_frequencies": 4, "input_norm": 0.8}
+        layer = SNNKLinear.from_linear(linear, "relu", seed=0, **options)
+        errors.append(float((estimates(layer, x, 100) - expected).square().mean().sqrt()))
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.3)
 
 

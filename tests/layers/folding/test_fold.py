@@ -15,17 +15,24 @@ from support.fold_checks import (
     perturbed,
     values,
 )
+from support.pairwise import pairwise
 from torch import nn
 
 from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, fold
+from eugen_fields.layers.activations import get_activation
 from eugen_fields.layers.folding import FoldedMLP, FoldedStage
 from eugen_fields.layers.folding.seeded import FoldedPRP
 
 
-@pytest.mark.parametrize("skip_connections", [(), (3,), (1, 4, 5)])
-@pytest.mark.parametrize("out_dim", [3, None])
-@pytest.mark.parametrize("replace", [None, (2, 3, 4), ALL_HIDDEN, (NUM_LAYERS - 1,), (0, 2)])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name, replace, out_dim, skip_connections",
+    pairwise(
+        list(KINDS),
+        [None, (2, 3, 4), ALL_HIDDEN, (NUM_LAYERS - 1,), (0, 2)],
+        [3, None],
+        [(), (3,), (1, 4, 5)],
+    ),
+)
 def test_folded_mlp_equals_the_mlp_with_no_more_multiplications(name, replace, out_dim, skip_connections):
     mlp = build(name, out_dim, replace=replace, skip_connections=skip_connections)
     folded = fold(mlp)
@@ -34,9 +41,9 @@ def test_folded_mlp_equals_the_mlp_with_no_more_multiplications(name, replace, o
     assert folded.multiplications() <= multiplications(mlp)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-@pytest.mark.parametrize("share_projections", [True, False])
-@pytest.mark.parametrize("activation", ["relu", "sine"])
+@pytest.mark.parametrize(
+    "order, share_projections, activation", pairwise([1, 2, 3, 4], [True, False], ["relu", "sine"])
+)
 def test_every_order_folds(order, share_projections, activation):
     mlp = build(
         "eugen",
@@ -49,9 +56,9 @@ def test_every_order_folds(order, share_projections, activation):
     assert_same(fold(mlp), mlp, values(9, 5))
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("out_activation", ["sigmoid", "sine"])
-@pytest.mark.parametrize("replace", [ALL_HIDDEN, (NUM_LAYERS - 1,)])
+@pytest.mark.parametrize(
+    "name, out_activation, replace", pairwise(list(KINDS), ["sigmoid", "sine"], [ALL_HIDDEN, (NUM_LAYERS - 1,)])
+)
 def test_output_activations_are_kept(name, out_activation, replace):
     mlp = build(name, replace=replace, out_activation=out_activation, activation="softplus")
     assert_same(fold(mlp), mlp, values(9, 5))
@@ -240,9 +247,9 @@ def test_folded_norm_column_is_finite_at_zero():
 # PRP layers whose matrix stays drawn from its seed
 
 
-@pytest.mark.parametrize("matrix", ["gaussian", "ternary", "orthogonal", "hadamard"])
-@pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "matrix, rank, bias", pairwise(["gaussian", "ternary", "orthogonal", "hadamard"], [0, 2], [True, False])
+)
 def test_prp_folds_without_storing_its_matrix(matrix, rank, bias):
     mlp = build("prp", matrix=matrix, rank=rank, bias=bias, skip_connections=(3,))
     folded = fold(mlp, materialise=False)
@@ -327,3 +334,68 @@ def test_dtype_and_mode_are_kept_and_nothing_is_left_to_train(name, materialise)
 def test_the_device_is_kept(name):
     folded = fold(build(name, skip_connections=(3,)).to("meta"))
     assert all(value.is_meta for value in folded.buffers())
+
+
+# stages that read any earlier values
+
+
+def densely_connected_pair(depth=3, in_dim=5, width=7, num_features=4, out_dim=3):
+    """A network h_l = h_{l-1} + EUGen_l([x; h_{l-1}]), h_0 = V x, y = U h_L, and the stages that it folds into:
+    f_l = relu(A_l [x; f_1 .. f_{l-1}] + c_l), y = B [x; f_1 .. f_L] + b."""
+    torch.manual_seed(0)
+    first, last = (perturbed(nn.Linear(*sizes)) for sizes in ((in_dim, width), (width, out_dim)))
+    options = {"num_features": num_features, "norm": False, "projection_bias": True}
+    layers = [perturbed(EUGenLinear(in_dim + width, width, seed=seed, **options), seed) for seed in range(depth)]
+
+    def network(x):
+        h = first(x)
+        for layer in layers:
+            h = h + layer(torch.cat([x, h], dim=-1))
+        return last(h)
+
+    def through(weight, bias):
+        """weight h + bias by the values that h is the sum of."""
+        return {name: weight @ part for name, part in parts.items()}, weight @ constant + bias
+
+    stages, parts, constant = [], {"x": first.weight}, first.bias
+    with torch.no_grad():
+        for index, layer in enumerate(layers):
+            matrices = layer.projection_matrices()
+            weights, bias = through(matrices[:, in_dim:-1], matrices[:, -1])
+            weights["x"] = weights["x"] + matrices[:, :in_dim]
+            stages.append(FoldedStage(weights, bias, activation=get_activation("relu")))
+            parts, constant = parts | {f"f{index + 1}": layer.weight}, constant + layer.bias
+        stages.append(FoldedStage(*through(last.weight, last.bias)))
+    return network, FoldedMLP(stages)
+
+
+def test_residual_eugen_layers_are_a_densely_connected_narrow_network():
+    network, folded = densely_connected_pair()
+    assert folded.stages[3].reads == ("x", "f1", "f2", "f3")
+    assert_same(folded, network, values(9, 5))
+    assert_same(folded, network, values(2, 3, 5))
+    assert folded.multiplications() == sum(4 * (5 + 4 * i) for i in range(3)) + 3 * (5 + 4 * 3)
+    assert torch.equal(fold(folded)(values(9, 5)), folded(values(9, 5)))
+
+
+def test_a_norm_is_that_of_all_values_side_by_side():
+    first = FoldedStage({"x": values(4, 5)}, values(4, seed=1))
+    column, weight = values(3, seed=2), {"f1": values(3, 4, seed=3), "x": values(3, 5, seed=4)}
+    both = FoldedMLP([first, FoldedStage(weight, values(3, seed=5), norm_column=column)])
+    x = values(9, 5, seed=6)
+    f = first({"x": x})
+    plain = f @ weight["f1"].T + x @ weight["x"].T + values(3, seed=5)
+    norm = torch.cat([x, f], dim=1).norm(dim=1, keepdim=True)
+    torch.testing.assert_close(both(x), plain + norm * column, rtol=1e-9, atol=1e-9)
+
+
+def test_values_are_kept_no_longer_than_they_are_read():
+    _, folded = densely_connected_pair()
+    assert folded.last_reads == [(), (), (), ("x", "f1", "f2", "f3")]
+    assert fold(build("dense")).last_reads[:3] == [("x",), ("f1",), ("f2",)]
+
+
+def test_stages_that_read_what_is_not_there_are_refused():
+    stage = FoldedStage({"f2": values(3, 4)}, values(3))
+    with pytest.raises(ValueError, match="stage 0 reads f2; before it there are x"):
+        FoldedMLP([stage])

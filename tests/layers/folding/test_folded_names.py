@@ -43,8 +43,14 @@ NETWORKS |= {
 }
 
 
-@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
-@pytest.mark.parametrize("materialise", [True, False])
+WITH_SEEDS = ("prp", "prp rank", "several kinds", "prp between", "fixed projections")
+
+
+@pytest.mark.parametrize(
+    "make, materialise",
+    [pytest.param(make, True, id=name) for name, make in NETWORKS.items()]
+    + [pytest.param(NETWORKS[name], False, id=f"{name}, seeds") for name in WITH_SEEDS],
+)
 def test_an_entry_changes_exactly_with_the_entries_it_names(make, materialise):
     module = make()
     folded = fold(module, materialise=materialise)

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 from support.layer_checks import values
+from support.pairwise import pairwise
 from torch import nn
 
 from eugen_fields.layers import EUGenLinear, ExplicitEUGenLinear, estimator_variance, fold
@@ -58,9 +59,10 @@ def assert_unbiased(draws, expected, standard_errors=4.0):
 # --- Theorem 3.1
 
 
-@pytest.mark.parametrize("share_projections", [False, True])
-@pytest.mark.parametrize("init", ["gaussian", "rademacher", "orthogonal"])
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "order, init, share_projections",
+    pairwise([1, 2, 3, 4], ["gaussian", "rademacher", "orthogonal"], [False, True]),
+)
 def test_theorem_3_1_the_mean_is_the_polynomial_of_the_layer(order, init, share_projections):
     linear, x, draws = make_linear(3, 2, seed=order), values(3, 3, seed=9), 250
     coefficients = COEFFICIENTS[: order + 1]
@@ -179,9 +181,7 @@ def test_orthogonal_projections_lower_the_variance_at_order_one(used, factor):
 # --- Theorem 3.3
 
 
-@pytest.mark.parametrize("share_projections", [False, True])
-@pytest.mark.parametrize("order", [1, 2, 3])
-@pytest.mark.parametrize("d", [2, 4])
+@pytest.mark.parametrize("order, d, share_projections", pairwise([1, 2, 3], [2, 4], [False, True]))
 def test_theorem_3_3_bounds_the_tail(order, d, share_projections):
     features, draws = 32, 4000
     linear, x = make_linear(d, 4, seed=d, bias=False), values(4, d, seed=order)
@@ -233,8 +233,10 @@ def test_bound_is_a_probability_that_falls_with_features_and_deviation():
 # --- Theorem 3.4
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "softplus"])
-@pytest.mark.parametrize("fit", ["chebyshev", "least-squares", "bernstein"])
+@pytest.mark.parametrize(
+    "activation, fit",
+    [("relu", "chebyshev"), ("gelu", "least-squares"), ("softplus", "bernstein"), ("relu", "bernstein")],
+)
 def test_theorem_3_4_the_mean_approaches_the_activation(activation, fit):
     # small norms keep the Monte Carlo error below the error of the fit
     linear, x, draws = make_linear(2, 4, seed=2), 0.8 * values(12, 2, seed=3), 25_000

@@ -1,0 +1,104 @@
+"""What layers answer for themselves: stages that are the layer, and the registry that everything derives from."""
+
+import pytest
+import torch
+from support.layer_checks import perturbed, values
+from torch import nn
+
+from eugen_fields.layers import LAYER_KINDS, EUGenLinear, ExplicitEUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
+from eugen_fields.layers.activations import safe_norm
+from eugen_fields.layers.eugen import product_features
+from eugen_fields.layers.kinds import DEFAULT_RATES, LayerKind, learning_rates, options_from, replacements
+from eugen_fields.layers.layer import layer_multiplications, layer_stages
+
+LAYERS = {
+    "dense": lambda: nn.Linear(6, 4),
+    "dense without bias": lambda: nn.Linear(6, 4, bias=False),
+    "eugen": lambda: EUGenLinear(6, 4, num_features=5, seed=1),
+    "eugen order 3": lambda: EUGenLinear(6, 4, num_features=5, order=3, norm=False, projection_bias=True, seed=1),
+    "eugen fixed": lambda: EUGenLinear(6, 4, num_features=5, train_projections=False, bias=False, seed=1),
+    "explicit": lambda: ExplicitEUGenLinear(6, 4, num_features=5, order=2, seed=1),
+    "prp": lambda: PRPLinear(6, 4),
+    "prp rank": lambda: PRPLinear(6, 4, rank=2),
+    "low-rank": lambda: LowRankLinear(6, 4, rank=2, seed=1),
+    "snnk": lambda: SNNKLinear(6, 4, num_features=5, seed=1),
+}
+every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+
+
+@every_layer
+def test_stages_one_behind_the_other_are_the_layer(make):
+    layer = perturbed(make())
+    x = y = values(9, 6)
+    for stage in layer_stages(layer):
+        z = y @ stage.linear.weight.T + stage.linear.bias
+        if stage.norm_column is not None:
+            term = safe_norm(y) * stage.norm_column
+            z = z - term.square() if stage.squared_norm else z + term
+        y = stage.activation(product_features(z, *stage.products) if stage.products else z)
+    torch.testing.assert_close(y, layer(x), rtol=1e-10, atol=1e-10)
+
+
+@every_layer
+def test_stages_lead_back_to_every_parameter_and_name_their_entries(make):
+    layer = perturbed(make())
+    if not isinstance(layer, ExplicitEUGenLinear):  # whose stages are those of its precomputed form
+        tensors = [t for stage in layer_stages(layer) for t in (*stage.linear[:2], stage.norm_column) if t is not None]
+        total = sum(tensor.sum() for tensor in tensors if tensor.requires_grad)
+        gradients = torch.autograd.grad(total, list(layer.parameters()), allow_unused=True)
+        assert all(gradient is not None for gradient in gradients)
+    named = {name for stage in layer_stages(layer) for names in stage.linear[2:] for name in names}
+    assert named == set(layer.state_dict())
+
+
+def test_multiplications_are_those_of_the_matrices():
+    counts = {
+        name: layer_multiplications(LAYERS[name]()) for name in ("dense", "eugen", "prp rank", "low-rank", "snnk")
+    }
+    assert counts == {
+        "dense": 24,
+        "eugen": 5 * 6 + 4 * 5,
+        "prp rank": 24 + 2 * (6 + 4),
+        "low-rank": 2 * (6 + 4),
+        "snnk": 5 * 6 + 4 * 5,
+    }
+
+
+def test_other_modules_have_no_stages():
+    with pytest.raises(ValueError, match="a Tanh is no layer"):
+        layer_stages(nn.Tanh())
+
+
+def test_the_registry_says_what_each_kind_is():
+    assert list(LAYER_KINDS) == ["dense", "eugen", "prp", "low-rank", "snnk"]
+    assert all(kind.name == name for name, kind in LAYER_KINDS.items())
+    assert [name for name, kind in LAYER_KINDS.items() if kind.holds_activation] == ["eugen", "snnk"]
+    assert replacements() == ["eugen", "prp", "low-rank", "snnk"]
+
+
+@pytest.mark.parametrize("name", LAYER_KINDS)
+def test_every_kind_is_built_with_what_it_takes(name):
+    kind = LAYER_KINDS[name]
+    options = {} if kind.size is None else {kind.size: 3}
+    torch.manual_seed(0)
+    layer = kind.build(6, 4, gain=1.0, activation="tanh", seed=2, bias=False, **options)
+    assert type(layer) is kind.cls and layer.bias is None and layer(values(3, 6).float()).shape == (3, 4)
+
+
+def test_kinds_without_rates_of_their_own_get_the_default_ones():
+    for family, rate in DEFAULT_RATES.items():
+        assert LayerKind("new", nn.Linear).rate(family) == rate
+        assert list(learning_rates(family)) == list(LAYER_KINDS)
+    assert learning_rates("nerf") == {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
+
+
+def test_num_features_sets_the_size_of_every_kind_that_has_one():
+    class Flags:
+        num_features, rank, matrix, order, unrelated = 32, 0, "ternary", 2, 7
+
+    assert options_from(Flags(), "eugen") == {"num_features": 32, "order": 2}
+    assert options_from(Flags(), "prp") == {"matrix": "ternary", "rank": 0}
+    assert options_from(Flags(), "low-rank") == {"rank": 32}
+    assert options_from(Flags(), "dense") == {}
+    Flags.rank = 5
+    assert options_from(Flags(), "low-rank") == {"rank": 5}
