@@ -13,7 +13,8 @@ from eugen_fields.kernels.run import training
 from eugen_fields.kernels.stages.live import DIFFERENTIABLE
 
 EXACT = 5e-5
-"""Of the norm, in float32. Curvatures of softplus100 reach 25: torch in float32 is off by half of this itself."""
+"""Largest error relative to the norm, in float32. Curvatures of softplus100 reach 25: torch in float32 is off by half
+of this itself."""
 
 
 def loss_weights(count, device, dtype=torch.float32):

@@ -247,12 +247,20 @@ def test_rays_of_the_texture_exporter_meet_their_surface(regime, length):
 
 
 def test_rays_of_the_texture_exporter_meet_their_surface_in_nerf_models_as_well():
-    config = NeRFModelConfig(layer_width=16, num_features=4, num_layers=2, feature_dim=8, color_width=8,
-                             skip_connections=(), grid_resolution=8)  # fmt: skip
+    config = NeRFModelConfig(
+        layer_width=16,
+        num_features=4,
+        num_layers=2,
+        feature_dim=8,
+        color_width=8,
+        skip_connections=(),
+        grid_resolution=8,
+    )
     model = config.setup(scene_box=SceneBox(aabb=BOX), num_train_data=3, metadata={}).eval()
     model.field.forward = lambda positions, directions: (
-        1e4 * (positions[:, 0] > 0.3).float(), torch.ones_like(positions)
-    )  # fmt: skip
+        1e4 * (positions[:, 0] > 0.3).float(),
+        torch.ones_like(positions),
+    )
     outputs = model(texture_ray(0.04))
     assert float(outputs["accumulation"]) > 0.9
     assert float(outputs["depth"]) == pytest.approx(0.02, abs=model.step_size)
