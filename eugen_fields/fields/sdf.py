@@ -91,7 +91,7 @@ class SDFField(Field):
         return self.output_scale * self.trunk(self.encode(points))[..., 0].to(points.dtype)
 
     def forward(self, points: Tensor) -> Tensor:
-        """The same as `sdf`."""
+        """Signed distance (N,) in metres, as `sdf`."""
         return self.sdf(points)
 
     def sdf_and_gradient(

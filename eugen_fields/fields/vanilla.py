@@ -13,7 +13,7 @@ from eugen_fields.layers import MLP
 
 
 class VanillaField(RadianceField):
-    """The same function of positions and directions as the fine field of nerfstudio's vanilla-nerf, layer by layer.
+    """The fine field of nerfstudio's vanilla-nerf, layer by layer: an equal function of positions and directions.
 
     Source: "NeRF" (Mildenhall et al., 2020), in the sizes and encodings of nerfstudio 1.1.5: 8x256 with a skip
     connection, softplus density, two hidden colour layers of 128. Positions are encoded in scene units.

@@ -25,7 +25,7 @@ class FusedDistance:
     pass through the stages as four rows of one tile. The backward pass takes gradients of both outputs through the same
     rows: the gradient of a weight sums over values and tangents alike. As in FusedMLP, operands and what the backward
     pass keeps are of type `dtype`, sums are float32 and in a fixed order, and between the passes nothing is stored but
-    points and outputs. Encoded points, unlike in FusedField, go through memory: that takes 2 KB a point at iSDF's
+    points and outputs. Encoded points, unlike in FusedField, go through memory: that takes 2 KB per point at iSDF's
     size, a small part of what the backward pass writes.
 
     The parameters are read at every call; box, scale and encoding are those at the construction. Points get no

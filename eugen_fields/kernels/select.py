@@ -61,7 +61,8 @@ def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -
 
 
 def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | None:
-    """The same for an SDFField and its losses on distance and gradient."""
+    """The kernels, with bfloat16 operands, that an SDFField is trained by on losses on distance and gradient with the
+    backend "fused"; None where plain torch has to do. Checked as in `fused_training`."""
     if backend != "fused" or not _wanted(field, backend):
         return None
     points = _points_in(field.aabb)

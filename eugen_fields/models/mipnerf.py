@@ -210,7 +210,7 @@ class MipNeRFModel(RadianceModel):
         """Sets how far samples follow the proposals at a step."""
         self.anneal_progress = min(1.0, step / max(1, self.config.anneal_steps))
 
-    def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
+    def ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """Near and far (R,): between them lies all that can be seen, in bounded scenes what the grid has occupied;
         near >= far where there is nothing."""
         origins, directions = ray_bundle.origins, ray_bundle.directions
@@ -236,7 +236,7 @@ class MipNeRFModel(RadianceModel):
         away = (ray_bundle.origins - self.field.aabb.mean(dim=0)).norm(dim=-1)
         return torch.where((near < far) & (far > 0.0), far, away)[:, None]
 
-    def _march(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> Intervals:
+    def march(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> Intervals:
         """Rounds of proposals, then the field, along those of the rays (R,) that meet something."""
         radius = _cone_radius(ray_bundle)
 
@@ -247,7 +247,7 @@ class MipNeRFModel(RadianceModel):
         proposal, field = (partial(self._evaluate, networks[name]) for name in ("proposal", "field"))
         rounds = [(proposal, count) for count in self.config.setting("proposal_samples")]
         return march(
-            *self._ray_limits(ray_bundle),
+            *self.ray_limits(ray_bundle),
             gaussians,
             [*rounds, (field, self.config.setting("num_samples"))],
             spacing="linear" if self.field.bounded else self.config.spacing,
@@ -283,7 +283,7 @@ class MipNeRFModel(RadianceModel):
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
-        intervals = self._march(ray_bundle, self.networks())
+        intervals = self.march(ray_bundle, self.networks())
         rgb, accumulation = self._composite(ray_bundle, intervals, self.field)
         background = self._train_background(ray_bundle.origins)
         self.field.watch_footprint(*intervals.heaviest())
@@ -299,7 +299,7 @@ class MipNeRFModel(RadianceModel):
         }
 
     def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
-        intervals = self._march(ray_bundle, networks)
+        intervals = self.march(ray_bundle, networks)
         rgb, accumulation = self._composite(ray_bundle, intervals, networks["field"])
         # the median distance: in unbounded scenes a little weight far away would drag the mean there
         half = torch.full_like(intervals.distances[:, :1], 0.5)

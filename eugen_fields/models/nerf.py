@@ -95,14 +95,14 @@ class NeRFModel(RadianceModel):
         self.grid = self.config.build_grid(aabb)
         self.small_frames = SmallFramesOnCPU(256)
 
-    def _ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
+    def ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """Near and far (R,): the box around occupied cells, within nears and fars that the bundle brings along."""
         near, far = intersect_box(ray_bundle.origins, ray_bundle.directions, self.grid.bounds)
         return self._cut_limits(ray_bundle, near, far)
 
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         origins, directions = ray_bundle.origins, ray_bundle.directions
-        near, far = self._ray_limits(ray_bundle)
+        near, far = self.ray_limits(ray_bundle)
         samples = sample_rays(origins, directions, near, far, self.step_size, self.grid, stratified=True)
         density, color = self._evaluate(self.field, origins, directions, samples)
         weights = render_weights(density, samples)
@@ -134,7 +134,7 @@ class NeRFModel(RadianceModel):
         field = networks["field"]
         assert isinstance(field, RadianceField)
         origins, directions = ray_bundle.origins, ray_bundle.directions
-        near, far = self._ray_limits(ray_bundle)
+        near, far = self.ray_limits(ray_bundle)
         rgb, depth, accumulation = follow_rays(
             origins,
             directions,

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from torch import nn
 
 from eugen_fields.layers.folding import fold
-from eugen_fields.models.layer_flags import LayerFlags
+from eugen_fields.models.protocols import ModelFlags
 
 _SHOWN_OPTIONS = ("num_features", "order", "rank", "matrix")
 """Layer options shown on the card."""
 
 
-def network_summary(config: LayerFlags, networks: Mapping[str, nn.Module]) -> dict[str, str]:
+def network_summary(config: ModelFlags, networks: Mapping[str, nn.Module]) -> dict[str, str]:
     """Layer kind, number of parameters, multiplications per sample of the folded networks, and size in a checkpoint,
     as text.
 
@@ -31,7 +31,7 @@ def network_summary(config: LayerFlags, networks: Mapping[str, nn.Module]) -> di
     }
 
 
-def _layers(config: LayerFlags, field: nn.Module) -> str:
+def _layers(config: ModelFlags, field: nn.Module) -> str:
     """The kind of the hidden layers, which layers of the trunk are of it, and their options."""
     layer, replaced = config.layer, getattr(field.trunk, "replace", ())
     if replaced and layer != "dense":
@@ -43,8 +43,9 @@ def _layers(config: LayerFlags, field: nn.Module) -> str:
 
 def multiplications(network: nn.Module) -> int:
     """Multiplications per sample in the folded network, without its encodings."""
-    parts = (getattr(fold(network), name, None) for name in ("trunk", "color_head"))
-    return sum(part.multiplications() for part in parts if part is not None)  # type: ignore[operator]
+    folded = fold(network)
+    parts = [getattr(folded, name) for name in ("trunk", "color_head") if hasattr(folded, name)]
+    return sum(part.multiplications() for part in parts)
 
 
 def stored_bytes(network: nn.Module) -> int:

@@ -28,7 +28,7 @@ class DepthRays(NamedTuple):
     distances: Tensor
     """Where the surface is along each ray, shape (R,), metres."""
     normals: Tensor
-    """Of the surface, towards the camera, shape (R, 3), world, unit length; 0 where the depth image does not tell."""
+    """Unit normals of the surface, towards the camera, shape (R, 3), world; 0 where the depth image does not tell."""
     frames: Tensor
     """Index of the depth image of each ray, shape (R,)."""
 

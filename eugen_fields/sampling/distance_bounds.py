@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 _TOUCHING = 1e-5
-"""Metres within which a sample is the surface point itself: its direction from that would be rounding."""
+"""Metres within which a sample counts as the surface point itself: its direction from there would be rounding."""
 
 
 _FEW_POINTS = 256

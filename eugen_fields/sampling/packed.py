@@ -22,7 +22,7 @@ class PackedSamples:
     counts: Tensor
     """Samples on each ray, int64, shape (R,)."""
     step_size: float
-    """Length of ray that a sample stands for, scene units."""
+    """Length of ray per sample, scene units."""
 
     @property
     def num_rays(self) -> int:

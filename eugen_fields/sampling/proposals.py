@@ -29,7 +29,7 @@ class Intervals:
     distances: Tensor
     """Edges along the rays, shape (R, S + 1)."""
     means: Tensor
-    """Of the Gaussians, shape (R, S, 3)."""
+    """Means of the Gaussians, shape (R, S, 3)."""
     covariances: Tensor
     """Shape (R, S, 3, 3)."""
     weights: Tensor

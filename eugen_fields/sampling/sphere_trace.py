@@ -20,7 +20,7 @@ def sphere_trace(
     max_steps: int = 64,
     tolerance: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
-    """The first crossing from positive to negative along each ray, up to max_steps + 10 evaluations a ray.
+    """The first crossing from positive to negative along each ray, up to max_steps + 10 evaluations per ray.
 
     Source: "Sphere tracing" (Hart, 1996): step forward by the distance. A trained field may claim more than the
     distance, so steps are shortened by `step_factor`; a step across the surface is then halved until it is found. No
@@ -32,7 +32,7 @@ def sphere_trace(
         origins, directions: shape (R, 3), directions of unit length, metres.
         near, far: where rays begin and end, metres.
         step_factor: of the distance, above 0 and at most 1.
-        max_steps: the most steps of a ray.
+        max_steps: maximum number of steps per ray.
         tolerance: metres; a ray that comes as near as this to the surface has hit it.
 
     Returns:

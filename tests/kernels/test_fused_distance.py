@@ -13,7 +13,8 @@ from eugen_fields.kernels.run import training
 from eugen_fields.kernels.stages.live import DIFFERENTIABLE
 
 EXACT = 5e-5
-"""Of the norm, in float32. Curvatures of softplus100 reach 25: torch in float32 is off by half of this itself."""
+"""Largest error relative to the norm, in float32. Curvatures of softplus100 reach 25: torch in float32 is off by half
+of this itself."""
 
 
 def loss_weights(count, device, dtype=torch.float32):
@@ -45,22 +46,22 @@ def assert_same(field, count, dtype=torch.float32):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_layer_kind(name, device):
-    assert_same(isdf(device, **KINDS[name]), 17)
+    assert_same(isdf(device, **KINDS[name]), 15)
 
 
 @pytest.mark.parametrize(
     "name, dtype", [("eugen", torch.float16), ("eugen order 2", torch.bfloat16), ("prp rank", torch.bfloat16)]
 )
 def test_operands_of_two_bytes(name, dtype, device):
-    assert_same(isdf(device, **KINDS[name]), 17, dtype)
+    assert_same(isdf(device, **KINDS[name]), 15, dtype)
 
 
 def test_without_corners_gradients_are_off_by_rounding_alone(device):
     smooth = {"layer": "eugen", "num_features": 16, "order": 2, "replace": (1,)}
-    assert_same(isdf(device, activation="tanh", feature_activation="softplus", **smooth), 33, torch.bfloat16)
+    assert_same(isdf(device, activation="tanh", feature_activation="softplus", **smooth), 15, torch.bfloat16)
 
 
-@pytest.mark.parametrize("count", [1, 63, 65, 130])
+@pytest.mark.parametrize("count", [1, 16, 33])
 def test_any_number_of_points(count, device):
     assert_same(isdf(device, num_layers=2, skip_connections=(1,), **KINDS["eugen"]), count)
 
@@ -81,12 +82,12 @@ def test_widths_and_numbers_of_features(width, num_features, order, device):
 @pytest.mark.parametrize("activation", [name for name in DIFFERENTIABLE if name != "softplus100"])
 def test_every_activation_with_a_gradient(activation, device):
     eugen = {"layer": "eugen", "replace": (1,), "num_features": 16, "feature_activation": activation, "order": 2}
-    assert_same(isdf(device, num_layers=2, skip_connections=(), activation=activation, **eugen), 17)
+    assert_same(isdf(device, num_layers=2, skip_connections=(), activation=activation, **eugen), 15)
 
 
 @pytest.mark.parametrize("skip_connections", [(), (1, 3)])
 def test_skip_connections_wherever_they_are(skip_connections, device):
-    assert_same(isdf(device, skip_connections=skip_connections, **KINDS["eugen in some"]), 17)
+    assert_same(isdf(device, skip_connections=skip_connections, **KINDS["eugen in some"]), 15)
 
 
 def test_wide_encodings(device):

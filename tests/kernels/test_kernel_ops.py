@@ -17,7 +17,7 @@ SPECIAL = [0.0, -0.0, 1e-30, -1e-30, 20.0, -20.0, 88.0, -88.0, 1e30, -1e30, math
 
 
 def evaluate(expression: str, values: Tensor) -> Tensor:
-    """An expression of z, of operations of ops.py, at values (n,)."""
+    """An expression of z, of operations of kernels/ops, at values (n,)."""
     size = 1 << (len(values) - 1).bit_length()
     source = (
         "def kernel(values, results, SIZE: tl.constexpr):\n"

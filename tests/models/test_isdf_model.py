@@ -72,14 +72,19 @@ def test_the_loss_is_the_mean_of_the_terms_of_all_samples(bounds):
     outputs = model(bundle)
     losses = model.get_loss_dict(outputs, batch)
     target = point_bounds(
-        outputs["points"], outputs["distances"] > batch["distances"][:, None], batch["surface"],
+        outputs["points"],
+        outputs["distances"] > batch["distances"][:, None],
+        batch["surface"],
         batch["surface_normals"],
-    )  # fmt: skip
+    )
     along = ray_bounds(batch["distances"], outputs["distances"])
     expected = sdf_loss_terms(
-        outputs["sdf"], outputs["gradient"], target.bounds if bounds == "pc" else along, target.directions,
+        outputs["sdf"],
+        outputs["gradient"],
+        target.bounds if bounds == "pc" else along,
+        target.directions,
         model.config.loss_weights(),
-    )  # fmt: skip
+    )
     assert set(losses) == {f"{name}_loss" for name in expected}
     for name, term in expected.items():
         torch.testing.assert_close(losses[f"{name}_loss"], term.mean())
@@ -176,9 +181,19 @@ def test_the_metrics_compare_depth_with_what_was_measured():
 
 @pytest.mark.parametrize(
     "option, value",
-    [("near", 0.0), ("beyond", -1.0), ("surface_spread", 0.0), ("truncation", 0.0), ("num_near_surface", -1),
-     ("num_stratified", -1), ("trace_steps", 0), ("position_scale", 0.0), ("replace", (7,)), ("num_layers", 0)],
-)  # fmt: skip
+    [
+        ("near", 0.0),
+        ("beyond", -1.0),
+        ("surface_spread", 0.0),
+        ("truncation", 0.0),
+        ("num_near_surface", -1),
+        ("num_stratified", -1),
+        ("trace_steps", 0),
+        ("position_scale", 0.0),
+        ("replace", (7,)),
+        ("num_layers", 0),
+    ],
+)
 def test_flags_out_of_range_are_named(option, value):
     with pytest.raises(ValueError, match=option.split("_")[0]):
         dataclasses.replace(METHODS["eugen-isdf-tiny"].pipeline.model, **{option: value}).check_flags()
@@ -219,9 +234,12 @@ def test_unseen_space_bounds_distances_and_has_no_direction():
     limited = target.bounds > unseen + 0.3
     assert 0.1 < float(limited.float().mean()) < 0.9
     expected = sdf_loss_terms(
-        outputs["sdf"], outputs["gradient"], torch.where(limited, unseen + 0.3, target.bounds),
-        target.directions * ~limited[..., None], careful.config.loss_weights(),
-    )  # fmt: skip
+        outputs["sdf"],
+        outputs["gradient"],
+        torch.where(limited, unseen + 0.3, target.bounds),
+        target.directions * ~limited[..., None],
+        careful.config.loss_weights(),
+    )
     for name, term in expected.items():
         torch.testing.assert_close(terms[name], term)
         torch.testing.assert_close(terms[name][~limited], without[name][~limited])

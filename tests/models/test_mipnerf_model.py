@@ -64,6 +64,11 @@ def show(model, scene):
     return model
 
 
+def marched(model, rays):
+    """The intervals along rays at which the model evaluates its field."""
+    return model.march(rays, model.networks())
+
+
 def behind(depth, normals, covariances):
     """Share of a Gaussian behind a plane: its mean lies `depth` (N,) behind it, normals (N, 3)."""
     spread = torch.einsum("ni,nij,nj->n", normals, covariances, normals)
@@ -128,7 +133,7 @@ def test_training_outputs_and_losses_are_finite(regime):
     rays = towards_the_centre()
     outputs = model(rays)
     assert outputs["rgb"].shape == (40, 3) and outputs["accumulation"].shape == (40, 1)
-    near, far = model._ray_limits(rays)
+    near, far = model.ray_limits(rays)
     assert int(outputs["num_samples"]) == int((near < far).sum()) * model.config.max_samples_per_ray() > 0
     losses = model.get_loss_dict(outputs, {"image": torch.rand(40, 3)})
     assert set(losses) == {"rgb_loss", "interlevel_loss", "distortion_loss"}
@@ -212,7 +217,7 @@ def test_limits_that_overflow_leave_no_trace(regime):
 def test_nears_and_fars_of_the_bundle_are_respected(regime):
     model = show(make_model(regime).eval(), fog(50.0))
     outputs = model(make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], nears=2.7, fars=3.5))
-    intervals = model._march(make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], nears=2.7, fars=3.5))
+    intervals = marched(model, make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], nears=2.7, fars=3.5))
     assert 2.7 <= float(outputs["depth"]) < 2.75 and float(outputs["accumulation"]) > 0.99
     assert float(intervals.distances.min()) >= 2.7 - 1e-5 and float(intervals.distances.max()) <= 3.5 + 1e-5
     beyond = model(make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], nears=3.0, fars=2.9))
@@ -242,12 +247,20 @@ def test_rays_of_the_texture_exporter_meet_their_surface(regime, length):
 
 
 def test_rays_of_the_texture_exporter_meet_their_surface_in_nerf_models_as_well():
-    config = NeRFModelConfig(layer_width=16, num_features=4, num_layers=2, feature_dim=8, color_width=8,
-                             skip_connections=(), grid_resolution=8)  # fmt: skip
+    config = NeRFModelConfig(
+        layer_width=16,
+        num_features=4,
+        num_layers=2,
+        feature_dim=8,
+        color_width=8,
+        skip_connections=(),
+        grid_resolution=8,
+    )
     model = config.setup(scene_box=SceneBox(aabb=BOX), num_train_data=3, metadata={}).eval()
     model.field.forward = lambda positions, directions: (
-        1e4 * (positions[:, 0] > 0.3).float(), torch.ones_like(positions)
-    )  # fmt: skip
+        1e4 * (positions[:, 0] > 0.3).float(),
+        torch.ones_like(positions),
+    )
     outputs = model(texture_ray(0.04))
     assert float(outputs["accumulation"]) > 0.9
     assert float(outputs["depth"]) == pytest.approx(0.02, abs=model.step_size)
@@ -267,13 +280,13 @@ def test_the_near_plane_bounds_what_cameras_see(regime):
 def test_pixels_without_a_camera_are_rays_without_width(regime):
     model = make_model(regime).eval()
     rays = towards_the_centre()
-    wide, none = model._march(rays), model._march(make_rays(rays.origins, rays.directions, pixel_area=1.0))
+    wide, none = marched(model, rays), marched(model, make_rays(rays.origins, rays.directions, pixel_area=1.0))
     across = [
         (intervals.covariances.det() / intervals.covariances.diagonal(dim1=-2, dim2=-1).sum(dim=-1)).abs().max()
         for intervals in (wide, none)
     ]
     assert float(across[0]) > 0 and float(across[1]) < 1e-3 * float(across[0])
-    exact = model._march(make_rays(rays.origins, rays.directions, pixel_area=0.0))
+    exact = marched(model, make_rays(rays.origins, rays.directions, pixel_area=0.0))
     torch.testing.assert_close(none.covariances, exact.covariances)
     assert all(bool(value.isfinite().all()) for value in model(rays).values())
 
@@ -281,7 +294,7 @@ def test_pixels_without_a_camera_are_rays_without_width(regime):
 def test_cones_are_as_wide_as_their_pixels():
     model = make_model().eval()
     rays = make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], pixel_area=1e-4)
-    intervals = model._march(rays)
+    intervals = marched(model, rays)
     middles = 0.5 * (intervals.distances[:, 1:] + intervals.distances[:, :-1])
     width = 0.01 * middles  # of a pixel at that distance; a square of it has the variance width^2 / 12 along y
     torch.testing.assert_close(intervals.covariances[..., 1, 1], width**2 / 12, rtol=0.02, atol=0)
@@ -308,7 +321,7 @@ def test_what_the_grid_has_empty_is_not_looked_at(training):
     model = only_right_half(show(make_model(grid_resolution=16).train(training), fog(50.0)))
     rays = make_rays([[-3.0, 0.0, 0.0], [-0.5, -3.0, 0.1], [0.5, -3.0, 0.1]], [[1.0, 0.0, 0.0]])
     rays.directions[1:] = torch.tensor([0.0, 1.0, 0.0])
-    intervals, outputs = model._march(rays), model(rays)
+    intervals, outputs = marched(model, rays), model(rays)
     assert intervals.rays.tolist() == [0, 2]
     spare = 2.0 / 16 + 2.0 / 32  # a cell, since the ray has some width, and a look
     assert float(intervals.distances[0].min()) >= 3.0 - spare and float(intervals.distances[1].min()) >= 2.0 - 1e-5
@@ -383,7 +396,7 @@ def test_depth_is_the_distance_to_an_opaque_wall(regime):
     model = show(make_model(regime, **FINE).eval(), wall(0.3))
     origins = torch.tensor([[-3.0, 0.0, 0.0], [-2.0, 0.4, 0.3], [-0.5, -0.2, 0.1]])
     rays = make_rays(origins, [[1.0, 0.1, -0.1]])
-    outputs, length = model(rays), shadow_of(model._march(rays))
+    outputs, length = model(rays), shadow_of(marched(model, rays))
     truth = (0.3 - origins[:, :1]) / rays.directions[:, :1]
     assert bool((outputs["accumulation"] > 0.99).all())
     assert bool(((outputs["depth"] - truth).abs() <= length + 0.02).all())
@@ -398,7 +411,7 @@ def test_depth_is_the_distance_to_an_opaque_ball(regime):
     rays = make_rays(origins, 0.8 * torch.randn(80, 3, generator=generator) - origins)
     along = -(rays.origins * rays.directions).sum(dim=-1)
     squared = along**2 - (rays.origins**2).sum(dim=-1) + 0.5**2
-    outputs, intervals = model(rays), model._march(rays)
+    outputs, intervals = model(rays), marched(model, rays)
     length = torch.zeros(80, 1).index_put((intervals.rays,), shadow_of(intervals))
     hit, miss = squared > 0.02, squared < -0.02
     assert int(hit.sum()) > 10 and int(miss.sum()) > 5
@@ -443,7 +456,7 @@ def test_nothing_absorbs_nothing():
 def test_proposals_draw_samples_to_the_surface(regime):
     # not so opaque that the tails of long Gaussians before the wall hide it
     model = show(make_model(regime, proposal_samples=(48, 48), num_samples=24).eval(), wall(0.3, opacity=20.0))
-    intervals = model._march(make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))
+    intervals = marched(model, make_rays([[-3.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]))
     near = (0.5 * (intervals.distances[0, 1:] + intervals.distances[0, :-1]) - 3.3).abs() < 0.2
     assert int(near.sum()) >= 18, "three quarters of the last samples lie at the wall"
     (first, _), *_ = intervals.history
@@ -458,12 +471,12 @@ def test_annealing_moves_samples_from_even_to_the_surface():
     for step in (0, 1, 1000, 10_000):
         model.anneal(step)
         torch.manual_seed(0)
-        spread[step] = float((model._march(rays).distances - 3.3).abs().mean())
+        spread[step] = float((marched(model, rays).distances - 3.3).abs().mean())
     assert spread[0] == pytest.approx(0.545, abs=0.05)  # evenly from 2 to 4
     assert spread[0] > spread[1] + 0.05 and spread[1] > spread[1000] + 0.05, spread
     assert spread[1000] == spread[10_000]
     model.anneal(0)
-    assert float((model.eval()._march(rays).distances - 3.3).abs().mean()) < 0.3, "renders are not annealed"
+    assert float((marched(model.eval(), rays).distances - 3.3).abs().mean()) < 0.3, "renders are not annealed"
 
 
 def test_annealing_is_called_before_every_step():
@@ -477,9 +490,9 @@ def test_annealing_is_called_before_every_step():
 
 def test_training_rays_are_stratified_and_renders_are_not():
     model, rays = make_model(), towards_the_centre()
-    first, second = (model.train()._march(rays).distances for _ in range(2))
+    first, second = (marched(model.train(), rays).distances for _ in range(2))
     assert not torch.equal(first, second)
-    first, second = (model.eval()._march(rays).distances for _ in range(2))
+    first, second = (marched(model.eval(), rays).distances for _ in range(2))
     assert torch.equal(first, second)
 
 

@@ -69,8 +69,11 @@ def renders(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     found = folder / "found.json"
     result = subprocess.run(
         [sys.executable, "-c", _RENDER, str(found), *configs.values()],
-        capture_output=True, text=True, timeout=300, cwd=PROJECT,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=PROJECT,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     there = json.loads(found.read_text())
     return {name: (here[name], there[configs[name]]) for name in CASES}

@@ -1,4 +1,4 @@
-"""Activations in kernels, by their names in layers.activations, and their derivatives: as ops.py is written.
+"""Activations in kernels, by their names in layers.activations, and their derivatives: written like tiles.py.
 
 For an activation h = a(z), `relu(z)` is its value, and `relu_tangent(t, z)` its derivative along a tangent t of z.
 Where the slope can be told from the value, `relu_gradient(g, h)` is the gradient before it from the gradient g behind

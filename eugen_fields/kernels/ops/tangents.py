@@ -1,4 +1,4 @@
-"""Rows of values and tangents in kernels: as ops.py is written.
+"""Rows of values and tangents in kernels: written like tiles.py.
 
 A tile (B, N) holds B / 4 points, four rows each: the value, then its derivatives along x, y and z. To a matrix product
 these are rows like any others, so that a weight that is on the chip serves all four. Everything else looks at the four
@@ -52,5 +52,5 @@ def add_to_values(groups, values):
 
 
 def inner_products(groups):
-    """Of each row with the value of its group, (B / 4, 4, 1): |h|^2, and h . dh for a tangent dh."""
+    """Inner product of each row with the value of its group, (B / 4, 4, 1): |h|^2, and h . dh for a tangent dh."""
     return tl.reduce(values_of(groups) * groups, 2, tl.standard._sum_combine)[:, :, None]

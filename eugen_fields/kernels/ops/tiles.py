@@ -1,6 +1,6 @@
 """What generated kernels call, written in Triton's language.
 
-Nothing here is decorated: launch.py loads this file and the others named *_ops.py twice, once for Triton's compiler and
+Nothing here is decorated: run/launch.py loads the files of this folder twice, once for Triton's compiler and
 once for its interpreter, so that both can be used in one process whenever and wherever triton was imported first. Only
 tl's own primitives are used, no functions of its library (tl.sum, tl.sigmoid, ..): those are bound to one of the two
 when triton is imported. For the same reason the files do not import each other.
@@ -165,7 +165,8 @@ def waves(u, v, w, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: t
 
 
 def waves_with_tangents(u, v, w, du, dv, dw, vectors, OFFSET: tl.constexpr, N: tl.constexpr, HALF_TURNS: tl.constexpr):
-    """The same for rows as in tangent_ops.py: the four of a point share u, v, w, and du, dv, dw are its derivatives.
+    """N columns of an encoding, as in `waves`, for rows as in tangents.py: a point has four, which share u, v, w, whose
+    derivatives are du, dv, dw.
 
     The derivative of a sine is a cosine times that of t, the derivative of a cosine minus a sine.
     """

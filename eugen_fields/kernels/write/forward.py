@@ -122,7 +122,7 @@ def _write_norm(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
         weight, bias = stage.norm_weight, stage.norm_bias
         rows, columns = weight.shape
         triangular = rows == columns + 1 and torch.equal(weight, weight.triu())
-        if triangular:  # the factor of layers.chain: its last row is the same for every point
+        if triangular:  # the factor of layers.folding.chain: its last row is the same for every point
             constant = f"load_scalar(vectors, {writer.vector(bias[-1:] ** 2)})"
             rows = columns
         start = 0

@@ -92,7 +92,7 @@ class ProgramWriter:
         dtype: of the operands: torch.float32, float16 or bfloat16. Sums are float32.
         piece: the widest piece, a power of two.
         emulated: round to bfloat16 but multiply in float32, for the interpreter, which has no bfloat16 products.
-        tangents: every point has four rows, its value and three tangents, as tangent_ops.py has them.
+        tangents: every point has four rows, its value and three tangents, as ops/tangents.py has them.
     """
 
     def __init__(self, dtype: torch.dtype, piece: int = 64, emulated: bool = False, tangents: bool = False) -> None:
