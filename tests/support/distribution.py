@@ -9,7 +9,18 @@ from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).resolve().parents[1]
 
-SLOW_FIRST = ("commands", "training", "kernels", "scripts", "transfer", "benchmark", "scenes", "viewer", "models", "live")
+SLOW_FIRST = (
+    "commands",
+    "training",
+    "kernels",
+    "scripts",
+    "transfer",
+    "benchmark",
+    "scenes",
+    "viewer",
+    "models",
+    "live",
+)
 """Folders whose files go first, so that no process begins a slow file when the others have nothing left to do."""
 
 TOGETHER = {
