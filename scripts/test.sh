@@ -9,7 +9,7 @@ scripts/setup.sh --dev
 # threads that wait asleep: spinning ones are slow wherever something else runs too
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 in_two_processes() {
-  OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 "$@"
+  OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"
 }
 if [ "$*" = "-m fast" ] || [[ "$*" = "-m fast "* ]]; then
   # the folders are named as well, so that pytest does not import the others

@@ -21,6 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow_first(items)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
     return scheduler(config, log)
 
@@ -60,10 +61,18 @@ def _small_mip_run(scene: Path, output: Path, learning_rate: float | None = None
     from eugen_fields.benchmark.quality.train import make_config, train_run
 
     small = {
-        "proposal_samples": (24,), "num_samples": 16, "layer_width": 64, "num_features": 16, "num_layers": 3,
-        "feature_dim": 16, "color_width": 32, "position_frequencies": 6, "anneal_steps": 50,
-        "grid_resolution": 24, "grid_warmup_steps": 60,
-    }  # fmt: skip
+        "proposal_samples": (24,),
+        "num_samples": 16,
+        "layer_width": 64,
+        "num_features": 16,
+        "num_layers": 3,
+        "feature_dim": 16,
+        "color_width": 32,
+        "position_frequencies": 6,
+        "anneal_steps": 50,
+        "grid_resolution": 24,
+        "grid_warmup_steps": 60,
+    }
     config = make_config("eugen-mipnerf-tiny", scene, output, steps=300, model_options=small | options)
     config.pipeline.target_num_samples = 4096
     config.optimizers["fields"]["scheduler"].warmup_steps = 20  # type: ignore[attr-defined]

@@ -1,10 +1,13 @@
 """The scripts of scenes/ as modules, as commands, and a furniture catalogue small enough to read here."""
 
 import importlib
+import io
 import os
+import runpy
 import subprocess
 import sys
 import zipfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -66,17 +69,29 @@ def load():
 
 
 @pytest.fixture
-def command(tmp_path):
-    """command(script, *arguments): run it as a user would and return the finished process."""
+def command(tmp_path, monkeypatch):
+    """command(script, *arguments): run it as a user would and return the finished process.
+
+    It is run in this process, which has imported what scripts import; with variables of its own it gets one for itself.
+    """
 
     def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, str(SCENES / script), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-        )
+        words = [str(SCENES / script), *map(str, arguments)]
+        if environment:
+            variables = {**os.environ, **environment}
+            words = [sys.executable, *words]
+            return subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=variables)
+        out, err = io.StringIO(), io.StringIO()
+        status = 0
+        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", words)
+            patch.syspath_prepend(str(SCENES))
+            try:
+                runpy.run_path(words[0], run_name="__main__")
+            except SystemExit as ended:
+                status = ended.code
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     return run
 

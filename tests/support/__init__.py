@@ -1,0 +1,1 @@
+"""Helpers that tests share; each module says what it holds."""

@@ -1,4 +1,4 @@
-"""Watching nerfstudio's viewer in headless Chromium."""
+"""Headless Chromium: its flags, pages that note what goes wrong in them, and nerfstudio's viewer watched in it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_FLAGS = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
 
 STOCK_FAULTS = ("Failed to load resource", "Computed radius is NaN")
 """Console errors of every page of nerfstudio's: its logo comes from the network, and a line of its own is empty."""
@@ -34,13 +41,33 @@ needs_browser = [
 ]
 
 
-def wait_for(condition, seconds: float, what: str):
+def launch(playwright):
+    """Headless Chromium, which draws in software."""
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+
+
+def watched_page(browser, address: str, faults: list[str], width: int, height: int, known: tuple[str, ...] = ()):
+    """Opens an address in a page that adds its errors to `faults`, but for lines on the console with a `known` part."""
+    page = browser.new_page(viewport={"width": width, "height": height})
+
+    def note(message) -> None:
+        if message.type == "error" and not any(part in message.text for part in known):
+            faults.append(message.text)
+
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", note)
+    page.goto(address, wait_until="domcontentloaded", timeout=60_000)
+    return page
+
+
+def wait_for(condition, seconds: float, what: str, pause: Callable[[], None] = lambda: time.sleep(0.2)):
+    """The first true value of a condition that is asked again after each pause; an error once the seconds are over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.2)
+        pause()
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
@@ -67,9 +94,13 @@ def watch(
     printed: list[str] = []
     faults: list[str] = []
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
         env=os.environ | {"COLUMNS": "200", "OMP_WAIT_POLICY": "PASSIVE"},  # the browser computes beside it
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     reader = threading.Thread(target=printed.extend, args=(process.stdout,), daemon=True)
     reader.start()
@@ -78,11 +109,8 @@ def watch(
             lambda: re.search(r"http://127\.0\.0\.1:\d+", "".join(printed)), 120, "the viewer's address"
         )[0]
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-            page = browser.new_page(viewport={"width": 1200, "height": 800})
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-            page.goto(address, wait_until="domcontentloaded", timeout=60_000)
+            browser = launch(playwright)
+            page = watched_page(browser, address, faults, 1200, 800, STOCK_FAULTS)
 
             def passes() -> bool:
                 page.screenshot(path=screenshot, timeout=60_000)
@@ -93,7 +121,6 @@ def watch(
                 then(page, passes)
             browser.close()
         if then is not None:  # pages with something of ours beside nerfstudio's
-            faults = [fault for fault in faults if not any(known in fault for known in STOCK_FAULTS)]
             assert not faults, faults
         assert process.poll() is None, "the command must go on while it is watched"
         assert "Traceback" not in "".join(printed), "".join(printed)[-3000:]

@@ -39,8 +39,8 @@ class ByFile(LoadScopeScheduling):
 
 
 def scheduler(config: pytest.Config, log) -> ByFile | None:
-    """The scheduler of a run for which none was chosen by --dist."""
-    if config.getvalue("dist") != "load":
+    """The scheduler of --dist loadfile; the others are xdist's own."""
+    if config.getvalue("dist") != "loadfile":
         return None
     config.option.loadscopereorder = False
     return ByFile(config, log)

@@ -124,9 +124,11 @@ def here(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     status = 0
     with (
-        contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch.object(sys, "argv", words),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", words),
         torch.random.fork_rng(devices=[]),
-    ):  # fmt: skip
+    ):
         try:
             entry.load()()
         except SystemExit as ended:

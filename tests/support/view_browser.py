@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from contextlib import contextmanager
 
 import numpy as np
 
 from eugen_viewer.app import Viewer
+from support import browser
+from support.browser import CHROMIUM
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
-]  # fmt: skip
+__all__ = ["CHROMIUM", "browsing", "serving", "settled", "wait_for"]
+
+KNOWN_FAULTS = ("net::ERR_", "Computed radius is NaN")
+"""viser's own, on an empty page too: a script of a statistics service, and lines before the first layout."""
 
 
 @contextmanager
@@ -31,31 +29,23 @@ class Browser:
     """Headless Chromium whose pages note what went wrong in them."""
 
     def __init__(self, playwright, viewer: Viewer) -> None:
-        self.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        self.browser = browser.launch(playwright)
         self.viewer = viewer
         self.errors: list[str] = []
 
     def open(self):
         """A page, and the panel that the server has for it."""
         before = set(self.viewer.panels)
-        page = self.browser.new_page(viewport={"width": 900, "height": 600})
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", self._note)
-        page.goto(f"http://127.0.0.1:{self.viewer.port}", wait_until="domcontentloaded", timeout=60_000)
+        address = f"http://127.0.0.1:{self.viewer.port}"
+        page = browser.watched_page(self.browser, address, self.errors, 900, 600, KNOWN_FAULTS)
         (number,) = wait_for(page, lambda: set(self.viewer.panels) - before, "a panel")
         panel = self.viewer.panels[number]
         panel.height.value = 128
-        aspect = 0.0
-        while aspect != panel.stage.client.camera.aspect:  # until the page has laid itself out
-            aspect = panel.stage.client.camera.aspect
+        last = None
+        while last != (camera := (panel.stage.client.camera.aspect, *panel.stage.client.camera.position)):
+            last = camera  # until the page has laid itself out
             page.wait_for_timeout(700)
         return page, panel
-
-    def _note(self, message) -> None:
-        # viser's own, on an empty page too: a script of a statistics service, and lines before the first layout
-        own = "net::ERR_" in message.text or "Computed radius is NaN" in message.text
-        if message.type == "error" and not own:
-            self.errors.append(message.text)
 
 
 @contextmanager
@@ -63,20 +53,15 @@ def browsing(viewer: Viewer):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = Browser(playwright, viewer)
-        yield browser
-        browser.browser.close()
-        assert browser.errors == []
+        chromium = Browser(playwright, viewer)
+        yield chromium
+        chromium.browser.close()
+        assert chromium.errors == []
 
 
 def wait_for(page, condition, what: str, seconds: float = 30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        page.wait_for_timeout(50)
-    raise AssertionError(f"waited {seconds} s for {what}")
+    """As browser.wait_for, while the page goes on."""
+    return browser.wait_for(condition, seconds, what, pause=lambda: page.wait_for_timeout(50))
 
 
 def settled(page, panel) -> np.ndarray:

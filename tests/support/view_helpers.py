@@ -14,8 +14,13 @@ from support.helpers import look_at_origin
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 SMALL = {"num_layers": 2, "layer_width": 32, "num_features": 8, "skip_connections": ()}
-RADIANCE = {"feature_dim": 16, "color_width": 16, "position_frequencies": 3, "samples_per_diagonal": 64,
-            "grid_resolution": 16}  # fmt: skip
+RADIANCE = {
+    "feature_dim": 16,
+    "color_width": 16,
+    "position_frequencies": 3,
+    "samples_per_diagonal": 64,
+    "grid_resolution": 16,
+}
 
 
 def camera(azimuth: float = 0.4, width: int = 24, height: int = 18) -> Cameras:
