@@ -45,9 +45,9 @@ class Browser:
         (number,) = wait_for(page, lambda: set(self.viewer.panels) - before, "a panel")
         panel = self.viewer.panels[number]
         panel.height.value = 128
-        aspect = 0.0
-        while aspect != panel.stage.client.camera.aspect:  # until the page has laid itself out
-            aspect = panel.stage.client.camera.aspect
+        last = None
+        while last != (camera := (panel.stage.client.camera.aspect, *panel.stage.client.camera.position)):
+            last = camera  # until the page has laid itself out
             page.wait_for_timeout(700)
         return page, panel
 
