@@ -24,19 +24,19 @@ class Model:
     """One entry of a catalogue."""
 
     name: str
-    """The last part of its identifier, such as hotDog."""
+    """Last part of the identifier, such as hotDog."""
     title: str
-    """What the catalogue calls it, such as "Hot dog"."""
+    """Display name in the catalogue, such as "Hot dog"."""
     creator: str
     license: str
     archive: Path
-    """The .sh3f file that holds it."""
+    """The .sh3f file that holds the model."""
     member: str
-    """Path of its OBJ file inside the archive."""
+    """Path of the OBJ file inside the archive."""
     rotation: np.ndarray
     """(3, 3) the catalogue's own rotation, applied before anything else; y is up."""
     size: tuple[float, float, float]
-    """Width, depth and height of the real thing, metres; NaN where the catalogue does not say."""
+    """Width, depth and height of the real object, metres; NaN where the catalogue does not say."""
 
     @property
     def qualified_name(self) -> str:

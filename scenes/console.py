@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class SceneError(Exception):
-    """A failure the user can act on: the message says what was found and what would do."""
+    """A failure the user can act on: the message says what was found and how to correct it."""
 
 
 @contextmanager

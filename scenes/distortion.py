@@ -1,4 +1,4 @@
-"""The OPENCV camera of nerfstudio and COLMAP: radial (k1, k2) and tangential (p1, p2) distortion, really applied.
+"""The OPENCV camera of nerfstudio and COLMAP: radial (k1, k2) and tangential (p1, p2) distortion.
 
 Mitsuba's cameras are pinholes. So a view is rendered wider, `FINENESS` times finer and undistorted, and every pixel of
 the distorted image is then the mean of what the fine pixels show that it covers, in linear light, each by the area they
@@ -14,7 +14,7 @@ import numpy as np
 from console import SceneError
 
 FINENESS = 4
-"""Fine pixels along a side of a pixel."""
+"""Fine pixels along each side of a pixel."""
 
 
 @dataclass(frozen=True)

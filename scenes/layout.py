@@ -29,7 +29,7 @@ def transforms_path(scene: Path, split: str) -> Path:
 
 
 def frame_name(split: str, number: int, factor: int = 1) -> str:
-    """What a view is called without its suffix; those shrunk by a factor lie in a folder of their own."""
+    """Name of a view without its suffix; views shrunk by a factor have a folder of their own."""
     return f"{split}/r_{number}" if factor == 1 else f"{split}_{factor}/r_{number}"
 
 
@@ -87,7 +87,7 @@ def read_transforms(scene: Path, split: str) -> dict:
 
 
 def image_path(scene: Path, frame: dict) -> Path:
-    """Where the image of one frame of a transforms file lies."""
+    """Path of the image of one frame of a transforms file."""
     return scene / f"{frame['file_path']}.png"
 
 

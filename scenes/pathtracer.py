@@ -71,7 +71,7 @@ def read_model(model: Model) -> tuple[dict[str, Part], dict[str, Material]]:
 
 
 def model_mesh(model: Model, lift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) and triangles (T, 3) of all parts of the model as it stands in the scene, this much higher."""
+    """Vertices (V, 3) and triangles (T, 3) of all parts of the model as it stands in the scene, raised by `lift`."""
     parts = list(read_model(model)[0].values())
     first = np.cumsum([0, *(len(part.positions) for part in parts)])
     vertices = np.concatenate([part.positions for part in parts]) + [0.0, 0.0, lift]
@@ -139,7 +139,7 @@ def _direction(azimuth, elevation) -> np.ndarray:
 
 
 def photograph(mitsuba, scene, camera: Camera, pose: np.ndarray, samples: int, seed: tuple[int, ...]) -> np.ndarray:
-    """One view as (height, width, 4) uint8: sRGB with straight alpha; about `samples` paths a pixel."""
+    """One view as (height, width, 4) uint8: sRGB with straight alpha; about `samples` paths per pixel."""
     if camera.lens == Lens():
         return to_srgb_straight(
             render(mitsuba, scene, pose, camera.angle_x, camera.width, camera.height, samples, seed)
@@ -161,7 +161,7 @@ def render(
 ) -> np.ndarray:
     """One view of a pinhole camera as (height, width, 4): linear colour premultiplied by alpha.
 
-    `pose` is (4, 4) camera-to-world in OpenGL axes, `angle_x` the field of view in radians, `samples` paths a pixel.
+    `pose` is (4, 4) camera-to-world in OpenGL axes, `angle_x` the field of view in radians, `samples` paths per pixel.
     """
     # Mitsuba's cameras look down +z with x to the left: half a turn about y from OpenGL's.
     to_world = mitsuba.ScalarTransform4f(pose @ np.diag([-1.0, 1.0, -1.0, 1.0]))

@@ -28,19 +28,19 @@ OUTDOOR_FOCAL = 0.8
 class Settings:
     """Path-trace a furniture model of Sweet Home 3D into a scene: posed pictures of it, alone or outdoors.
 
-    Alone, it becomes transforms_{train,val,test}.json and RGBA PNGs, the Blender-synthetic layout. The model lies
-    inside a sphere of radius 1.2 about the origin, z up. Training and validation cameras are drawn evenly over the
-    upper hemisphere, test cameras go round a circle at 30 degrees; all are 4.03 from the origin and look at it.
+    Without --unbounded the scene is transforms_{train,val,test}.json and RGBA PNGs, the Blender-synthetic layout. The
+    model lies inside a sphere of radius 1.2 about the origin, z up. Training and validation cameras are drawn evenly
+    over the upper hemisphere, test cameras lie on a circle at 30 degrees; all are 4.03 from the origin and look at it.
 
-    With --unbounded it becomes nerfstudio's transforms.json and JPEGs without alpha. The model, as large, stands over
-    the origin on a ground that reaches to the horizon. Cameras of every split roam round it, 2.2 to 5 away, with the
-    lens distortion that the file gives (OPENCV: k1, k2, p1, p2).
+    With --unbounded it becomes nerfstudio's transforms.json and JPEGs without alpha. The model, of the same size,
+    stands over the origin on a ground that reaches to the horizon. Cameras of every split lie around it at distances of
+    2.2 to 5, with the lens distortion that the file gives (OPENCV: k1, k2, p1, p2).
 
     With --scales there are smaller views (area means) too, in folders train_2, train_4 and so on, and a transforms.json
     (nerfstudio) that lists all of them with their intrinsics and splits.
 
-    A run that was stopped goes on where it was when it is started again with the same options. A scene that is done
-    can be given more --scales that way.
+    A render that was stopped continues where it was when it is started again with the same options. A finished scene
+    can be given more --scales in this way.
     """
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL")] = None
@@ -48,13 +48,13 @@ class Settings:
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder to write the scene to."""
     show_list: Annotated[bool, arg(name="list")] = False
-    """Print the models that are there, with their catalogues and licences, and stop."""
+    """Print the available models with their catalogues and licences, and stop."""
     unbounded: bool = False
-    """Stand the model on paving and meadow (50 around) in sight of the HDRI, or without one of a made-up landscape."""
+    """Place the model on a ground of radius 50, in view of the --hdri panorama or else of a made-up landscape."""
     size: int = 400
-    """Width of the images, pixels. They are as high as wide, or with --unbounded three quarters of that."""
+    """Width of the images, pixels. Images are square; with --unbounded the height is three quarters of the width."""
     scales: int = 1
-    """Number of resolutions: 4 adds every view at 1/2, 1/4 and 1/8 of its size, and a transforms.json of all."""
+    """Number of resolutions: 4 adds every view at 1/2, 1/4 and 1/8 of its size, and a transforms.json of all views."""
     train: int = 100
     """Number of training views."""
     val: int = 4
@@ -62,13 +62,13 @@ class Settings:
     test: int = 20
     """Number of test views."""
     samples: int = 96
-    """Paths a pixel for training and validation views; fewer leave more grain. Multiples of 16 if --unbounded."""
+    """Paths per pixel of training and validation views; fewer leave more noise. --unbounded needs multiples of 16."""
     test_samples: int = 512
-    """Paths a pixel for test views."""
+    """Paths per pixel of test views."""
     hdri: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Panorama (.exr or .hdr) to light the model with. Without one: two soft lamps, or a landscape if --unbounded."""
+    """Panorama (.exr or .hdr) that lights the model. Without it: two soft lamps, or with --unbounded a landscape."""
     seed: int = 0
-    """Seed of the cameras and of the grain."""
+    """Seed of the cameras and of the noise."""
     catalogues: Annotated[Path, arg(metavar="DIR")] = FURNITURE
     """Folder of .sh3f furniture catalogues, as the Debian package sweethome3d-furniture installs it."""
 

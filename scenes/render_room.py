@@ -33,32 +33,32 @@ class Settings:
 
     It becomes nerfstudio's transforms.json with depth_file_path and timestamp in its frames, depth/*.png (millimetres),
     images/*.jpg (lit from the camera), and ground truth: distance_ground_truth.npz (points that were seen past or on a
-    surface, exact unsigned distances) and mesh_ground_truth.npz. Metres, z up, 30 frames a second.
+    surface, exact unsigned distances) and mesh_ground_truth.npz. Metres, z up, 30 frames per second.
 
     The camera goes round the middle of the room twice on a smooth path that ends where it began, looking outward at
     first and across the room half-way.
     """
 
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")] = DEFAULT
-    """Names of models, as render.py --list has them; each gets a place along a wall."""
+    """Names of models, as render.py --list prints them; each is placed along a wall."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder to write the stream to."""
     width: float = 6.0
-    """Of the room, metres."""
+    """Width of the room, metres."""
     depth: float = 5.0
-    """Of the room, metres."""
+    """Depth of the room, metres."""
     height: float = 2.6
-    """Of the room, metres."""
+    """Height of the room, metres."""
     frames: int = 300
     """Number of frames."""
     size: int = 320
-    """Width of the images, pixels, a multiple of 4; they are three quarters as high."""
+    """Width of the images, pixels, a multiple of 4; the height is three quarters of the width."""
     points: int = 100_000
-    """Number of points of the distance ground truth; a third of them on surfaces, the rest in free space."""
+    """Number of points of the distance ground truth: one third on surfaces, the rest in free space."""
     noiseless: bool = False
     """Leave out the noise of the depth camera."""
     seed: int = 0
-    """Seed of places, noise and points."""
+    """Seed of the places of the furniture, the noise and the points."""
     catalogues: Annotated[Path, arg(metavar="DIR")] = FURNITURE
     """Folder of .sh3f furniture catalogues, as the Debian package sweethome3d-furniture installs it."""
 

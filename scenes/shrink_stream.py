@@ -30,17 +30,17 @@ class Settings:
     source: Annotated[Positional[Path], arg(metavar="SRC")]
     """Folder of the stream to read."""
     target: Annotated[Positional[Path], arg(metavar="DST")]
-    """Folder to write; what is there already is overwritten."""
+    """Folder to write the smaller stream to; existing files are overwritten."""
     factor: int = 2
-    """How many pixels of SRC, along each side, make one of DST; it must divide the image size."""
+    """Factor by which width and height of the images shrink; it must divide both."""
     every: int = 1
-    """Keep the first of so many frames."""
+    """Keep every N-th frame, beginning with the first."""
     points: int = 40_000
-    """Number of points of the distance ground truth to keep at most, drawn evenly. Their distances stay exact."""
+    """Largest number of points of the distance ground truth to keep, drawn evenly; distances stay exact."""
     triangles: int = 120_000
-    """Number of triangles of the mesh to keep at most, by quadric error (Garland and Heckbert 1997)."""
+    """Largest number of triangles of the mesh to keep, by quadric error (Garland and Heckbert 1997)."""
     principal_point: tuple[float, float] | None = None
-    """cx and cy of SRC in pixels, where its file is wrong; the middle of the first pixel is at 0.5 0.5."""
+    """Principal point (cx, cy) of SRC in pixels, if its file is wrong; the centre of the first pixel is at 0.5 0.5."""
 
 
 def shrink_depth(depth: np.ndarray, factor: int) -> np.ndarray:
@@ -104,7 +104,7 @@ def shrink_stream(settings: Settings) -> None:
 
 
 def _shrink_ground_truth(settings: Settings) -> None:
-    """What there is of it."""
+    """The ground-truth files that the stream has."""
     if (settings.source / DISTANCES).exists():
         points, distance = read_arrays(settings.source / DISTANCES, "points", "distance")
         count = min(settings.points, len(points))

@@ -1,4 +1,4 @@
-"""Where the page is served: checked before anything is loaded."""
+"""Host and port of the page, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from eugen_fields.errors import InputError
 
 
 def choose_port(host: str, port: int) -> int:
-    """The port itself if it is free, or any free one for 0.
+    """The given port if it is free, or any free one for 0.
 
     Raises:
-        InputError: it is taken, out of range or not allowed, or the host is no address of this computer.
+        InputError: the port is taken, out of range or not allowed, or the host is no address of this computer.
     """
     if not 0 <= port < 1 << 16:
         raise InputError(f"--port is {port}; it must lie between 0 and 65535.")
@@ -28,7 +28,7 @@ def choose_port(host: str, port: int) -> int:
                 f"port {port} of {host} is in use. Give another one with --port, or --port 0 for any that is free."
             ) from None
         if error.errno == errno.EACCES:
-            raise InputError(f"port {port} is not allowed for you. Give --port 1024 or above.") from None
+            raise InputError(f"you may not use port {port}. Give --port 1024 or above.") from None
         raise InputError(
             f"--host {host} is no address of this computer ({error.strerror or error}). Leave --host out for this "
             "computer alone, or give 0.0.0.0 for everyone who can reach it."
@@ -36,5 +36,5 @@ def choose_port(host: str, port: int) -> int:
 
 
 def is_public(host: str) -> bool:
-    """Whether others than this computer may reach the host."""
+    """Whether other computers may reach the host."""
     return host != "localhost" and not host.startswith("127.") and host != "::1"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eugen_viewer.jobs import SOON, Steps
 from eugen_viewer.photos import Photos
 from eugen_viewer.stage import Stage
 
@@ -30,7 +30,6 @@ class CameraTab:
         self.frusta: dict[int, viser.CameraFrustumHandle] = {}
         aabb = stage.runs[0].shown.run.aabb.numpy()
         self._size = _SIZE * float(np.linalg.norm(aabb[1] - aabb[0]))
-        self._lock = threading.Lock()
         gui = stage.client.gui
         self.show = gui.add_checkbox("Show cameras", True, hint="Click a camera to look through it")
         self.index = gui.add_slider("Photo", 0, max(1, len(photos) - 1), 1, 0)
@@ -43,14 +42,23 @@ class CameraTab:
         self.stage.look_through(self.photos.view(min(index, len(self.photos) - 1)))
 
     def draw(self) -> None:
-        """Shows or hides the frusta as the checkbox says; the first time reads their thumbnails, which takes a while
-        where photos are large."""
-        with self._lock:
-            if self.show.value and not self.frusta:
-                self.frusta = {index: self._add(index) for index in self._spaced()}
+        """Shows or hides the frusta as the checkbox says."""
+        if self.show.value:
+            self.stage.worker.ensure(self, self._add_missing, SOON)
         self.hide_near()
         self.stage.hides = bool(self.show.value)
         self.stage.live.wake()
+
+    def close(self) -> None:
+        self.stage.worker.cancel(self)
+
+    def _add_missing(self) -> Steps:
+        """Adds one frustum per step, as reading the thumbnail of a large photo takes a while."""
+        for index in self._spaced():
+            if index not in self.frusta:
+                self.frusta[index] = self._add(index)
+                self.hide_near()
+                yield SOON
 
     def _spaced(self) -> list[int]:
         """Photos whose frusta do not cover each other, at most _MOST_FRUSTA."""
@@ -65,7 +73,7 @@ class CameraTab:
     def hide_near(self) -> None:
         """Hides frusta right in front of the browser's camera, and shows the others if they are wanted."""
         eye, wanted = self.stage.view().position, bool(self.show.value)
-        for frustum in self.frusta.values():
+        for frustum in list(self.frusta.values()):
             visible = wanted and float(np.linalg.norm(frustum.position - eye)) > _CLEARANCE * self._size
             if visible != frustum.visible:
                 frustum.visible = visible

@@ -18,7 +18,7 @@ class View:
     """A pinhole camera without a size yet."""
 
     pose: np.ndarray
-    """OpenGL camera to the frame that is shown, shape (3, 4)."""
+    """Camera to the shown frame, OpenGL axes, shape (3, 4)."""
     fov: float
     """Vertical field of view, radians."""
     aspect: float
@@ -26,14 +26,14 @@ class View:
 
     @classmethod
     def of_browser(cls, wxyz: np.ndarray, position: np.ndarray, fov: float, aspect: float) -> View:
-        """From what viser says of a browser's camera; the aspect is 0 or NaN before the page has a size."""
+        """The view of a browser's camera as viser reports it; the aspect is 0 or NaN before the page has a size."""
         rotation = Rotation.from_quat(np.asarray(wxyz)[[1, 2, 3, 0]]).as_matrix() @ _FLIP
         pose = np.concatenate([rotation, np.asarray(position)[:, None]], axis=1)
         return cls(pose, float(fov), float(aspect) if aspect > 0 else 1.0)
 
     @classmethod
     def of_camera(cls, camera: Cameras) -> View:
-        """From one camera of nerfstudio; its distortion and principal point are left out."""
+        """The view of one nerfstudio camera, without its distortion and principal point."""
         height, width = int(camera.height), int(camera.width)
         fov = 2.0 * math.atan(0.5 * height / float(camera.fy))
         return cls(camera.camera_to_worlds.cpu().numpy().astype(np.float64), fov, width / height)
@@ -48,11 +48,11 @@ class View:
         return self.pose[:, 3]
 
     def width(self, height: int) -> int:
-        """Pixels across an image of this height, at least 1."""
+        """Width of an image of this height, pixels, at least 1."""
         return max(1, round(height * self.aspect))
 
     def camera(self, height: int) -> Cameras:
-        """nerfstudio's camera of an image of this height."""
+        """The nerfstudio camera of an image of this height."""
         width, focal = self.width(height), 0.5 * height / math.tan(0.5 * self.fov)
         return Cameras(
             camera_to_worlds=torch.from_numpy(self.pose).float()[None],

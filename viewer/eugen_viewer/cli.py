@@ -14,19 +14,19 @@ from eugen_fields.errors import exit_on_input_error
 
 @dataclass
 class ViewOptions:
-    """Shows a trained run in the browser, or one that is still training; two runs are shown side by side with a slider
-    between them. Nothing in a run is executed, so that a stranger's can be opened."""
+    """Shows a run in the browser, finished or still training; two runs are shown side by side with a slider between
+    them. Nothing in a run is executed, so the run of a stranger can be opened."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN]")]
     """Folders of one or two runs (they hold config.yml), or folders above exactly one run each."""
     port: int = 7010
-    """Port of the page. 0: any free one."""
+    """Port of the page; 0 chooses any free port."""
     host: str = "127.0.0.1"
-    """Address to listen on. 127.0.0.1: this computer alone; 0.0.0.0: everyone who can reach it."""
+    """Address to listen on. 127.0.0.1: only this computer; 0.0.0.0: everyone who can reach this computer."""
     device: str | None = None
-    """Device of the networks, such as cpu or cuda:0. None: CUDA if there is one, else the CPU."""
+    """Device of the networks, such as cpu or cuda:0. None: CUDA if there is a device, else the CPU."""
     step: int | None = None
-    """Training step of the checkpoint. None: the newest, and newer ones as they are written."""
+    """Training step of the checkpoint to show. None: the newest one, and newer ones as they are written."""
 
 
 @exit_on_input_error()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 URGENT, SOON, IDLE = range(3)
-"""A picture while the camera moves; its refinement; videos and the like."""
+"""Urgency of a picture while the camera moves, of its refinement, and of everything else, such as videos."""
 
 Steps = Iterator[int]
-"""A job: each step yields how urgent the next one is."""
+"""A job; each step yields the urgency of the next one."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Job:
 
 @dataclass
 class Worker:
-    """Steps jobs in one thread: of the most urgent ones the one that has waited longest."""
+    """Runs jobs step by step in one thread; of the most urgent jobs, the one that has waited longest comes next."""
 
     _jobs: dict[Hashable, _Job] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -39,7 +39,7 @@ class Worker:
         self._thread.start()
 
     def ensure(self, key: Hashable, begin: Callable[[], Steps], urgency: int = URGENT) -> None:
-        """Starts the job `key`; where it is under way, it begins once more after its end."""
+        """Starts the job `key`; a job that is already running is started once more after its end."""
         with self._changed:
             if key in self._jobs:
                 self._jobs[key].again = True
@@ -81,7 +81,7 @@ class Worker:
 
     @staticmethod
     def _step(job: _Job) -> bool:
-        """Whether the job goes on after one step."""
+        """Does one step of a job and returns whether the job goes on."""
         try:
             if job.cancelled:
                 if job.steps is not None:

@@ -15,22 +15,22 @@ from eugen_viewer.opened import Shown
 from eugen_viewer.pictures import Look, Picture, render
 
 MOVING_SECONDS = 0.1
-"""What a picture may take while the camera moves."""
+"""Longest time of a picture while the camera moves."""
 _STEP_SECONDS = 0.05
-"""What one step may take: others wait that long."""
+"""Longest time of one step, as other jobs wait for it."""
 _FINER = 2.5
-"""Factor from one height to the next, finer one."""
+"""Ratio of the heights of successive pictures, coarse to fine."""
 _SMALLEST = 24
 
 
 @dataclass
 class Timing:
-    """What the last pictures took."""
+    """Times of the last pictures."""
 
     moving: tuple[int, int, float] | None = None
-    """Width, height and milliseconds while the camera moves."""
+    """Width, height and milliseconds of the last picture while the camera moved."""
     still: tuple[int, int, float] | None = None
-    """The same at full height."""
+    """Width, height and milliseconds of the last picture at full height."""
 
 
 class LivePicture:
@@ -54,10 +54,10 @@ class LivePicture:
     ) -> None:
         self.look = Look()
         self.height = 512
-        """Of the picture when the camera rests."""
+        """Height of the picture when the camera rests, pixels."""
         self.timing = Timing()
         self.finished = threading.Event()
-        """Set while the picture is as fine as it gets."""
+        """Set while the picture has its full height."""
         self.last: tuple[np.ndarray, Picture, View] | None = None
         self.on_still: list[Callable[[], None]] = []
         """Called when a picture of full height is shown."""
@@ -66,7 +66,7 @@ class LivePicture:
         self._rays_per_second: dict[str, float] = {}
 
     def wake(self, look: Look | None = None) -> None:
-        """The camera has moved, there are other weights, or a person wants another look."""
+        """Renders again: the camera has moved, the weights are newer, or other settings are wanted."""
         self.finished.clear()
         self.look = look or self.look
         self._wanted += 1
@@ -80,7 +80,7 @@ class LivePicture:
         return self._rays_per_second.get(self.look.mode, 5e4)
 
     def _heights(self, aspect: float) -> list[int]:
-        """Of the pictures to show one after the other."""
+        """Heights of the pictures to show one after the other."""
         height = int(math.sqrt(self._speed() * MOVING_SECONDS / aspect))
         heights = [min(max(height, _SMALLEST), self.height)]
         while heights[-1] * _FINER < self.height:
@@ -115,7 +115,7 @@ class LivePicture:
                     break
 
     def _take_up(self, picture: Picture, view: View, look: Look, coarse: bool) -> None:
-        """Measures a picture and shows it."""
+        """Records the speed of a picture and shows it."""
         speed = picture.height * picture.width / picture.seconds
         old = self._rays_per_second.get(look.mode)
         self._rays_per_second[look.mode] = speed if old is None else 0.7 * old + 0.3 * speed

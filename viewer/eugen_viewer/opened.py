@@ -1,4 +1,4 @@
-"""A run on show: its newest weights, exchanged while browsers look on."""
+"""A run that is shown: its newest weights, replaced while browsers look at it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Shown:
 
     @property
     def name(self) -> str:
-        """Method, layer kind and folder in a few words."""
+        """Title of the run: method, layer kind and folder."""
         return f"{self.run.method_name} ({self.run.model_config.layer}), {self.run.folder.name}"
 
 
@@ -33,9 +33,9 @@ class OpenedRun:
     """A run that may still be training; `shown` is its newest checkpoint that could be read.
 
     Args:
-        path: as of open_run.
-        device: as of open_run.
-        step: a checkpoint to stay with; None: follow new ones.
+        path: folder of the run, as in open_run.
+        device: device of the networks, as in open_run.
+        step: training step of a checkpoint to stay with; None: follow new ones.
 
     Raises:
         InputError: as open_run.
@@ -66,7 +66,7 @@ class OpenedRun:
         return tuple(found)
 
     def refresh(self) -> bool:
-        """Takes up a newer checkpoint; whether there was one. A damaged or half-written one is left for later."""
+        """Loads a newer checkpoint and returns whether there was one; damaged or half-written ones are left for later."""
         if self._step is not None:
             return False
         signature = self._signature()

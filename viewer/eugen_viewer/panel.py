@@ -89,6 +89,8 @@ class Panel:
     def close(self) -> None:
         self.live.stop()
         self.save.close()
+        if self.cameras is not None:
+            self.cameras.close()
 
     def refresh(self) -> None:
         """There is a newer checkpoint."""

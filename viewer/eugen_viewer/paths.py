@@ -1,4 +1,4 @@
-"""Camera paths: a turn about a point, and a smooth way through chosen views."""
+"""Camera paths: a turn about a point, and a smooth path through chosen views."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def turntable(view: View, center: np.ndarray, count: int) -> list[View]:
 
 
 def through(views: Sequence[View], count: int) -> list[View]:
-    """A way of `count` views through all of the given ones, the first and the last included: positions along a cubic
+    """A path of `count` views through all of the given ones, the first and the last included: positions along a cubic
     spline, rotations along great arcs.
 
     Raises:

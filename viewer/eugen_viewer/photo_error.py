@@ -10,11 +10,11 @@ from torch import Tensor
 
 _UNKNOWN = 0.75
 _LARGEST = 0.5
-"""Mean difference of the colours that is shown brightest."""
+"""Mean colour difference that gets the brightest colour."""
 
 
 def project(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where points (..., 3) are in the image of a perspective camera, lens distortion included.
+    """Projects points (..., 3) into the image of a perspective camera, lens distortion included.
 
     Returns:
         pixels (..., 2), column and row, the middle of the first one at 0.5; whether the image has them, (...).
@@ -43,13 +43,13 @@ def is_projectable(camera: Cameras) -> bool:
 
 
 def photo_error(color: Tensor, points: Tensor, camera: Cameras, photo: Tensor) -> tuple[Tensor, Tensor]:
-    """How far colours are from those that a photo has of the same places; what hides a place there is not known.
+    """Differences between rendered colours and those of a photo at the same points; occlusion in the photo is ignored.
 
     Args:
-        color: of the render, shape (height, width, 3).
-        points: where each of its pixels is, the same shape.
-        camera: of the photo.
-        photo: shape (rows, columns, 3), in [0, 1], of any size.
+        color: colours of the render, shape (height, width, 3).
+        points: surface point of each pixel, shape (height, width, 3).
+        camera: camera of the photo.
+        photo: the photo, shape (rows, columns, 3), in [0, 1], of any size.
 
     Returns:
         mean absolute difference of the three colours (height, width), and whether the photo has the place.

@@ -28,8 +28,8 @@ class Photos:
     """Training photos.
 
     Args:
-        paths: one image each; none where the frames are depth alone.
-        cameras: theirs, all with a size.
+        paths: image files, one per photo; empty where the frames hold only depth.
+        cameras: the camera of each photo, all with a size.
     """
 
     paths: list[Path]
@@ -46,7 +46,7 @@ class Photos:
         return _read(self.paths[index], longest) if self.paths else None
 
     def nearest(self, view: View) -> int:
-        """The photo that was taken from most nearly the same place in most nearly the same direction."""
+        """Index of the photo whose position and direction are most similar to those of a view."""
         poses = self.cameras.camera_to_worlds.cpu().numpy()
         away = np.linalg.norm(poses[:, :, 3] - view.position, axis=1)
         spread = np.linalg.norm(poses[:, :, 3] - poses[:, :, 3].mean(axis=0), axis=1).mean() + 1e-6
@@ -99,7 +99,7 @@ def find_photos(opened: OpenedRun) -> Photos:
 
 
 def _find_data(data: Path, folder: Path) -> Path:
-    """The data's place: as it is written, else below one of the folders around the run."""
+    """The folder of the data: as config.yml has it, else below one of the folders above the run."""
     around = [] if data.is_absolute() else [parent / data for parent in folder.resolve().parents]
     for place in (data, *around):
         if place.exists():

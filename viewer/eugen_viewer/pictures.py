@@ -22,20 +22,20 @@ from eugen_viewer.photos import Photos
 
 MODES = ("rgb", "depth", "normals", "accumulation")
 ERROR = "error to the nearest photo"
-"""A mode more where there are photos."""
+"""A further mode, where there are photos."""
 _LINE = 2
-"""Pixels of the line between two runs, in a picture of 512 rows."""
+"""Width of the line between two runs in a picture of 512 rows, pixels."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a person has chosen to see."""
+    """The settings of what is shown."""
 
     mode: str = "rgb"
     split: float = 0.5
     """Where the second run begins, as a share of the width."""
     crop: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
-    """Corners of the box outside of which nothing is shown; None: everything is."""
+    """Lower and upper corner of the crop box, outside of which nothing is shown; None: everything is shown."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Picture:
     """A finished render."""
 
     outputs: dict[str, Tensor]
-    """Of nerfstudio's models, each (height, width, channels), on the CPU; depth along unit rays, in the frame shown."""
+    """Outputs of the model by name, each (height, width, channels), on the CPU; depth along unit rays of the frame."""
     rays: RayBundle
-    """Those it was rendered from, shape (height, width)."""
+    """Rays that were rendered, shape (height, width)."""
     seconds: float
 
     @property
@@ -94,7 +94,7 @@ def render(shown: Sequence[Shown], view: View, look: Look, height: int, chunk: i
 
 
 def _in_frame(rays: RayBundle, first: Shown, other: Shown) -> tuple[RayBundle, float]:
-    """Rays of the first run's frame in that of another, and how much longer lengths are there."""
+    """Rays of the first run's frame in that of another, and the factor by which lengths grow."""
     if other.run.world_from_scene.equal(first.run.world_from_scene):
         return rays, 1.0
     matrix = scene_from_view(first.run, other.run)
@@ -110,7 +110,7 @@ def _in_frame(rays: RayBundle, first: Shown, other: Shown) -> tuple[RayBundle, f
 
 
 def paint(picture: Picture, look: Look, num_runs: int, view: View, photos: Photos | None = None) -> np.ndarray:
-    """The picture of a view in a person's mode, uint8, shape (height, width, 3)."""
+    """The picture of a view in the chosen mode, uint8, shape (height, width, 3)."""
     outputs = picture.outputs
     if look.mode == ERROR and photos is not None:
         image = _against_photo(picture, view, photos)

@@ -68,7 +68,7 @@ class ShapeTab:
         self.stage.change(crop=(low, high) if cropped else None)
 
     def _extract(self) -> None:
-        """In a thread of its own: marching cubes has no steps that others could render between."""
+        """Extracts the mesh in a thread of its own, as marching cubes cannot be divided into steps."""
         shown = self.stage.shown()[("left", "right").index(self.side.value)]
         self.extract.disabled = True
         threading.Thread(target=self._extract_mesh, args=(shown,), daemon=True, name="eugen-view mesh").start()
