@@ -11,8 +11,6 @@ Frames come out with OpenGL axes and pixels as nerfstudio counts them. The world
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +20,17 @@ import numpy as np
 
 from eugen_fields.data.captures import check_intrinsics
 from eugen_fields.data.checks import read_frames
+from eugen_fields.data.depth_cameras import (
+    CAMERA_KEYS,
+    TUM_INTRINSICS,
+    find_camera,
+    is_number,
+    is_positive,
+    read_camera,
+)
 from eugen_fields.data.depth_images import SUFFIXES
 from eugen_fields.errors import InputError
 
-TUM_INTRINSICS = {"freiburg3": (535.4, 539.2, 320.1, 247.6), "": (525.0, 525.0, 319.5, 239.5)}
-"""fx, fy, cx, cy of the TUM sequences (640x480) by a part of their folder's name: the third camera's own, whose images
-are undistorted; for the others the ROS defaults, which the benchmark recommends for its registered images."""
 TUM_UNITS_PER_METRE = 5000.0
 MAX_TIME_DIFFERENCE = 0.02
 """Longest time between a depth image and its pose or colour image, seconds."""
@@ -36,7 +39,6 @@ FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
-_CAMERA_KEYS = ("w", "h", "fx", "fy", "cx", "cy")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _read_transforms(path: Path) -> Recording:
     named = [{"file_path": frame.get("depth_file_path")} | frame for frame in frames]
     check_intrinsics(path, content | {"frames": named})
     scale = content.get("depth_unit_scale_factor")
-    if scale is not None and not _is_positive(scale):
+    if scale is not None and not is_positive(scale):
         raise InputError(f'{path}: "depth_unit_scale_factor" is {scale!r}; it must be above 0, metres per unit.')
     merged = [content | frame for frame in frames]
     sizes = sorted({(int(frame["w"]), int(frame["h"])) for frame in merged})
@@ -133,7 +135,7 @@ def _read_transforms(path: Path) -> Recording:
     if any(timed) and not all(timed):
         raise InputError(f'{path}, frame {timed.index(False)}: no "timestamp", which other frames have.')
     for index, frame in enumerate(frames):
-        if timed[index] and not _is_number(frame["timestamp"]):
+        if timed[index] and not is_number(frame["timestamp"]):
             raise InputError(f'{path}, frame {index}: "timestamp" is {frame["timestamp"]!r}; it must be seconds.')
     recorded = [
         RecordedFrame(
@@ -156,13 +158,13 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
     if not depths:
         raise InputError(f"{results} has no {prefix}*.png; {path} goes with depth images there.")
     colors = _numbered(results, "frame", (".jpg", ".jpeg", ".png"))
-    found = camera_file or _find_camera([data, data.parent])
+    found = camera_file or find_camera([data, data.parent])
     if found is None:
         raise InputError(
-            f"no camera of {data}: put a JSON file with {', '.join(_CAMERA_KEYS)} and scale (units per metre) there, "
+            f"no camera of {data}: put a JSON file with {', '.join(CAMERA_KEYS)} and scale (units per metre) there, "
             "or name one with --camera-file."
         )
-    width, height, intrinsics, scale = _read_camera(found)
+    width, height, intrinsics, scale = read_camera(found)
     digits = len(re.sub(r"\D", "", next(iter(depths.values())).stem))
     frames = [
         RecordedFrame(
@@ -183,9 +185,9 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
     trajectory = trajectory[np.argsort(trajectory[:, 0], kind="stable")]
     depths = _read_list(data / "depth.txt")
     colors = _read_list(data / "rgb.txt") if (data / "rgb.txt").is_file() else []
-    found = camera_file or _find_camera([data])
+    found = camera_file or find_camera([data])
     if found is not None:
-        width, height, intrinsics, scale = _read_camera(found)
+        width, height, intrinsics, scale = read_camera(found)
     else:
         name = data.resolve().name.casefold()
         fx, fy, cx, cy = next(values for part, values in TUM_INTRINSICS.items() if part in name)
@@ -204,17 +206,6 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
         for (time, name), pose, shade in zip(depths, poses, shades)
     ]
     return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_PER_METRE, "opencv")
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and float(value) > 0
 
 
 def _matrix(value: Any) -> np.ndarray | None:
@@ -273,7 +264,7 @@ def _read_list(path: Path) -> list[tuple[float, str]]:
     """Timestamps and file names of one of TUM's lists."""
     entries = []
     for number, words in _lines(path):
-        if len(words) != 2 or not _is_number(words[0]):
+        if len(words) != 2 or not is_number(words[0]):
             raise InputError(f"{path}, line {number}: each line must hold a timestamp and a file name.")
         entries.append((float(words[0]), words[1]))
     return entries
@@ -284,46 +275,6 @@ def _numbered(folder: Path, prefix: str, suffixes: tuple[str, ...]) -> dict[int,
     pattern = re.compile(re.escape(prefix) + r"(\d+)")
     matches = [(pattern.fullmatch(path.stem), path) for path in sorted(folder.glob(f"{prefix}*"))]
     return {int(match[1]): path for match, path in matches if match and path.suffix.lower() in suffixes}
-
-
-def _camera_block(content: Any) -> dict[str, Any] | None:
-    """The intrinsics in a JSON file, at its top, in "camera", or where iSDF's configurations have them."""
-    if not isinstance(content, dict):
-        return None
-    for outer in (content, content.get("dataset")):
-        if not isinstance(outer, dict):
-            continue
-        for block in (outer, outer.get("camera")):
-            if isinstance(block, dict) and all(key in block for key in _CAMERA_KEYS):
-                return {"scale": outer.get("depth_scale", outer.get("scale")), **block}
-    return None
-
-
-def _load_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _find_camera(folders: list[Path]) -> Path | None:
-    files = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    return next((path for path in files if _camera_block(_load_json(path))), None)
-
-
-def _read_camera(path: Path) -> tuple[int, int, tuple[float, float, float, float], float | None]:
-    """Width, height, intrinsics as nerfstudio counts pixels, and metres per unit of depth where it says."""
-    block = _camera_block(_load_json(path))
-    if block is None:
-        raise InputError(f"{path} is no camera: it must be JSON with the numbers {', '.join(_CAMERA_KEYS)}.")
-    for key in _CAMERA_KEYS:
-        if not (_is_number if key in ("cx", "cy") else _is_positive)(block[key]):
-            raise InputError(f'{path}: "{key}" is {block[key]!r}; it must be a number of pixels.')
-    if block["scale"] is not None and not _is_positive(block["scale"]):
-        raise InputError(f'{path}: "scale" is {block["scale"]!r}; it must be positive, units of depth per metre.')
-    fx, fy, cx, cy = (float(block[key]) for key in _CAMERA_KEYS[2:])
-    scale = None if block["scale"] is None else 1 / float(block["scale"])
-    return int(block["w"]), int(block["h"]), (fx, fy, cx + 0.5, cy + 0.5), scale
 
 
 def _nearest(times: np.ndarray, others: np.ndarray) -> list[int | None]:

@@ -23,7 +23,8 @@ class MappingTrainerConfig(FieldTrainerConfig):
 
     def prepare(self) -> None:
         """Checks and fills in what FieldTrainerConfig does, and the number of steps."""
-        manager: StreamDataManagerConfig = self.pipeline.datamanager  # type: ignore[assignment]
+        manager = self.pipeline.datamanager
+        assert isinstance(manager, StreamDataManagerConfig)
         try:
             manager.check_numbers()
         except ValueError as error:

@@ -1,7 +1,6 @@
 """Opens a finished or still training run safely: the one door for meshing, benchmark and viewer.
 
-config.yml is read as data (nothing in it is imported or called) and checkpoints as weights only, so that a run from a
-stranger can be opened.
+config.yml is read as data and checkpoints as weights only, so that a run from a stranger can be opened.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from eugen_fields.errors import InputError
@@ -30,6 +28,7 @@ from eugen_fields.runs.checkpoints import (
     read_checkpoint,
     read_newest_checkpoint,
 )
+from eugen_fields.runs.config_file import ClassData, read_config
 from eugen_fields.sampling import OccupancyGrid, SeenCells
 
 MODEL_CONFIGS: dict[str, type[RadianceModelConfig] | type[ISDFModelConfig]] = {
@@ -41,55 +40,6 @@ MODEL_CONFIGS: dict[str, type[RadianceModelConfig] | type[ISDFModelConfig]] = {
 
 _SEARCH_DEPTH = 4
 """Folders below a parent in which a run is looked for (nerfstudio: output folder/experiment/method/time)."""
-
-
-class ClassData(dict):
-    """What a config.yml says about an object of some class: its fields by name, or its arguments as "args"."""
-
-    class_path: str = ""
-
-
-class _DataLoader(yaml.SafeLoader):
-    """Reads python-tagged YAML as plain data; no tag is ever looked up."""
-
-
-def _plain_data(loader: _DataLoader, suffix: str, node: yaml.Node) -> Any:
-    kind, _, class_path = suffix.partition(":")
-    if isinstance(node, yaml.SequenceNode):
-        items = tuple(loader.construct_sequence(node, deep=True))
-        if kind in ("tuple", "list"):
-            return items
-        if kind == "object/apply" and class_path in ("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.Path"):
-            return Path(*map(str, items))
-        data = ClassData(args=items)
-    elif isinstance(node, yaml.MappingNode):
-        data = ClassData(loader.construct_mapping(node, deep=True))
-    else:
-        text = loader.construct_scalar(node)  # type: ignore[arg-type]
-        return class_path or text
-    data.class_path = class_path or kind
-    return data
-
-
-_DataLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain_data)
-
-
-def read_config(path: Path) -> ClassData:
-    """A run's config.yml as data: objects become ClassData, classes and functions their dotted names.
-
-    Raises:
-        InputError: the file cannot be read or is no nerfstudio config.
-    """
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_DataLoader)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is damaged or no config.yml of nerfstudio ({first_line}).") from None
-    if not isinstance(config, ClassData) or not isinstance(config.get("pipeline"), ClassData):
-        raise InputError(f"{path} is not the config.yml of a training run; ns-train writes one into each run's folder.")
-    return config
 
 
 def find_run(path: Path) -> Path:

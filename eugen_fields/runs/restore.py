@@ -12,7 +12,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.engine.trainer import TrainerConfig
 
 from eugen_fields.errors import InputError
-from eugen_fields.runs.open import ClassData
+from eugen_fields.runs.config_file import ClassData
 
 Config = TypeVar("Config", bound=TrainerConfig)
 

@@ -15,7 +15,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from torch.nn.parallel import DistributedDataParallel
 
 from eugen_fields.errors import report_uncaught_input_errors
-from eugen_fields.models.radiance import RadianceModel
+from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
 
 _MIN_NUM_RAYS = 40
@@ -77,8 +77,9 @@ class FieldPipeline(SharedWeightsPipeline):
 
     def __init__(self, config: FieldPipelineConfig, *args: Any, **kwargs: Any) -> None:
         # the first batch knows no empty space: its rays are those that the target allows where all is occupied
-        per_ray = config.model.max_samples_per_ray()  # type: ignore[attr-defined]
-        manager: FieldDataManagerConfig = config.datamanager  # type: ignore[assignment]
+        model, manager = config.model, config.datamanager
+        assert isinstance(model, RadianceModelConfig) and isinstance(manager, FieldDataManagerConfig)
+        per_ray = model.max_samples_per_ray()
         manager.train_num_rays_per_batch = max(_MIN_NUM_RAYS, config.target_num_samples // per_ray)
         super().__init__(config, *args, **kwargs)
         self.first_num_rays = manager.train_num_rays_per_batch

@@ -42,7 +42,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def box_trainer(recording: Path, tmp_path_factory: pytest.TempPathFactory):
     """The trainer, at its end, of eugen-isdf-tiny on that room."""
-    config = make_config("eugen-isdf-tiny", recording, tmp_path_factory.mktemp("isdf"), seed=0, steps=1300)
+    config = make_config("eugen-isdf-tiny", recording, tmp_path_factory.mktemp("isdf"), seed=0, steps=800)
     config.pipeline.datamanager.rays_per_frame = 12  # type: ignore[attr-defined]
     return train_run(config, progress=False)[0]
 
@@ -246,7 +246,7 @@ def test_the_stock_point_cloud_lies_on_the_walls(box_run: Path, tmp_path: Path) 
 
 def test_a_run_opens_and_exports_its_walls(box_run: Path, tmp_path: Path) -> None:
     run = open_run(box_run, device="cpu")
-    assert isinstance(run, SDFRun) and run.step == 1299
+    assert isinstance(run, SDFRun) and run.step == 799
     assert 0.02 < float(run.seen.surface_cells().float().mean()) < 0.5
     torch.testing.assert_close(run.world_from_scene, torch.eye(4, dtype=torch.float64))
     for name in ("mesh.ply", "mesh.glb", "mesh.obj"):
