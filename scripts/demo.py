@@ -27,22 +27,23 @@ class Demo:
     method: Literal[
         "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
     ] = "eugen-nerf-tiny"
-    """The tiny ones are sized for a CPU; the others want a GPU."""
+    """Method to train. Those named tiny are sized for a CPU; the others want a GPU."""
     layer: LayerName | None = None
     """Kind of the hidden layers. Default: the method's own."""
     steps: int | None = None
     """Training steps. Default: the method's own."""
     viewer: bool = True
-    """Serve the live viewer while training."""
+    """Serve the live viewer during training."""
     output: Path = PROJECT / "outputs" / "demo"
-    """Where everything is written."""
+    """Folder of everything that the demo writes."""
     seed: int = 42
-    """Of every random number in the run."""
+    """Seed of every random number."""
     mesh_resolution: int = 192
-    """Cells along the longest side of the scene box when the mesh is extracted."""
+    """Cells of the mesh extraction along the longest side of the scene box."""
 
     def main(self) -> None:
         """Runs the demo."""
+        from eugen_fields.benchmark.common.devices import device_name
         from eugen_fields.benchmark.common.picture import comparison_picture
         from eugen_fields.benchmark.mesh.mesh_scores import read_mesh, silhouette_overlaps
         from eugen_fields.benchmark.quality.train import make_config, parameter_count, score_run, train_run
@@ -96,15 +97,6 @@ class Demo:
             f"\n  metrics  {path}\n  picture  {picture}\n  mesh     {mesh['path']}\n  run      {run_folder}"
             f"\nLook around in it:  ns-viewer --load-config {run_folder / 'config.yml'}"
         )
-
-
-def device_name(device_type: str) -> str:
-    """The name of the GPU, or "cpu" with its number of threads."""
-    import torch
-
-    if device_type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{device_type} ({torch.get_num_threads()} threads)"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from eugen_fields.benchmark.mesh.mesh import Mesh
 from eugen_fields.benchmark.quality.comparison import Train
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
+from eugen_fields.benchmark.report import Report
 from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
 from eugen_fields.benchmark.speed.render import Render
 from eugen_fields.errors import exit_on_input_error
@@ -35,6 +36,7 @@ def main() -> None:
         "isdf": ISDF,
         "isdf-speed": ISDFSpeed,
         "all": All,
+        "report": Report,
     }
     about = "Measures the fields and layers of eugen_fields."
     tyro.extras.subcommand_cli_from_dict(commands, prog="eugen-bench", description=about).main()

@@ -11,6 +11,7 @@ from support.distance_truths import write_room
 from eugen_fields.benchmark.distance.isdf import ISDF
 from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
 from eugen_fields.errors import InputError
+from eugen_fields.methods import METHODS
 
 SMALL = ("layer_width=16", "num_features=8", "num_layers=4", "skip_connections=2,", "replace=1,2")
 
@@ -20,20 +21,26 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_room(tmp_path_factory.mktemp("room"), frames=8)
 
 
+@pytest.fixture(autouse=True)
+def quick_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frame gets no more steps than the others, so that a stream takes few."""
+    monkeypatch.setattr(METHODS["eugen-isdf-tiny"].pipeline.datamanager, "first_frame_steps", 10)
+
+
 def bench(room: Path, folder: Path, **options) -> ISDF:
     settings = {"steps": 40, "options": SMALL, "checks": 2, "voxel_size": 0.1, "mesh_resolution": 24} | options
     return ISDF(data=room, output=folder / "runs", json=folder / "results.json", **settings)
 
 
 def test_results_are_complete_and_not_measured_twice(room: Path, tmp_path: Path, capsys) -> None:
-    both = bench(room, tmp_path, layer=("dense", "eugen"), steps=275)
+    both = bench(room, tmp_path, layer=("dense", "eugen"), steps=85)
     both.main()
     text = both.json.read_text()
     document = json.loads(text)
     tsdf, *runs = document["runs"]
     assert [(run["layer"], run["seed"]) for run in runs] == [("dense", 0), ("eugen", 0)]
     for run in runs:
-        assert run["steps"] == 275 and run["frames"] == 8 and run["seconds"] > 0
+        assert run["steps"] == 85 and run["frames"] == 8 and run["seconds"] > 0
         assert run["visible_error_cm"] == run["errors"]["visible_cm"] > 0
         assert run["tsdf_visible_error_cm"] == tsdf["visible_error_cm"]
         assert 0 <= run["eikonal_residual"] < 1.5
@@ -59,11 +66,11 @@ def test_measuring_along_the_stream_costs_no_time_of_the_stream(room: Path, tmp_
     original = Evaluation.at_frame
 
     def slow(self, sdf, frame):
-        time.sleep(1.0)
+        time.sleep(0.5)
         return original(self, sdf, frame)
 
     monkeypatch.setattr(Evaluation, "at_frame", slow)
-    run = bench(room, tmp_path, clock="wall", steps=400, checks=8, plot=False)
+    run = bench(room, tmp_path, clock="wall", steps=200, checks=4, plot=False)
     run.main()
     _, found = json.loads(run.json.read_text())["runs"]
     measured = len(found["over_time"])

@@ -32,7 +32,16 @@ def test_configurations_do_not_share_state(tmp_path: Path) -> None:
 
 def test_results_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
-    bench = Train(scene=sphere_scene, layers=("eugen", "prp"), steps=12, output=tmp_path / "runs", json=results)
+    bench = Train(
+        scene=sphere_scene,
+        layers=("eugen", "prp"),
+        steps=12,
+        output=tmp_path / "runs",
+        json=results,
+        options=("grid_resolution=16", "samples_per_diagonal=64"),
+        checkpoints=2,
+        curve_views=1,
+    )
     bench.main()
     runs = json.loads(results.read_text())["runs"]
     assert [run["layer"] for run in runs] == ["eugen", "prp"]

@@ -6,37 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
-from support.helpers import TRAIN_FLAGS, command
 
+from eugen_fields.benchmark.quality.train import make_config, train_run
 from eugen_fields.benchmark.quality.transfer import Transfer
 from eugen_fields.benchmark.quality.transfer_report import VARIANTS
 from eugen_fields.errors import InputError
 
 
 def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path) -> None:
-    result = command(
-        "ns-train",
-        "eugen-nerf-tiny",
-        "--data",
-        sphere_scene,
-        "--output-dir",
-        tmp_path,
-        "--timestamp",
-        "run",
-        "--max-num-iterations",
-        30,
-        "--pipeline.model.layer",
-        "dense",
-        "--pipeline.model.grid-resolution",
-        16,
-        "--pipeline.model.samples-per-diagonal",
-        64,
-        *TRAIN_FLAGS,
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    small = {"layer_width": 32, "grid_resolution": 16, "samples_per_diagonal": 64}
+    config = make_config("eugen-nerf-tiny", sphere_scene, tmp_path, layer="dense", steps=30, model_options=small)
+    train_run(config, progress=False)
     results = tmp_path / "results.json"
     bench = Transfer(
-        run=tmp_path / "sphere" / "eugen-nerf-tiny" / "run",
+        run=config.get_base_dir(),
         shares=(4,),
         best=(0,),
         finetune_steps=2,
@@ -45,10 +28,10 @@ def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: 
     )
     bench.main()
     teacher, *students = json.loads(results.read_text())["runs"]
-    assert teacher["variant"] == "teacher" and teacher["features"] == 128 and teacher["psnr"] > 5
+    assert teacher["variant"] == "teacher" and teacher["features"] == 32 and teacher["psnr"] > 5
     assert [row["variant"] for row in students] == list(VARIANTS)
     for row in students:
-        assert row["features"] == 32 and row["replace"] == [1, 2, 3] and 0 < row["psnr"] < 60
+        assert row["features"] == 8 and row["replace"] == [1, 2, 3] and 0 < row["psnr"] < 60
         assert row["trunk_parameters"] < teacher["trunk_parameters"]
         assert row["trunk_multiplications"] < teacher["trunk_multiplications"]
         assert (row["finetune_seconds"] > 0) == ("fine-tuning" in row["variant"])
