@@ -1,4 +1,5 @@
-"""Scenes and runs that the tests share."""
+"""Scenes and runs that the tests share. What makes them is imported when it is needed: the process that only hands out
+tests starts faster."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from support.distribution import room, scheduler, slow_first
-from support.helpers import typed, write_capture_scene, write_sphere_scene
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("EUGEN_TEST_DEVICES", ""))
 
@@ -28,17 +28,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
 @pytest.fixture(scope="session")
 def sphere_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from support.helpers import write_sphere_scene
+
     return write_sphere_scene(tmp_path_factory.mktemp("scenes") / "sphere")
 
 
 @pytest.fixture
 def broken_scene(tmp_path: Path) -> Path:
     """A scene of its own for a test to damage."""
+    from support.helpers import write_sphere_scene
+
     return write_sphere_scene(tmp_path / "sphere", train=3, test=1)
 
 
 @pytest.fixture(scope="session")
 def capture_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from support.helpers import write_capture_scene
+
     return write_capture_scene(tmp_path_factory.mktemp("captures") / "ball")
 
 
@@ -46,6 +52,7 @@ def capture_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a short eugen-nerf-tiny run on the sphere, made by ns-train."""
     from nerfstudio.scripts import train
+    from support.helpers import typed
 
     config = typed(
         "eugen-nerf-tiny", sphere_scene, tmp_path_factory.mktemp("runs"), "--max-num-iterations", 400,
