@@ -3,14 +3,16 @@
 What one learns: EUGenLinear.from_linear turns act(linear(x)) into a layer without training. Over the draws of its
 projections its mean is p(linear(x)), p the polynomial that stands in for act (attributes coefficients, fit_error), and
 its variance falls as 1 / num_features, as Theorem 3.2 predicts; orthogonal projections do better than predicted, here
-at order 1. Source: "EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771).
+at order 1. ExplicitEUGenLinear is the same estimator with its weight side g(W) computed from W at every call, as the
+paper defines the layer; `precompute` gives the form that runs without it.
+Source: "EUGens: Efficient, Unified, and General Dense Layers" (arXiv 2410.09771).
 Run: python scripts/examples/02_unbiased_estimator.py
 """
 
 import torch
 from torch import Tensor, nn
 
-from eugen_fields.layers import EUGenLinear, estimator_variance
+from eugen_fields.layers import EUGenLinear, ExplicitEUGenLinear, estimator_variance
 from eugen_fields.layers.theory.polynomials import evaluate_polynomial
 
 INPUTS, DRAWS = 15, 100  # 16 columns with the constant that carries the bias
@@ -40,6 +42,15 @@ def main() -> None:
         error = (draws.mean(0) - polynomial).abs() / (draws.std(0) / DRAWS**0.5)
         predicted = estimator_variance(weight, x_one, layer.coefficients or (), m).mean()
         print(f"{m:>9}{error.mean():>13.2f}{draws.var(0).mean():>11.4f}{predicted:>11.4f}")
+
+    options = {"num_features": 16, "order": 2, "init": "gaussian", "seed": 0}
+    coefficients = layer.coefficients or ()
+    explicit = ExplicitEUGenLinear(INPUTS, 4, coefficients=coefficients, norm=False, **options).double()
+    explicit.load_state_dict(explicit.state_dict() | {"weight": linear.weight, "bias": linear.bias})
+    implicit = EUGenLinear.from_linear(linear, coefficients, **options)
+    print("\nexplicit weight side: largest difference to the same projections in another form")
+    for name, other in (("from_linear", implicit), ("precompute", explicit.precompute())):
+        print(f"{name:>12}{(explicit(x) - other(x)).abs().max():>9.1e}")
 
     print("\norder 1, identity: variance of independent and of orthogonal projections (16 columns)")
     print(" features   gaussian  orthogonal   ratio")

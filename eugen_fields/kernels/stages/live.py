@@ -91,12 +91,3 @@ def positions(stages: Sequence[Stage]) -> list[Stage]:
                 count += entry.numel()
         result.append(stage._replace(**places))
     return result
-
-
-def training_reason(mlp: nn.Module) -> str | None:
-    """Why an MLP cannot be trained by fused kernels; None if it can."""
-    try:
-        live_stages(mlp)
-    except Unsupported as error:
-        return str(error)
-    return None

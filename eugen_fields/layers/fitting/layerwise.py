@@ -57,11 +57,11 @@ class LayerReport:
     solver: str
     """cholesky, pseudo-inverse (singular equations) or alternating least squares."""
     seconds: float
-    """Of the fit, passes through the networks included."""
+    """Seconds of the fit, passes through the networks included."""
     parameters_before: int
     parameters_after: int
     multiplications_before: int
-    """Of the matrix products for one input, unfolded."""
+    """Multiplications of the unfolded layer's matrix products, for one input."""
     multiplications_after: int
 
 

@@ -1,7 +1,7 @@
 """Layer-wise knowledge transfer: a student whose layers are fitted in closed form to those of a trained MLP.
 
 Source: "EUGens: Efficient, Unified, and General Dense Layers" (Kim et al., NeurIPS 2025, arXiv 2410.09771). The fit of
-one layer is in layerwise.py, the fine-tuning after it in distillation.py.
+one layer is in layerwise.py, the fine-tuning after it in finetune.py.
 """
 
 import copy
@@ -28,24 +28,24 @@ class TransferReport:
 
     layers: list[LayerReport]
     relative_error: float
-    """Of the student's output on the inputs, measured as in LayerReport."""
+    """Relative error of the student's output on the inputs, measured as in LayerReport."""
     samples: int
-    """Of positive weight."""
+    """Number of samples of positive weight."""
     fit_seconds: float
     finetune_seconds: float
     parameters_before: int
     parameters_after: int
     multiplications_before: int
-    """Of the folded teacher's matrix products, for one input."""
+    """Multiplications of the folded teacher's matrix products, for one input."""
     multiplications_after: int
-    """Of the folded student's."""
+    """Multiplications of the folded student's matrix products, for one input."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for JSON."""
         return asdict(self)
 
     def markdown(self) -> str:
-        """A table, one row a layer."""
+        """A table with one row per layer."""
         rows = [
             "| layer | relative error | features | solver | seconds | parameters | multiplications |",
             "|---|---|---|---|---|---|---|",
