@@ -21,7 +21,8 @@ Backend = Literal["auto", "torch", "fused", "tcnn"]
 Kernel = TypeVar("Kernel", FusedField, FusedMLP, FusedDistance, TinyCudaMLP, TinyCudaEncoding)
 DEVICES = ("cuda",)
 """Kinds of device on which kernels are worth their while. (Tests add the CPU, where Triton's interpreter runs them.)"""
-_CHECKED_POINTS = 256
+CHECKED_POINTS = 256
+"""Random points on which a kernel is compared with torch."""
 _TOLERANCE = 0.05
 _logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -
     can flip a ReLU. `input_gradient`: also that of the input."""
     if backend != "fused" or not _wanted(mlp, backend):
         return None
-    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
+    x = _normal(CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
     wanted = [*([x] if input_gradient else []), *_trained(mlp)]
     return _checked(
         lambda: FusedMLP(mlp),
@@ -79,7 +80,7 @@ def tiny_cuda_network(mlp: MLP, backend: Backend) -> TinyCudaMLP | None:
     `fused_training`, on weights alone: it has no biases."""
     if backend != "tcnn" or not _wanted(mlp, backend):
         return None
-    x = _normal(_CHECKED_POINTS, mlp.in_dim, mlp)
+    x = _normal(CHECKED_POINTS, mlp.in_dim, mlp)
     weights = [parameter for parameter in _trained(mlp) if parameter.dim() > 1]
     return _checked(
         lambda: TinyCudaMLP(mlp),
@@ -94,7 +95,7 @@ def tiny_cuda_encoding(encoding: FrequencyEncoding, backend: Backend) -> TinyCud
     octaves are rougher."""
     if backend != "tcnn" or not _wanted(encoding, backend) or encoding.num_frequencies == 0:
         return None
-    x = 2.0 * torch.rand(_CHECKED_POINTS, encoding.in_dim, generator=torch.Generator().manual_seed(0)) - 1.0
+    x = 2.0 * torch.rand(CHECKED_POINTS, encoding.in_dim, generator=torch.Generator().manual_seed(0)) - 1.0
     x = x.to(encoding.scales.device)
     return _checked(
         lambda: TinyCudaEncoding(encoding),
@@ -190,7 +191,7 @@ def _norm_of_difference(mine: Tensor, plain: Tensor, smallest: float) -> Tensor:
 
 def _points_in(aabb: Tensor) -> Tensor:
     """Random points (N, 3) of a box, always the same ones."""
-    places = torch.rand(_CHECKED_POINTS, 3, generator=torch.Generator().manual_seed(0))
+    places = torch.rand(CHECKED_POINTS, 3, generator=torch.Generator().manual_seed(0))
     return aabb[0] + places.to(aabb) * (aabb[1] - aabb[0])
 
 

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from support.pairwise import pairwise
 
 from eugen_fields.fields import GaussianDensityField, MipNeRFField
 from eugen_fields.kernels import TiledMLP
@@ -69,9 +70,7 @@ def test_all_kinds_are_covered_here():
     assert set(KINDS) == set(LAYER_KINDS)
 
 
-@every_kind
-@both_regimes
-@pytest.mark.parametrize("count", [0, 1, 50])
+@pytest.mark.parametrize("layer, bounded, count", pairwise(list(KINDS), [True, False], [0, 1, 50]))
 def test_density_is_positive_and_colour_between_zero_and_one(layer, bounded, count):
     field = perturbed(make_field(layer, bounded=bounded))
     means, covariances = make_gaussians(count)
