@@ -62,7 +62,7 @@ class Settings:
     test: int = 20
     """Number of test views."""
     samples: int = 96
-    """Paths per pixel of training and validation views; fewer leave more noise. --unbounded needs multiples of 16."""
+    """Paths per pixel of training and validation views; fewer leave more noise. --unbounded rounds up to 16, 32, ..."""
     test_samples: int = 512
     """Paths per pixel of test views."""
     hdri: Annotated[Path | None, arg(metavar="FILE")] = None

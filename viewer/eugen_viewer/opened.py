@@ -66,7 +66,7 @@ class OpenedRun:
         return tuple(found)
 
     def refresh(self) -> bool:
-        """Loads a newer checkpoint, if there is a whole one, and returns whether there was."""
+        """Loads a newer checkpoint and returns whether there was one; damaged and half-written ones are skipped."""
         if self._step is not None:
             return False
         signature = self._signature()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import viser
 
 _HEIGHTS = (128, 1080)
-_LAYOUT_SECONDS = 3.0
 NO_CURVES = "This run has no training curves (`--vis tensorboard` records them)."
 
 
@@ -59,10 +57,11 @@ class Panel:
 
     def begin(self) -> None:
         """Places the browser's camera at a view of the subject and draws what is to be seen from there."""
+        self._own_positions = [self.stage.client.camera.position]
+        self._untouched = True
         crop = self._place().crop
         if crop is not None:
             self.shape.crop_to(crop)
-        self._placed_until = time.monotonic() + _LAYOUT_SECONDS
         self.stage.client.camera.on_update(lambda _: self._move())
         self.live.wake()
         if self.cameras is not None:
@@ -72,12 +71,17 @@ class Panel:
         self._aspect = self.stage.client.camera.aspect
         first = start(self.stage.shown()[0].run, self.stage.photos, self._aspect)
         self.stage.look_through(first.view, float(np.linalg.norm(first.view.position - first.center)))
+        self._own_positions.append(first.view.position)
         return first
 
     def _move(self) -> None:
-        """The browser's camera has moved, or its page has got another shape."""
-        if self.stage.client.camera.aspect != self._aspect and time.monotonic() < self._placed_until:
-            self._place()  # the page has laid out its panel, which takes a part of the width
+        """The browser's camera has moved, or its page has another shape, as while it lays out its panel; until a person
+        moves the camera, the subject is framed for each shape again."""
+        camera = self.stage.client.camera
+        if self._untouched:
+            self._untouched = any(np.allclose(camera.position, own, atol=1e-4) for own in self._own_positions)
+            if self._untouched and camera.aspect != self._aspect:
+                self._place()
         self.live.wake()
         if self.cameras is not None:
             self.cameras.hide_near()
