@@ -54,7 +54,7 @@ def test_an_uncaught_error_is_reported_in_one_line(monkeypatch: pytest.MonkeyPat
         ("eugen-export", "RUN"),
         ("eugen-transfer", "RUN"),
         ("eugen-view", "RUN"),
-        ("eugen-bench", "render", "--runs", "RUN"),
+        ("eugen-bench", "render", "RUN"),
     ],
     ids=lambda words: words[0],
 )

@@ -51,7 +51,7 @@ def test_the_newest_are_always_chosen_and_nothing_twice(frames):
 
 def test_the_first_draw_is_in_proportion_to_the_loss():
     losses = torch.tensor([1.0, 2.0, 0.5, 4.0, 0.0, 9.0, 9.0])
-    generator, rounds = seeded(), 8000
+    generator, rounds = seeded(), 4000
     counts = torch.zeros(7)
     for _ in range(rounds):
         counts[choose_frames(losses, count=1, generator=generator)] += 1
@@ -64,7 +64,7 @@ def test_the_first_draw_is_in_proportion_to_the_loss():
 
 def test_further_draws_are_in_proportion_among_the_rest():
     losses = torch.tensor([1.0, 2.0, 3.0, 0.0])
-    generator, rounds = seeded(), 8000
+    generator, rounds = seeded(), 4000
     missing = torch.zeros(3)
     for _ in range(rounds):
         chosen = choose_frames(losses, newest=1, count=2, generator=generator)
