@@ -39,6 +39,7 @@ class ISDF(TrainingBenchmark):
     mesh_resolution: int = 128
     """Cells of the mesh along the longest side of what was seen."""
     json: Path = Path("outputs/benchmark/isdf.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     def check(self) -> None:
         parse_options(self.options)  # bad ones are refused before anything is trained
