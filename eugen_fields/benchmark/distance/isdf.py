@@ -28,6 +28,7 @@ class ISDF(TrainingBenchmark):
     seed: tuple[int, ...] = (0,)
     """Seeds of the runs of each layer kind."""
     options: tuple[str, ...] = ()
+    """Flags of the model for all runs, as name=value: layer_width=64 replace=2,4."""
     clock: Literal["steps", "wall", "offline"] = "steps"
     """Clock of the stream, as in ns-train: steps, wall time, or all frames at once."""
     steps: int | None = None
