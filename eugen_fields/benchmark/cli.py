@@ -7,12 +7,16 @@ import warnings
 import tyro
 
 from eugen_fields.benchmark.all import All
-from eugen_fields.benchmark.distance import ISDF
-from eugen_fields.benchmark.layers import Layers, Synthetic
-from eugen_fields.benchmark.mesh import Mesh
-from eugen_fields.benchmark.quality import Size, Train, Transfer
+from eugen_fields.benchmark.distance.isdf import ISDF
+from eugen_fields.benchmark.layers.layers import Layers
+from eugen_fields.benchmark.layers.synthetic import Synthetic
+from eugen_fields.benchmark.mesh.mesh import Mesh
+from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.size import Size
+from eugen_fields.benchmark.quality.transfer import Transfer
 from eugen_fields.benchmark.report import Report
-from eugen_fields.benchmark.speed import ISDFSpeed, Render
+from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
+from eugen_fields.benchmark.speed.render import Render
 
 
 def main() -> None:
