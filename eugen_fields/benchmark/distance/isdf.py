@@ -29,6 +29,7 @@ class ISDF(TrainingBenchmark):
     seed: tuple[int, ...] = (0,)
     """Seeds of the runs of each layer kind."""
     options: tuple[str, ...] = ()
+    """Flags of the model for all runs, as name=value: layer_width=64 replace=2,4."""
     clock: Literal["steps", "wall", "offline"] = "steps"
     """Clock of the stream, as in ns-train: steps, wall time, or all frames at once."""
     steps: int | None = None
@@ -40,6 +41,7 @@ class ISDF(TrainingBenchmark):
     mesh_resolution: int = 128
     """Cells of the mesh along the longest side of what was seen."""
     json: Path = Path("outputs/benchmark/isdf.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     def check(self) -> None:
         parse_options(self.options)  # bad ones are refused before anything is trained

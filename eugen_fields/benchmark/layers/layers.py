@@ -48,7 +48,7 @@ class Layers(DrawnBenchmark):
     )
     """Layer kinds; dense must be among them. prp-hadamard has the matrix that fused kernels multiply by factors."""
     width: tuple[int, ...] | None = None
-    """Widths. Default: 64 128 256; with --quick 256 128."""
+    """Widths of the networks. Default: 64 128 256; with --quick 256 128."""
     num_features: tuple[int, ...] | None = None
     """Numbers of features of EUGen and SNNK layers, and ranks of low-rank ones. Default: 16 32 64 128; with --quick
     32 64."""
@@ -61,9 +61,9 @@ class Layers(DrawnBenchmark):
     train_batch: tuple[int, ...] = (1 << 13,)
     """Points of one training step."""
     mode: tuple[Literal["inference", "training"], ...] = ("inference", "training")
-    """What is timed."""
+    """Passes to time: inference of folded networks, or a training step, forward and backward."""
     network: tuple[Literal["trunk", "field"], ...] = ("trunk",)
-    """trunk: NeRF's eight layers. field: its whole network, encodings and colour head included."""
+    """Networks to time. trunk: NeRF's eight layers; field: NeRF's whole network, encodings and colour head included."""
     backend: tuple[Literal["eager", "tiled", "compiled", "fused", "tiny-cuda-nn"], ...] | None = None
     """Ways to run a network; those that do not serve one are passed over. Default: all; --quick leaves compiled out."""
     tile: tuple[int, ...] = (256, 512, 1024)
@@ -73,6 +73,7 @@ class Layers(DrawnBenchmark):
     quick: bool = False
     """Few sizes and rounds: minutes on a CPU."""
     json: Path = Path("outputs/benchmark/layers.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     defaults: ClassVar = {
         "width": (64, 128, 256),

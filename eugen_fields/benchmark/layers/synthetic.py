@@ -43,6 +43,7 @@ class Synthetic(DrawnBenchmark):
     starts: tuple[Literal["random", "fitted"], ...] = STARTS
     """Starts of training: a random layer, or the closed-form fit."""
     json: Path = Path("outputs/benchmark/synthetic.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     def check(self) -> None:
         self.require(1, "width", "num_features", "steps")

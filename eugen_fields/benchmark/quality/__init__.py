@@ -1,1 +1,7 @@
 """What training reaches: PSNR by steps, seconds, bytes and parameters."""
+
+from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.size import Size
+from eugen_fields.benchmark.quality.transfer import Transfer
+
+__all__ = ["Size", "Train", "Transfer"]

@@ -44,6 +44,7 @@ class Train(TrainingBenchmark):
     parameters of the EUGen network; hybrid-eugen and hybrid-prp, every second hidden layer replaced. Flags of the model
     may follow behind colons: eugen:num_features=16."""
     options: tuple[str, ...] = ()
+    """Flags of the model for all runs, as name=value: num_layers=8 replace=5,6,7."""
     num_scales: int = 1
     """Sizes at which every image is used, for training and scoring: 4 is full size, 1/2, 1/4 and 1/8."""
     seed: tuple[int, ...] = (0,)
@@ -71,6 +72,7 @@ class Train(TrainingBenchmark):
     quick: bool = False
     """Short runs: half a minute each on a CPU."""
     json: Path = Path("outputs/benchmark/train.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     defaults: ClassVar = {"budget": ("steps",), "views": 0, "checkpoints": 8}
     quick_defaults: ClassVar = {

@@ -70,7 +70,7 @@ class Size(TrainingBenchmark):
     """Flags of the model for all runs, as name=value. Default: the sizes of NeRF, 8 layers of 256; with --quick the
     method's own."""
     formats: tuple[Literal["float32", "float16", "int8"], ...] = ("float32", "float16", "int8")
-    """Number formats."""
+    """Number formats of the files."""
     steps: int | None = None
     """Training steps of each run. Default: the method's own; with --quick 300."""
     rate_factor: float | None = None

@@ -35,6 +35,7 @@ class Transfer(DrawnBenchmark):
     views: int = 0
     """Test views to score, evenly spread. 0: all."""
     json: Path = Path("outputs/benchmark/transfer.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     def check(self) -> None:
         self.require(1, "finetune_steps", "shares")

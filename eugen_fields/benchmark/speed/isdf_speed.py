@@ -38,6 +38,7 @@ class ISDFSpeed(RecordedBenchmark):
     tile: int = 2048
     """Points evaluated at once in a query."""
     json: Path = Path("outputs/benchmark/isdf_speed.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     def check(self) -> None:
         self.require(1, "rounds", "query_points", "tile")

@@ -33,6 +33,7 @@ class Render(RecordedBenchmark):
     quick: bool = False
     """Small frames, few rounds."""
     json: Path = Path("outputs/benchmark/render.json")
+    """JSON file of the results, of several calls if they name the same one. What is in it is not measured again."""
 
     defaults: ClassVar = {"sizes": (400, 800), "rounds": 6}
     quick_defaults: ClassVar = {"sizes": (100, 200), "rounds": 3}
