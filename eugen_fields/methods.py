@@ -10,7 +10,7 @@ from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConf
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
-from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.layers.kinds import learning_rates
 from eugen_fields.live.pipelines import LiveFieldPipeline, LiveMappingPipeline
 from eugen_fields.mapping.pipeline import MappingPipelineConfig

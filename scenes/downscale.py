@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from capture.layout import SPLITS, image_path, read_rgba, read_transforms, transforms_path, write_json, write_rgba
 from console import SceneError, run
-from layout import SPLITS, image_path, read_rgba, read_transforms, transforms_path, write_json, write_rgba
 from tqdm import tqdm
 
 

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from catalogue import Model
+from capture.distortion import FINENESS, Camera, Lens
 from console import SceneError
-from distortion import FINENESS, Camera, Lens
-from ground import ground
-from surroundings import landscape
-from wavefront import Material, Part, material_libraries, parse_materials, parse_object
+from outdoors.ground import ground
+from outdoors.surroundings import landscape
+from shapes.catalogue import Model
+from shapes.wavefront import Material, Part, material_libraries, parse_materials, parse_object
 
 BOUND = 1.2
 """Radius of the sphere about the origin that holds the model."""

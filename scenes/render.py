@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import cameras
-import layout
 import numpy as np
 import tyro
-from catalogue import FURNITURE, Model, choose_model, find_models
+from capture import cameras, layout
+from capture.distortion import Camera, Lens
 from console import SceneError, reporting, run
-from distortion import Camera, Lens
 from downscale import area_mean
 from pathtracer import build_scene, load_mitsuba, model_mesh, photograph
+from shapes.catalogue import FURNITURE, Model, choose_model, find_models
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 

@@ -5,15 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import layout
 import numpy as np
-import streams
 import tyro
-from cameras import look_at
-from catalogue import FURNITURE, choose_model, find_models
+from capture import layout, streams
+from capture.cameras import look_at
+from capture.raycast import Caster, kinect, pixel_directions, shade
 from console import SceneError, reporting, run
-from furniture import arrange
-from raycast import Caster, kinect, pixel_directions, shade
+from shapes.catalogue import FURNITURE, choose_model, find_models
+from shapes.furniture import arrange
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import layout
 import numpy as np
 import tyro
+from capture import layout
+from capture.streams import DISTANCES, read_arrays, read_depth, read_stream, stream_transforms
 from console import SceneError, run
 from downscale import area_mean
-from streams import DISTANCES, read_arrays, read_depth, read_stream, stream_transforms
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 

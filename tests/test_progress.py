@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from eugen_fields.meshing.marching_cubes import extract_mesh
+from eugen_fields.meshing.extraction.marching_cubes import extract_mesh
 from eugen_fields.progress import counted
 from eugen_fields.sampling import OccupancyGrid
 

@@ -15,7 +15,7 @@ from eugen_fields.live.map_frames import MapFrames
 from eugen_fields.live.refresh import Refresh
 from eugen_fields.live.slices import slice_colors
 from eugen_fields.mapping.stream_data_manager import StreamDataManager
-from eugen_fields.meshing.distance import distance_mesh
+from eugen_fields.meshing.extraction.distance import distance_mesh
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.sampling import SeenCells
 

@@ -15,8 +15,8 @@ from eugen_fields.live.field_view import FieldView
 from eugen_fields.live.slices import density_colors
 from eugen_fields.live.snapshot import snapshot
 from eugen_fields.meshing.build import NoSurface, build_mesh
+from eugen_fields.meshing.extraction.surface import evaluate_density
 from eugen_fields.meshing.files import encode_glb
-from eugen_fields.meshing.surface import evaluate_density
 from eugen_fields.models.radiance import RadianceModel
 
 _RESOLUTIONS = ("64", "128", "256", "384")

@@ -14,9 +14,9 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIn
 from torch import Tensor
 
 from eugen_fields.data.checks import check_scene
-from eugen_fields.data.depth_dataset import DepthStreamDataset
-from eugen_fields.data.depth_parser import DepthStreamDataParser, DepthStreamDataParserConfig
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_dataset import DepthStreamDataset
+from eugen_fields.data.depth.depth_parser import DepthStreamDataParser, DepthStreamDataParserConfig
+from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 from eugen_fields.mapping.frame_clock import ClockMode, FrameClock
 from eugen_fields.sampling import DepthRays, depth_rays

@@ -1,5 +1,5 @@
 """Trained field to triangle mesh to file."""
 
-from eugen_fields.meshing.marching_cubes import extract_mesh
+from eugen_fields.meshing.extraction.marching_cubes import extract_mesh
 
 __all__ = ["extract_mesh"]

@@ -11,20 +11,20 @@ import torch
 import trimesh
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing import refine
-from eugen_fields.meshing.clean import keep_large_components
-from eugen_fields.meshing.distance import distance_mesh, distance_span
-from eugen_fields.meshing.marching_cubes import extract_mesh
-from eugen_fields.meshing.options import TEXTURE_FACES, MeshOptions
-from eugen_fields.meshing.region import Region, export_region, is_unbounded
-from eugen_fields.meshing.surface import (
+from eugen_fields.meshing.extraction import refine
+from eugen_fields.meshing.extraction.distance import distance_mesh, distance_span
+from eugen_fields.meshing.extraction.marching_cubes import extract_mesh
+from eugen_fields.meshing.extraction.surface import (
     density_span,
     evaluate_density,
     near_occupied,
     surface_colors,
     surface_level,
 )
-from eugen_fields.meshing.texture import textured
+from eugen_fields.meshing.finishing.clean import keep_large_components
+from eugen_fields.meshing.finishing.texture import textured
+from eugen_fields.meshing.options import TEXTURE_FACES, MeshOptions
+from eugen_fields.meshing.region import Region, export_region, is_unbounded
 from eugen_fields.progress import Progress
 from eugen_fields.runs import RadianceRun, Run, SDFRun
 from eugen_fields.sampling import OccupancyGrid

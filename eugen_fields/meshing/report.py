@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from eugen_fields.meshing.finishing.topology import is_watertight, pieces
 from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.meshing.region import is_unbounded
-from eugen_fields.meshing.topology import is_watertight, pieces
 from eugen_fields.runs import Run, SDFRun
 
 

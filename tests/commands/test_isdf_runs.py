@@ -21,8 +21,8 @@ from eugen_fields.benchmark.quality.train import make_config, train_run
 from eugen_fields.errors import InputError
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.meshing import extract_mesh
-from eugen_fields.meshing.distance import gradient_bound
 from eugen_fields.meshing.export_mesh import export_mesh
+from eugen_fields.meshing.extraction.distance import gradient_bound
 from eugen_fields.runs import SDFRun, open_run
 from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint
 

@@ -24,7 +24,7 @@ from support.depth_recordings import (
 from support.helpers import PROJECT
 
 from eugen_fields.data.checks import check_scene
-from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.errors import InputError
 
 

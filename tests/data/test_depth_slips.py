@@ -19,7 +19,7 @@ from support.depth_recordings import (
     write_tum,
 )
 
-from eugen_fields.data.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_reading import read_depth_stream
 from eugen_fields.errors import InputError
 
 

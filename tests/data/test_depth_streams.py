@@ -30,9 +30,9 @@ from support.depth_recordings import (
     write_tum,
 )  # fmt: skip
 
-from eugen_fields.data import depth_reading
-from eugen_fields.data.depth_images import to_metres
-from eugen_fields.data.depth_reading import read_depth_stream
+from eugen_fields.data.depth import depth_reading
+from eugen_fields.data.depth.depth_images import to_metres
+from eugen_fields.data.depth.depth_reading import read_depth_stream
 
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "transforms-png": write_transforms,
@@ -250,7 +250,7 @@ def test_every_frame_may_have_its_own_intrinsics(tmp_path: Path) -> None:
 def test_large_streams_are_read_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read_depth_stream(write_transforms(tmp_path), max_depth=2.5)
     monkeypatch.setattr(depth_reading, "_IN_MEMORY_BYTES", 8 * WIDTH * HEIGHT * 4 - 1)
-    monkeypatch.setattr("eugen_fields.data.depth_streams._RECENT_FRAMES", 2)
+    monkeypatch.setattr("eugen_fields.data.depth.depth_streams._RECENT_FRAMES", 2)
     lazy = read_depth_stream(tmp_path, max_depth=2.5)
     assert whole.depths is not None and lazy.depths is None
     for index in (0, 5, 5, 7, 0, -1):

@@ -12,7 +12,7 @@ from support.depth_scenes import ring_of_cameras, sphere_depths
 from support.fake_page import Page, make_viewer
 from torch import nn
 
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.live.map_frames import MapFrames
 from eugen_fields.live.map_view import MapView
 from eugen_fields.live.refresh import Refresh

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eugen_fields.meshing.distance import distance_mesh, distance_span
+from eugen_fields.meshing.extraction.distance import distance_mesh, distance_span
 from eugen_fields.sampling import SeenCells
 
 AABB = torch.tensor([[-1.0, -1.0, -0.5], [1.0, 1.0, 0.5]])

@@ -11,8 +11,8 @@ from eugen_fields.errors import InputError
 from eugen_fields.meshing.build import build_mesh
 from eugen_fields.meshing.export import main
 from eugen_fields.meshing.export_mesh import export_mesh
+from eugen_fields.meshing.extraction.surface import density_span, near_occupied, surface_level
 from eugen_fields.meshing.files import write_mesh
-from eugen_fields.meshing.surface import density_span, near_occupied, surface_level
 from eugen_fields.runs import open_run
 
 pytest_plugins = "support.run_fixture"

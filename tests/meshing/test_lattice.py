@@ -7,7 +7,7 @@ import trimesh
 from support.distance_shapes import SHAPES
 
 from eugen_fields.meshing import extract_mesh
-from eugen_fields.meshing.lattice import Lattice, surface_blocks
+from eugen_fields.meshing.extraction.lattice import Lattice, surface_blocks
 
 CUBE = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 LONG = torch.tensor([[-1.2, -1.0, -0.9], [1.1, 1.0, 0.9]])

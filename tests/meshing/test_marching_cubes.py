@@ -8,8 +8,8 @@ import torch
 import trimesh
 
 from eugen_fields.meshing import extract_mesh
-from eugen_fields.meshing.clean import keep_large_components
-from eugen_fields.meshing.lattice import lattice_cells
+from eugen_fields.meshing.extraction.lattice import lattice_cells
+from eugen_fields.meshing.finishing.clean import keep_large_components
 
 CUBE = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 LONG = torch.tensor([[-2.0, -1.0, 0.0], [2.0, 1.0, 1.5]])

@@ -7,8 +7,8 @@ import trimesh
 from support.distance_shapes import SHAPES
 
 from eugen_fields.meshing import extract_mesh, refine
+from eugen_fields.meshing.finishing.topology import boundary_edges, is_watertight
 from eugen_fields.meshing.report import surface_facts
-from eugen_fields.meshing.topology import boundary_edges, is_watertight
 
 CUBE = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 

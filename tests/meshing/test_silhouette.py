@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from eugen_fields.meshing.silhouette import camera_rays, iou, render_mesh, silhouette
+from eugen_fields.meshing.finishing.silhouette import camera_rays, iou, render_mesh, silhouette
 
 CAMERA = (120.0, 120.0, 50.0, 40.0, 100, 80)  # fx, fy, cx, cy, width, height
 

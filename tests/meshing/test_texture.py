@@ -10,7 +10,7 @@ from support.shape_runs import DENSITY, density_run, distance_run, true_colors
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.build import build_mesh
 from eugen_fields.meshing.export_mesh import export_mesh
-from eugen_fields.meshing.texture import texel_triangles, unwrap
+from eugen_fields.meshing.finishing.texture import texel_triangles, unwrap
 
 SIZE = 256
 OPTIONS = {"level": DENSITY / 2, "resolution": 48, "faces": 1200, "texture": SIZE, "progress": False}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.errors import InputError
 from eugen_fields.live.pipelines import LiveMappingPipeline
 from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig

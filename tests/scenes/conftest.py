@@ -62,7 +62,7 @@ def load():
             module = importlib.import_module(name)
         finally:
             sys.path.remove(str(SCENES))
-        assert Path(str(module.__file__)).parent == SCENES, f"another module is called {name}: {module.__file__}"
+        assert SCENES in Path(str(module.__file__)).parents, f"another module is called {name}: {module.__file__}"
         return module
 
     return load_script

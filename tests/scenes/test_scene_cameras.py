@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def cameras(load):
-    return load("cameras")
+    return load("capture.cameras")
 
 
 @pytest.fixture(params=["hemisphere", "orbit", "pole"])

@@ -9,7 +9,7 @@ from PIL import Image
 
 @pytest.fixture
 def catalogue(load):
-    return load("catalogue")
+    return load("shapes.catalogue")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ STRONG = (-0.12, 0.03, 0.001, -0.0015)
 
 @pytest.fixture
 def distortion(load):
-    return load("distortion")
+    return load("capture.distortion")
 
 
 @pytest.fixture(params=[STRONG, (0.15, -0.02, -0.002, 0.001), (-0.3, 0.1, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)])

@@ -24,7 +24,7 @@ def poses(content):
 
 @pytest.fixture
 def lens(load):
-    return load("distortion").Lens(**LENS)
+    return load("capture.distortion").Lens(**LENS)
 
 
 def test_images_are_those_of_the_transforms(content):
@@ -74,7 +74,7 @@ def test_camera_has_a_distortion_that_shows(content, lens):
 
 def test_pictures_show_the_ground_where_the_cameras_see_it(content, lens, load):
     """The paving, computed where the rays of the pixels meet it, matches best when pictures are not shifted."""
-    ground = load("ground")
+    ground = load("outdoors.ground")
     shifts = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
     scores = []
     for frame in content["frames"][::6]:

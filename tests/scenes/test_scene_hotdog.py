@@ -8,8 +8,8 @@ import pytest
 import trimesh
 from PIL import Image
 
-from eugen_fields.meshing.silhouette import iou
-from eugen_fields.meshing.silhouette import silhouette as meshing_silhouette
+from eugen_fields.meshing.finishing.silhouette import iou
+from eugen_fields.meshing.finishing.silhouette import silhouette as meshing_silhouette
 
 HOTDOG = Path(__file__).parents[2] / "scenes" / "hotdog"
 COUNTS = {"train": 100, "val": 4, "test": 20}

@@ -23,7 +23,7 @@ def pathtracer(load):
 
 @pytest.fixture
 def boxes(load, catalogues):
-    catalogue = load("catalogue")
+    catalogue = load("shapes.catalogue")
     return catalogue.choose_model(catalogue.find_models(catalogues), "threeBoxes")
 
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from eugen_fields.data.checks import check_scene
-from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
-from eugen_fields.data.depth_reading import read_depth_stream
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.depth.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 ROOM = Path(__file__).parents[2] / "scenes" / "room"
 
@@ -25,7 +25,9 @@ def stream() -> DepthStream:
 def mesh(load):
     with np.load(ROOM / "mesh_ground_truth.npz", allow_pickle=False) as arrays:
         vertices, triangles = arrays["vertices"], arrays["triangles"]
-    return load("raycast").Caster(load("furniture").Mesh(vertices, triangles, np.zeros((len(triangles), 3))))
+    return load("capture.raycast").Caster(
+        load("shapes.furniture").Mesh(vertices, triangles, np.zeros((len(triangles), 3)))
+    )
 
 
 def test_it_is_complete_and_small(stream):

@@ -21,7 +21,7 @@ def rendered(load, catalogues, monkeypatch, tmp_path):
     monkeypatch.setattr(render, "load_mitsuba", lambda: None)
     monkeypatch.setattr(render, "build_scene", lambda *arguments: (None, 0.9))
     monkeypatch.setattr(render, "photograph", photograph)
-    model = load("catalogue").find_models(catalogues)[0]
+    model = load("shapes.catalogue").find_models(catalogues)[0]
 
     def make(**settings):
         render.render_scene(render.Settings(**{"size": 32, **COUNTS, **settings}), tmp_path / "out", model)

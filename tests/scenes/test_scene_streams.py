@@ -19,7 +19,7 @@ def room(load):
 
 @pytest.fixture
 def furniture(load):
-    return load("furniture")
+    return load("shapes.furniture")
 
 
 def sized(folder, **sizes):
@@ -39,7 +39,7 @@ def sized(folder, **sizes):
 
 @pytest.fixture
 def models(load, catalogues):
-    return load("catalogue").find_models(sized(catalogues, width=0.8, depth=0.4, height=1.2))
+    return load("shapes.catalogue").find_models(sized(catalogues, width=0.8, depth=0.4, height=1.2))
 
 
 def test_no_depth_is_made_up_across_an_edge(shrink):
@@ -55,7 +55,7 @@ def test_a_plane_stays_where_it_is(shrink, load, factor):
     small |= {key: int(small[key]) for key in ("w", "h")}
 
     def plane(camera):  # n . p = -2
-        return -2000 / (load("raycast").pixel_directions(camera) @ np.array([0.2, -0.1, 1.0]))
+        return -2000 / (load("capture.raycast").pixel_directions(camera) @ np.array([0.2, -0.1, 1.0]))
 
     found = shrink.shrink_depth(np.rint(plane(camera)).astype(np.uint16), factor)
     assert found.dtype == np.uint16 and found.shape == (small["h"], small["w"])
@@ -74,7 +74,7 @@ def test_pieces_stand_on_the_floor_in_their_real_size(furniture, models):
 
 def test_a_model_without_a_size_is_refused(furniture, load, catalogues):
     with pytest.raises(load("console").SceneError, match="no real size"):
-        furniture.piece(load("catalogue").find_models(catalogues)[0])
+        furniture.piece(load("shapes.catalogue").find_models(catalogues)[0])
 
 
 def test_pieces_stand_along_walls_apart_and_off_the_path(furniture, room, models):
@@ -113,7 +113,7 @@ def test_the_walk_is_smooth_closed_level_and_rigid(room):
 
 
 def test_kinect_noise_has_the_deviation_it_says(load):
-    raycast = load("raycast")
+    raycast = load("capture.raycast")
     for z, deviation in ((1.0, 0.001884), (3.0, 0.014044)):
         depth = np.full((300, 300), z)
         noisy = raycast.kinect(depth, np.ones_like(depth), np.random.default_rng(0))
@@ -125,7 +125,7 @@ def test_kinect_noise_has_the_deviation_it_says(load):
 def test_kinect_sees_nothing_out_of_range_or_edge_on(load):
     depth = np.array([[0.2, 2.0, 9.0, np.inf, 2.0]])
     cosine = np.array([[1.0, 1.0, 1.0, 1.0, 0.1]])
-    noisy = load("raycast").kinect(depth, cosine, np.random.default_rng(0))
+    noisy = load("capture.raycast").kinect(depth, cosine, np.random.default_rng(0))
     assert (noisy > 0).tolist() == [[False, True, False, False, False]]
 
 
@@ -140,7 +140,7 @@ def test_a_room_is_recorded_as_it_is_measured_and_shrinks(command, catalogues, t
     note = json.loads((out / "room.json").read_text())
     assert [entry["license"] for entry in note["models"]] == ["Public domain"] * 2
     assert [frame["timestamp"] for frame in content["frames"]] == [index / 30 for index in range(4)]
-    raycast = load("raycast")
+    raycast = load("capture.raycast")
     directions = raycast.pixel_directions(content)
     for frame in content["frames"]:
         pose = np.array(frame["transform_matrix"])
@@ -151,7 +151,7 @@ def test_a_room_is_recorded_as_it_is_measured_and_shrinks(command, catalogues, t
         empty = ((np.where(world > 0, [3, 2.5, 2.6], [-3, -2.5, 0]) - pose[:3, 3]) / world).min(axis=-1)
         assert (depth < empty + 6e-4).all() and np.median(np.abs(depth - empty)) < 6e-4
     with np.load(out / "mesh_ground_truth.npz") as mesh, np.load(out / "distance_ground_truth.npz") as truth:
-        caster = raycast.Caster(load("furniture").Mesh(mesh["vertices"], mesh["triangles"], mesh["vertices"]))
+        caster = raycast.Caster(load("shapes.furniture").Mesh(mesh["vertices"], mesh["triangles"], mesh["vertices"]))
         points, distance = truth["points"], truth["distance"]
     assert len(points) == 3000 and np.allclose(caster.distance(points), distance, atol=1e-6)
     assert (distance[::3] < 1e-5).mean() > 0.9 and np.median(np.delete(distance, np.s_[::3])) > 0.1

@@ -6,17 +6,17 @@ import pytest
 
 @pytest.fixture
 def noise(load):
-    return load("noise")
+    return load("outdoors.noise")
 
 
 @pytest.fixture
 def ground(load):
-    return load("ground")
+    return load("outdoors.ground")
 
 
 @pytest.fixture(scope="module")
 def landscape(load):
-    return load("surroundings").landscape(256)
+    return load("outdoors.surroundings").landscape(256)
 
 
 def test_noise_is_bounded_seeded_and_zero_on_the_lattice(noise):
@@ -105,6 +105,6 @@ def test_landscape_has_structure_all_round(landscape):
 
 def test_the_sun_is_where_it_is_said_to_be(landscape, load):
     row, column = np.unravel_index(landscape.sum(axis=-1).argmax(), landscape.shape[:2])
-    azimuth, elevation = load("surroundings").SUN
+    azimuth, elevation = load("outdoors.surroundings").SUN
     assert np.pi * (0.5 - (row + 0.5) / 256) == pytest.approx(elevation, abs=0.02)
     assert 2 * np.pi * (column + 0.5) / 512 == pytest.approx(azimuth, abs=0.02)

@@ -15,7 +15,7 @@ MIDDLE = np.array([0.0, 0.0, 0.9])
 
 @pytest.fixture
 def cameras(load):
-    return load("cameras")
+    return load("capture.cameras")
 
 
 def test_roaming_cameras_are_rigid_level_and_above_ground(cameras):
@@ -62,7 +62,7 @@ def test_errors_say_what_would_do(fails, catalogues, tmp_path):
 
 def test_a_folder_of_the_other_kind_is_refused(load, catalogues, tmp_path):
     render, scene_error = load("render"), load("console").SceneError
-    model = load("catalogue").find_models(catalogues)[0]
+    model = load("shapes.catalogue").find_models(catalogues)[0]
     render.claim(tmp_path, render.Settings(), model)
     with pytest.raises(scene_error, match="unbounded was False, now True"):
         render.claim(tmp_path, render.Settings(unbounded=True), model)
@@ -87,13 +87,13 @@ def test_ground_points_are_rendered_where_opencv_projects_them(load, catalogues,
         away = np.stack([np.hypot(x - spot[0], y - spot[1]) for spot in spots], axis=-1)
         return 0.01 + 0.9 * np.exp(-((away / 0.06) ** 2))
 
-    monkeypatch.setattr(load("ground"), "reflectance", spotted)
+    monkeypatch.setattr(load("outdoors.ground"), "reflectance", spotted)
     mitsuba = pathtracer.load_mitsuba()
-    model = load("catalogue").find_models(catalogues)[0]
+    model = load("shapes.catalogue").find_models(catalogues)[0]
     scene, lift = pathtracer.build_scene(mitsuba, model, None, unbounded=True)
     assert lift > 0
     camera = render.camera(render.Settings(unbounded=True, size=160))
-    pose = load("cameras").look_at(np.array([1.2, 1.0, 4.0]), np.array([0.25, 0.2, 0.0]))
+    pose = load("capture.cameras").look_at(np.array([1.2, 1.0, 4.0]), np.array([0.25, 0.2, 0.0]))
     image = pathtracer.photograph(mitsuba, scene, camera, pose, 128, (0,))[..., :3].astype(float)
     to_opencv = np.diag([1, -1, -1, 1]) @ np.linalg.inv(pose)
     intrinsics = np.array([[camera.focal, 0, camera.width / 2], [0, camera.focal, camera.height / 2], [0, 0, 1]])

@@ -30,7 +30,7 @@ l 1 2
 
 @pytest.fixture
 def wavefront(load):
-    return load("wavefront")
+    return load("shapes.wavefront")
 
 
 def areas(part):

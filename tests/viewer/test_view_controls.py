@@ -8,7 +8,7 @@ import pytest
 from support.view_browser import CHROMIUM, browsing, serving, settled, wait_for
 from support.view_helpers import write_run
 
-from eugen_viewer.pictures import ERROR
+from eugen_viewer.pictures.pictures import ERROR
 
 pytestmark = [
     pytest.mark.slow,  # pages are waited for: on a busy machine for too long

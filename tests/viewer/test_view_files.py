@@ -10,12 +10,12 @@ import pytest
 import torch
 from support.view_helpers import camera, write_run
 
-from eugen_viewer.cameras import View
 from eugen_viewer.curves import draw_curves, read_curves
 from eugen_viewer.opened import OpenedRun
-from eugen_viewer.paths import through, turntable
-from eugen_viewer.sdf_slice import sdf_slice
-from eugen_viewer.video import encode_image, encode_video
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.paths import through, turntable
+from eugen_viewer.pictures.sdf_slice import sdf_slice
+from eugen_viewer.pictures.video import encode_image, encode_video
 
 
 def test_a_turntable_keeps_its_distance_and_looks_at_its_center():

@@ -10,7 +10,7 @@ import pytest
 from support.view_browser import CHROMIUM, browsing, serving, settled, wait_for
 from support.view_helpers import write_run
 
-from eugen_viewer.pictures import MODES
+from eugen_viewer.pictures.pictures import MODES
 
 pytestmark = [
     pytest.mark.slow,  # pages are waited for: on a busy machine for too long

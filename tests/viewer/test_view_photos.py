@@ -9,10 +9,10 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from support.view_helpers import write_run
 
 from eugen_fields.errors import InputError
-from eugen_viewer.cameras import View
 from eugen_viewer.opened import OpenedRun
-from eugen_viewer.photo_error import photo_error, project
-from eugen_viewer.photos import find_photos
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.photo_error import photo_error, project
+from eugen_viewer.pictures.photos import find_photos
 
 
 def test_photos_are_found_with_their_cameras(tmp_path, sphere_scene):

@@ -8,7 +8,7 @@ import torch
 from support.view_helpers import write_run
 
 from eugen_viewer.opened import OpenedRun
-from eugen_viewer.photos import find_photos
+from eugen_viewer.pictures.photos import find_photos
 from eugen_viewer.start import start
 
 RADIUS = 0.6

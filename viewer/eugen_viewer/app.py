@@ -13,7 +13,7 @@ from eugen_viewer.curves import draw_curves, read_curves
 from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.panel import Panel
-from eugen_viewer.photos import Photos, find_photos
+from eugen_viewer.pictures.photos import Photos, find_photos
 
 if TYPE_CHECKING:
     import viser

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eugen_viewer.cameras import View
 from eugen_viewer.jobs import SOON, URGENT, Steps, Worker
 from eugen_viewer.opened import Shown
-from eugen_viewer.pictures import Look, Picture, render
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.pictures import Look, Picture, render
 
 MOVING_SECONDS = 0.1
 """Longest time of a picture while the camera moves."""

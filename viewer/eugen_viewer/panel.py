@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eugen_viewer.camera_tab import CameraTab
 from eugen_viewer.card import card, summary
 from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
-from eugen_viewer.photos import Photos
-from eugen_viewer.pictures import ERROR, MODES
-from eugen_viewer.save_tab import SaveTab
-from eugen_viewer.shape_tab import ShapeTab
+from eugen_viewer.pictures.photos import Photos
+from eugen_viewer.pictures.pictures import ERROR, MODES
 from eugen_viewer.stage import Stage
 from eugen_viewer.start import Start, start
+from eugen_viewer.tabs.camera_tab import CameraTab
+from eugen_viewer.tabs.save_tab import SaveTab
+from eugen_viewer.tabs.shape_tab import ShapeTab
 
 if TYPE_CHECKING:
     import viser

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eugen_fields.errors import describe
-from eugen_viewer.cameras import View
 from eugen_viewer.jobs import Worker
 from eugen_viewer.live import LivePicture
 from eugen_viewer.opened import OpenedRun, Shown
-from eugen_viewer.photos import Photos
-from eugen_viewer.pictures import Look, Picture, paint, plane_depth
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.photos import Photos
+from eugen_viewer.pictures.pictures import Look, Picture, paint, plane_depth
 
 if TYPE_CHECKING:
     import viser

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from eugen_fields.runs import RadianceRun, Run, SDFRun
-from eugen_viewer.cameras import View
-from eugen_viewer.photos import Photos
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.photos import Photos
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 

@@ -17,9 +17,9 @@ from eugen_fields.benchmark.distance.tsdf import TSDF
 from eugen_fields.benchmark.distance.visibility import first_seen, nearest_first_seen
 from eugen_fields.benchmark.mesh.mesh_errors import mesh_errors
 from eugen_fields.benchmark.mesh.mesh_picture import draw_meshes
-from eugen_fields.data.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_reading import read_depth_stream
 from eugen_fields.fields.sdf import SDFField
-from eugen_fields.meshing.distance import distance_mesh
+from eugen_fields.meshing.extraction.distance import distance_mesh
 
 
 class Evaluation:

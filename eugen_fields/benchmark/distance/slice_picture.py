@@ -11,7 +11,7 @@ from eugen_fields.benchmark.common.figure import drawing
 from eugen_fields.benchmark.distance.distance_truth import DistanceTruth
 from eugen_fields.benchmark.distance.sdf_errors import SDF, evaluate
 from eugen_fields.benchmark.distance.visibility import first_seen
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 _LINES = 0.25
 """Metres between iso-lines."""

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eugen_fields.benchmark.distance.distance_truth import TriangleDistance
-from eugen_fields.data.depth_layouts import FLIP
-from eugen_fields.data.depth_streams import DepthFrame
+from eugen_fields.data.depth.depth_layouts import FLIP
+from eugen_fields.data.depth.depth_streams import DepthFrame
 from eugen_fields.errors import InputError
 from eugen_fields.sampling.depth_rays import camera_directions
 

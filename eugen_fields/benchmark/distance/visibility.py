@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eugen_fields.benchmark.distance.distance_truth import DistanceTruth
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 BEHIND = 0.1
 """Metres behind the measured depth at which points still count as seen: four deviations of a Kinect at 4 m."""

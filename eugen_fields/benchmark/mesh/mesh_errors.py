@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eugen_fields.benchmark.distance.distance_truth import DistanceTruth, TriangleDistance
 from eugen_fields.benchmark.distance.visibility import first_seen
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 CLOSE = 0.05
 """Metres below which a point counts as reconstructed."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 if TYPE_CHECKING:
     import trimesh
@@ -30,7 +30,7 @@ def draw_meshes(meshes: dict[str, tuple[np.ndarray, np.ndarray]], stream: DepthS
     """
     import trimesh
 
-    from eugen_fields.meshing.silhouette import render_mesh
+    from eugen_fields.meshing.finishing.silhouette import render_mesh
 
     vertices = next(iter(meshes.values()))[0]
     low, high = vertices.min(axis=0), vertices.max(axis=0)
@@ -60,7 +60,7 @@ def draw_turntables(meshes: dict[str, trimesh.Trimesh], path: Path) -> None:
     Args:
         meshes: by title.
     """
-    from eugen_fields.meshing.silhouette import render_mesh
+    from eugen_fields.meshing.finishing.silhouette import render_mesh
 
     rows, titles, size = [], [], _FINER * _PIXELS
     for title, mesh in meshes.items():

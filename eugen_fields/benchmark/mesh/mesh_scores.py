@@ -13,7 +13,7 @@ import trimesh
 from eugen_fields.benchmark.distance.distance_truth import MESH, TriangleDistance
 from eugen_fields.benchmark.mesh.mesh_errors import sample_mesh
 from eugen_fields.errors import InputError
-from eugen_fields.meshing.silhouette import cast_rays, iou, silhouette
+from eugen_fields.meshing.finishing.silhouette import cast_rays, iou, silhouette
 
 _HIDDEN = 0.004
 """How far behind what a camera sees a point may lie and still be seen, in largest edges of the true mesh's box."""

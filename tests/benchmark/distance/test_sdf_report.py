@@ -15,8 +15,8 @@ from eugen_fields.benchmark.distance.sdf_errors import sdf_errors
 from eugen_fields.benchmark.distance.sdf_report import draw_errors, markdown_table
 from eugen_fields.benchmark.distance.slice_picture import draw_slices
 from eugen_fields.benchmark.mesh.mesh_errors import mesh_errors
-from eugen_fields.data.depth_reading import read_depth_stream
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 
 @pytest.fixture(scope="module")

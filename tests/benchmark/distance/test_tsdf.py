@@ -18,8 +18,8 @@ from eugen_fields.benchmark.distance.sdf_errors import sdf_errors, visible_error
 from eugen_fields.benchmark.distance.tsdf import TSDF
 from eugen_fields.benchmark.distance.visibility import first_seen, nearest_first_seen
 from eugen_fields.benchmark.mesh.mesh_errors import mesh_errors
-from eugen_fields.data.depth_reading import read_depth_stream
-from eugen_fields.data.depth_streams import DepthFrame, DepthStream
+from eugen_fields.data.depth.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_streams import DepthFrame, DepthStream
 from eugen_fields.errors import InputError
 
 ROOM = Path(__file__).parents[3] / "scenes" / "room"

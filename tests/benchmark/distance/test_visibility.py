@@ -11,7 +11,7 @@ from support.distance_truths import write_room
 
 from eugen_fields.benchmark.distance.distance_truth import DistanceTruth
 from eugen_fields.benchmark.distance.visibility import first_seen, nearest_first_seen
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 SIZE, DEPTH = 8, 2.0
 
@@ -67,7 +67,7 @@ def test_a_frame_without_a_pose_sees_nothing(stream: DepthStream) -> None:
 
 
 def test_what_a_frame_measured_it_sees(tmp_path: Path) -> None:
-    from eugen_fields.data.depth_reading import read_depth_stream
+    from eugen_fields.data.depth.depth_reading import read_depth_stream
 
     stream = read_depth_stream(depth_recordings.write_transforms(tmp_path, color=False))
     for index in (0, 5):
@@ -75,7 +75,7 @@ def test_what_a_frame_measured_it_sees(tmp_path: Path) -> None:
 
 
 def test_the_nearest_surface_may_be_seen_later_or_never(tmp_path: Path) -> None:
-    from eugen_fields.data.depth_reading import read_depth_stream
+    from eugen_fields.data.depth.depth_reading import read_depth_stream
 
     stream = read_depth_stream(write_room(tmp_path))
     truth = DistanceTruth.load(tmp_path)

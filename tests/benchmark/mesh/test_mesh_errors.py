@@ -11,7 +11,7 @@ from support.distance_truths import box, write_room
 
 from eugen_fields.benchmark.distance.distance_truth import DistanceTruth
 from eugen_fields.benchmark.mesh.mesh_errors import mesh_errors, sample_mesh
-from eugen_fields.data.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_reading import read_depth_stream
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 
 from eugen_fields.runs import SDFRun
 from eugen_viewer.opened import Shown, scene_from_view
-from eugen_viewer.sdf_slice import sdf_slice
+from eugen_viewer.pictures.sdf_slice import sdf_slice
 from eugen_viewer.stage import Stage
 from eugen_viewer.start import Box
 

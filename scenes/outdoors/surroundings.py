@@ -1,8 +1,8 @@
 """A made-up landscape at infinity, as a panorama that both lights a scene and is seen behind it."""
 
 import numpy as np
-from ground import GRASS
-from noise import fractal_noise, gradient_noise, smoothstep
+from outdoors.ground import GRASS
+from outdoors.noise import fractal_noise, gradient_noise, smoothstep
 
 SUN = np.radians([50.0, 40.0])
 """Azimuth and elevation of the sun."""

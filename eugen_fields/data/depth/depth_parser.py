@@ -13,8 +13,8 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from PIL import Image
 
-from eugen_fields.data.depth_reading import read_depth_stream
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_reading import read_depth_stream
+from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError, report_uncaught_input_errors
 
 

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+from capture.layout import NERFSTUDIO
 from console import SceneError, reporting
-from layout import NERFSTUDIO
 from PIL import Image
 
 DISTANCES = "distance_ground_truth.npz"

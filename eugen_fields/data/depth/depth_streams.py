@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from eugen_fields.data.depth_images import DepthImageError, read_units, to_metres
+from eugen_fields.data.depth.depth_images import DepthImageError, read_units, to_metres
 from eugen_fields.errors import InputError
 from eugen_fields.sampling.depth_rays import camera_directions
 

@@ -10,7 +10,7 @@ import torch
 from skimage.measure import marching_cubes
 from torch import Tensor
 
-from eugen_fields.meshing.lattice import POINTS_EVALUATED, Blocks, Lattice, surface_blocks
+from eugen_fields.meshing.extraction.lattice import POINTS_EVALUATED, Blocks, Lattice, surface_blocks
 from eugen_fields.progress import Progress, counted
 
 _POINTS_HELD = 1 << 24

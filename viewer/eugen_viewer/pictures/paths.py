@@ -8,7 +8,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 
-from eugen_viewer.cameras import View
+from eugen_viewer.pictures.cameras import View
 
 
 def turntable(view: View, center: np.ndarray, count: int) -> list[View]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eugen_viewer.jobs import SOON, Steps
-from eugen_viewer.photos import Photos
+from eugen_viewer.pictures.photos import Photos
 from eugen_viewer.stage import Stage
 
 if TYPE_CHECKING:

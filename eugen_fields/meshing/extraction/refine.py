@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_matrix, diags_array
 
-from eugen_fields.meshing.topology import boundary_edges, pieces
+from eugen_fields.meshing.finishing.topology import boundary_edges, pieces
 
 _TAUBIN = (0.5, -0.53)
 """Shares of the way to the mean of the neighbours: in, and a little more out."""

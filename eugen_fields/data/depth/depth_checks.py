@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 
 LIKELY_DEPTH = (0.02, 100.0)

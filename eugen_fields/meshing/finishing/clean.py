@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eugen_fields.meshing.topology import pieces
+from eugen_fields.meshing.finishing.topology import pieces
 
 
 def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,10 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eugen_fields.data.checks import check_pose
-from eugen_fields.data.depth_checks import check_agreement, check_median
-from eugen_fields.data.depth_images import DepthImageError, default_scale, read_units, to_metres
-from eugen_fields.data.depth_layouts import FLIP, RecordedFrame, Recording, read_recording
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_checks import check_agreement, check_median
+from eugen_fields.data.depth.depth_images import DepthImageError, default_scale, read_units, to_metres
+from eugen_fields.data.depth.depth_layouts import FLIP, RecordedFrame, Recording, read_recording
+from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 
 _IN_MEMORY_BYTES = 2 << 30

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eugen_viewer.cameras import View
 from eugen_viewer.jobs import IDLE, Steps
-from eugen_viewer.paths import through, turntable
-from eugen_viewer.pictures import render
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.paths import through, turntable
+from eugen_viewer.pictures.pictures import render
+from eugen_viewer.pictures.video import FORMATS, encode_image, encode_video
 from eugen_viewer.stage import Stage
-from eugen_viewer.video import FORMATS, encode_image, encode_video
 
 _WAIT_SECONDS = 120.0
 _CHUNK = 2048

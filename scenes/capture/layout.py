@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from capture.distortion import Camera, Lens
 from console import SceneError, reporting
-from distortion import Camera, Lens
 from PIL import Image
 
 SPLITS = ("train", "val", "test")

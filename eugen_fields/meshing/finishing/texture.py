@@ -12,7 +12,7 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from eugen_fields.errors import InputError
-from eugen_fields.meshing.silhouette import cast_rays
+from eugen_fields.meshing.finishing.silhouette import cast_rays
 
 _PADDING = 4
 """Texels between charts."""

@@ -13,11 +13,11 @@ from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConf
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 
-from eugen_fields.data.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.errors import InputError
 from eugen_fields.runs.restore import restore_data_parser
-from eugen_viewer.cameras import View
 from eugen_viewer.opened import OpenedRun
+from eugen_viewer.pictures.cameras import View
 
 PARSERS = (BlenderDataParserConfig, NerfstudioDataParserConfig, DepthStreamDataParserConfig)
 """The data parsers that are run for a stranger's config.yml, built from its plain values."""

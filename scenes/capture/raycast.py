@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from furniture import Mesh
+from shapes.furniture import Mesh
 
 NEAR, FAR = 0.3, 8.0
 """Metres between which the camera returns depth."""

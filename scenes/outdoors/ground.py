@@ -1,8 +1,8 @@
 """A ground to stand things on: paving about the origin, meadow from there to the horizon, detail at every scale."""
 
 import numpy as np
-from noise import fractal_noise, gradient_noise, smoothstep
-from wavefront import Part
+from outdoors.noise import fractal_noise, gradient_noise, smoothstep
+from shapes.wavefront import Part
 
 RADIUS = 50.0
 """How far the ground reaches."""

@@ -15,10 +15,10 @@ from torch import Tensor
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.runs.render import render_chunks
 from eugen_fields.sampling import intersect_box
-from eugen_viewer.cameras import View
 from eugen_viewer.opened import Shown, scene_from_view
-from eugen_viewer.photo_error import is_projectable, paint_error, photo_error
-from eugen_viewer.photos import Photos
+from eugen_viewer.pictures.cameras import View
+from eugen_viewer.pictures.photo_error import is_projectable, paint_error, photo_error
+from eugen_viewer.pictures.photos import Photos
 
 MODES = ("rgb", "depth", "normals", "accumulation")
 ERROR = "error to the nearest photo"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.fields.sdf import SDFField
-from eugen_fields.meshing.marching_cubes import extract_mesh
+from eugen_fields.meshing.extraction.marching_cubes import extract_mesh
 from eugen_fields.meshing.region import Region
 from eugen_fields.progress import Progress
 from eugen_fields.sampling import SeenCells

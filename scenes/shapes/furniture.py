@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from catalogue import Model
 from console import SceneError
 from pathtracer import read_model
-from wavefront import Material
+from shapes.catalogue import Model
+from shapes.wavefront import Material
 
 GAP = 0.04
 """Metres between pieces, and between them and the wall behind."""

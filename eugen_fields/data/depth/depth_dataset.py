@@ -11,7 +11,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils import colormaps
 
-from eugen_fields.data.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream
 
 
 class DepthStreamDataset(InputDataset):

@@ -1,0 +1,1 @@
+"""Posed depth streams: layouts on disk, readers, checks and the data parser."""

@@ -1,0 +1,1 @@
+"""Fields evaluated on lattices and turned into triangles."""

@@ -1,0 +1,1 @@
+"""Triangle meshes cleaned, measured and given colours."""

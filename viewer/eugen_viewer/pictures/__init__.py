@@ -1,0 +1,1 @@
+"""Everything the page renders: live pictures, photos, slices and videos."""
