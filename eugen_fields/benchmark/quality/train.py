@@ -108,7 +108,7 @@ def train_run(
         result = one_step(step)
         bar.update(1)
         if step % 10 == 0:
-            bar.set_postfix_str(postfix(result[2]))
+            bar.set_postfix_str(postfix(trainer.step_metrics))
         return result
 
     trainer.train_iteration = counted_step

@@ -20,8 +20,7 @@ import numpy as np
 
 from eugen_fields.data.captures import check_intrinsics
 from eugen_fields.data.checks import read_frames
-from eugen_fields.data.depth.depth_images import SUFFIXES
-from eugen_fields.data.depth_cameras import (
+from eugen_fields.data.depth.depth_cameras import (
     CAMERA_KEYS,
     TUM_INTRINSICS,
     find_camera,
@@ -29,6 +28,7 @@ from eugen_fields.data.depth_cameras import (
     is_positive,
     read_camera,
 )
+from eugen_fields.data.depth.depth_images import SUFFIXES
 from eugen_fields.errors import InputError
 
 TUM_UNITS_PER_METRE = 5000.0
