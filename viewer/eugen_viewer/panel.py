@@ -13,7 +13,7 @@ from eugen_viewer.opened import OpenedRun
 from eugen_viewer.pictures.photos import Photos
 from eugen_viewer.pictures.pictures import ERROR, MODES
 from eugen_viewer.stage import Stage
-from eugen_viewer.start import Start, start
+from eugen_viewer.start import Start, find_subject
 from eugen_viewer.tabs.camera_tab import CameraTab
 from eugen_viewer.tabs.save_tab import SaveTab
 from eugen_viewer.tabs.shape_tab import ShapeTab
@@ -59,6 +59,7 @@ class Panel:
         """Places the browser's camera at a view of the subject and draws what is to be seen from there."""
         self._own_positions = [self.stage.client.camera.position]
         self._untouched = True
+        self._subject = find_subject(self.stage.shown()[0].run, self.stage.photos)
         crop = self._place().crop
         if crop is not None:
             self.shape.crop_to(crop)
@@ -69,7 +70,7 @@ class Panel:
 
     def _place(self) -> Start:
         self._aspect = self.stage.client.camera.aspect
-        first = start(self.stage.shown()[0].run, self.stage.photos, self._aspect)
+        first = self._subject.framed(self._aspect)
         self.stage.look_through(first.view, float(np.linalg.norm(first.view.position - first.center)))
         self._own_positions.append(first.view.position)
         return first

@@ -42,22 +42,61 @@ class Start:
     """Corners of the part of the scene that is shown; None: all of it."""
 
 
-def start(run: Run, photos: Photos | None = None, aspect: float = 1.0) -> Start:
-    """The first view of a run.
+@dataclass(frozen=True)
+class Subject:
+    """What a run shows, and from where."""
+
+    points: np.ndarray
+    """Points to have in the page, shape (N, 3)."""
+    back: np.ndarray
+    """Direction from the subject to the viewer, shape (3,)."""
+    fill: float
+    """Share of the page that the points take."""
+    crop: Box | None = None
+    """As in Start."""
+
+    def framed(self, aspect: float) -> Start:
+        """The nearest view along the direction that has all points within the share of the page.
+
+        Args:
+            aspect: width over height of the page; 0 or NaN where it is not known yet.
+        """
+        aspect = aspect if aspect > 0 else 1.0
+        axes = _axes(self.back)
+        local = self.points @ axes
+        middle = (local.min(axis=0) + local.max(axis=0)) / 2
+        local = local - middle
+        slope = self.fill * math.tan(0.5 * _FOV)
+        distance = float((local[:, 2] + np.maximum(np.abs(local[:, 0]) / aspect, np.abs(local[:, 1])) / slope).max())
+        center = axes @ middle
+        return Start(View(np.column_stack([axes, center + distance * axes[:, 2]]), _FOV, aspect), center, self.crop)
+
+
+@dataclass(frozen=True)
+class OwnCamera:
+    """A subject that is looked at through one of its own cameras, whatever the shape of the page."""
+
+    start: Start
+
+    def framed(self, aspect: float) -> Start:
+        """The view of the camera."""
+        return self.start
+
+
+def find_subject(run: Run, photos: Photos | None = None) -> Subject | OwnCamera:
+    """The subject of a run; `framed` gives the first view of it.
 
     Args:
         run: the run.
         photos: its training photos, if they are there.
-        aspect: width over height of the page; 0 or NaN where it is not known yet.
     """
-    aspect = aspect if aspect > 0 else 1.0
     if isinstance(run, SDFRun):
-        return _above(run, photos, aspect)
+        return _room(run, photos)
     assert isinstance(run, RadianceRun)
     if photos is not None and not getattr(run.field, "bounded", True):
-        return _typical(photos)
+        return OwnCamera(_typical(photos))
     points = _kept(_occupied(run))
-    return _framed(points, _best_direction(points, photos), aspect, _FILL)
+    return Subject(points, _best_direction(points, photos), _FILL)
 
 
 def _occupied(run: RadianceRun) -> np.ndarray:
@@ -111,25 +150,13 @@ def _best_direction(points: np.ndarray, photos: Photos | None) -> np.ndarray:
     return max(directions, key=score)
 
 
-def _framed(points: np.ndarray, back: np.ndarray, aspect: float, fill: float, crop: Box | None = None) -> Start:
-    """The nearest view along a direction that has all points within this share of the page."""
-    axes = _axes(back)
-    local = points @ axes
-    middle = (local.min(axis=0) + local.max(axis=0)) / 2
-    local = local - middle
-    slope = fill * math.tan(0.5 * _FOV)
-    distance = float((local[:, 2] + np.maximum(np.abs(local[:, 0]) / aspect, np.abs(local[:, 1])) / slope).max())
-    center = axes @ middle
-    return Start(View(np.column_stack([axes, center + distance * axes[:, 2]]), _FOV, aspect), center, crop)
-
-
-def _above(run: SDFRun, photos: Photos | None, aspect: float) -> Start:
+def _room(run: SDFRun, photos: Photos | None) -> Subject:
     """A room from above, cut where most of its space is open, which is above the furniture and below the ceiling."""
     cells = run.seen.surface_cells().nonzero().cpu().double()
     layers = run.seen.open_cells().sum(dim=(0, 1)).cpu()
     low, high = run.aabb.double()
     if len(cells) == 0 or int(layers.max()) == 0:
-        return _framed(_corners(run), _axes(np.array([1.0, -1.0, 0.6]))[:, 2], aspect, _FILL)
+        return Subject(_corners(run), np.array([1.0, -1.0, 0.6]), _FILL)
     top = int((layers >= 0.9 * layers.max()).nonzero().max())
     cells = cells[cells[:, 2] <= top]
     points = _kept((low + (cells + 0.5) * run.seen.cell_size).numpy()) if len(cells) else _corners(run)
@@ -139,7 +166,7 @@ def _above(run: SDFRun, photos: Photos | None, aspect: float) -> Start:
     side = int(np.abs(behind).argmax())  # walls mostly run along the axes of the box
     back = np.array([0.0, 0.0, math.sin(_ROOM_ELEVATION)])
     back[side] = math.copysign(math.cos(_ROOM_ELEVATION), behind[side])
-    return _framed(points, back, aspect, _ROOM_FILL, crop)  # type: ignore[arg-type]
+    return Subject(points, back, _ROOM_FILL, crop)  # type: ignore[arg-type]
 
 
 def _typical(photos: Photos) -> Start:
