@@ -1,14 +1,21 @@
-"""Options that all models of one field share."""
+"""What all models of one field share: options, and whole images rendered a chunk of rays at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import torch
 import tyro
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.models.base_model import ModelConfig
+from torch import Tensor
 
 from eugen_fields.models.layer_flags import LayerFlags
+
+Render = Callable[[RayBundle], dict[str, Tensor]]
+"""Outputs (rays, channels) of a bundle of rays."""
 
 
 @dataclass
@@ -25,3 +32,17 @@ class FieldModelConfig(LayerFlags, ModelConfig):
     """Not used."""
     eval_num_rays_per_chunk: int = 4096
     """Rays rendered at once in evaluation."""
+
+
+def render_in_chunks(camera_rays: RayBundle, render: Render, num_rays: int, device: torch.device) -> dict[str, Tensor]:
+    """Outputs (H, W, channels) of a camera's rays (H, W), rendered on a device and brought back to that of the rays.
+
+    Args:
+        num_rays: the most rays rendered at once.
+    """
+    chunks = []
+    for start in range(0, len(camera_rays), num_rays):
+        outputs = render(camera_rays.get_row_major_sliced_ray_bundle(start, start + num_rays).to(device))
+        chunks.append({name: value.to(camera_rays.directions.device) for name, value in outputs.items()})
+    height, width = camera_rays.origins.shape[:2]
+    return {name: torch.cat([chunk[name] for chunk in chunks]).view(height, width, -1) for name in chunks[0]}

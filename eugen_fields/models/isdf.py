@@ -14,8 +14,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor, nn
 
 from eugen_fields.fields.sdf import SDFField
-from eugen_fields.models.chunks import render_in_chunks
-from eugen_fields.models.field_model import FieldModelConfig
+from eugen_fields.models.field_model import FieldModelConfig, render_in_chunks
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
 from eugen_fields.models.viewer_start import StartAbove
 from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace

@@ -17,8 +17,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from eugen_fields.fields import Field, RadianceField
-from eugen_fields.models.chunks import render_in_chunks
-from eugen_fields.models.field_model import FieldModelConfig
+from eugen_fields.models.field_model import FieldModelConfig, render_in_chunks
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
 from eugen_fields.sampling import OccupancyGrid

@@ -19,18 +19,11 @@ from tyro.conf import Suppress
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError, report_uncaught_input_errors
 from eugen_fields.fields.base import Field
+from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
-
-
-class _ModelFlags(Protocol):
-    """What training needs to know of the settings of a model."""
-
-    layer: str
-
-    def check_flags(self) -> None: ...
 
 
 class _DataFlags(Protocol):
@@ -109,7 +102,7 @@ class FieldTrainerConfig(TrainerConfig):
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
         try:
-            cast(_ModelFlags, self.pipeline.model).check_flags()
+            cast(ModelFlags, self.pipeline.model).check_flags()
         except ValueError as error:
             raise InputError(f"--pipeline.model.* flags: {error}.") from None
 
@@ -119,7 +112,7 @@ class FieldTrainerConfig(TrainerConfig):
         Raises:
             InputError: a learning rate or a schedule that is out of range.
         """
-        model = cast(_ModelFlags, self.pipeline.model)
+        model = cast(ModelFlags, self.pipeline.model)
         unbounded = getattr(model, "regime", None) == "unbounded"
         rates = self.unbounded_learning_rates if unbounded and self.unbounded_learning_rates else self.learning_rates
         for group in self.optimizers.values():

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from eugen_fields.benchmark.common.results import run_name
+from eugen_fields.benchmark.common.scoring import scene_data
 from eugen_fields.benchmark.distance.distance_truth import MESH
 from eugen_fields.benchmark.mesh.mesh_picture import draw_turntables
 from eugen_fields.benchmark.mesh.mesh_scores import read_mesh, shape_errors, silhouette_overlaps
-from eugen_fields.benchmark.quality.scoring import scene_data
 from eugen_fields.errors import InputError
 from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.methods import METHODS

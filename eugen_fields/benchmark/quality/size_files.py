@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eugen_fields.benchmark.quality.scoring import Scorer
+from eugen_fields.benchmark.common.scoring import Scorer
 from eugen_fields.benchmark.quality.stored_fields import NumberFormat, compact, read_field, write_field
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.folding.folded import FoldedMLP

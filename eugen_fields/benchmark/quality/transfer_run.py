@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eugen_fields.benchmark.quality.scoring import Scorer
+from eugen_fields.benchmark.common.scoring import Scorer
 from eugen_fields.methods import METHODS
 from eugen_fields.transfer.fit import transfer_field
 from eugen_fields.transfer.options import TransferOptions
