@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers.affine import affine
-from eugen_fields.layers.layer import LayerStage, LinearLayer
+from eugen_fields.layers.layer import LayerStage, LinearLayer, affine
 from eugen_fields.layers.random_matrices import gaussian, resolve_seed
 
 

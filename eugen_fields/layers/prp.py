@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers.affine import affine
 from eugen_fields.layers.hadamard import fast_product_pays, hadamard_product
-from eugen_fields.layers.layer import LayerStage, LinearLayer
+from eugen_fields.layers.layer import LayerStage, LinearLayer, affine
 from eugen_fields.layers.low_rank import reduced_rank, set_factors
 from eugen_fields.layers.random_matrices import hadamard_parts, normal, prp_matrix, resolve_seed
 from eugen_fields.layers.seeded import SeededMatrix

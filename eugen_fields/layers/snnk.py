@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, safe_norm
-from eugen_fields.layers.affine import affine
-from eugen_fields.layers.layer import FeatureLayer, LayerStage
+from eugen_fields.layers.layer import FeatureLayer, LayerStage, affine
 from eugen_fields.layers.random_matrices import normal, orthogonal, resolve_seed, uniform
 from eugen_fields.layers.seeded import SeededMatrix
 

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eugen_fields.layers.affine import affine
 from eugen_fields.layers.kinds import LAYER_KINDS, LayerKind
-from eugen_fields.layers.layer import LayerStage, LinearLayer
+from eugen_fields.layers.layer import LayerStage, LinearLayer, affine
 from eugen_fields.layers.random_matrices import normal, resolve_seed
 
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, identity
-from eugen_fields.layers.affine import Affine
 from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, Stage, value_name
 from eugen_fields.layers.folding.seeded import SeededStage, seeded_stage
-from eugen_fields.layers.layer import LayerStage, layer_stages
+from eugen_fields.layers.layer import Affine, LayerStage, layer_stages
 
 
 class Chain:

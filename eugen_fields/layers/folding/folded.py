@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, get_activation, identity, safe_norm
-from eugen_fields.layers.affine import Affine, Names
 from eugen_fields.layers.eugen import product_features
+from eugen_fields.layers.layer import Affine, Names
 
 INPUT = "x"
 """Name of the input of a chain."""

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, identity
-from eugen_fields.layers.affine import Affine, Names
 from eugen_fields.layers.folding.folded import Stage, passes_scale
+from eugen_fields.layers.layer import Affine, Names
 from eugen_fields.layers.prp import PRPLinear
 from eugen_fields.layers.random_matrices import prp_matrix
 from eugen_fields.layers.seeded import SeededMatrix
