@@ -55,7 +55,7 @@ def trained_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from support.helpers import typed
 
     config = typed(
-        "eugen-nerf-tiny", sphere_scene, tmp_path_factory.mktemp("runs"), "--max-num-iterations", 400,
+        "eugen-nerf-tiny", sphere_scene, tmp_path_factory.mktemp("runs"), "--max-num-iterations", 240,
         "--pipeline.model.grid-warmup-steps", 60, "--pipeline.model.grid-resolution", 32,
         "--pipeline.target-num-samples", 4096, "--optimizers.fields.scheduler.warmup-steps", 20,
     )  # fmt: skip

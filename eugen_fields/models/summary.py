@@ -9,8 +9,8 @@ from torch import nn
 from eugen_fields.layers.folding import fold
 from eugen_fields.models.protocols import ModelFlags
 
-_SHOWN_OPTIONS = ("num_features", "order", "rank", "matrix")
-"""Layer options shown on the card."""
+_SHOWN_OPTIONS = {"num_features": "{} features", "order": "order {}", "rank": "rank {}", "matrix": "{} matrix"}
+"""Layer options shown on the card, and how they are written."""
 
 
 def network_summary(config: ModelFlags, networks: Mapping[str, nn.Module]) -> dict[str, str]:
@@ -27,7 +27,7 @@ def network_summary(config: ModelFlags, networks: Mapping[str, nn.Module]) -> di
         "Layers": _layers(config, next(iter(networks.values()))),
         "Parameters": f"{sum(values.numel() for network in networks.values() for values in network.parameters()):,}",
         "Multiplications per sample": " + ".join(counts.values()),
-        "Checkpoint size": f"{sum(map(stored_bytes, networks.values())):,} bytes",
+        "Size of the weights": f"{sum(map(stored_bytes, networks.values())):,} bytes",
     }
 
 
@@ -37,7 +37,7 @@ def _layers(config: ModelFlags, field: nn.Module) -> str:
     if replaced and layer != "dense":
         layer += f" (layers {', '.join(map(str, replaced))})"
     settings = config.layer_settings()
-    options = [f"{name.replace('_', ' ')} {settings[name]}" for name in _SHOWN_OPTIONS if settings.get(name)]
+    options = [text.format(settings[name]) for name, text in _SHOWN_OPTIONS.items() if settings.get(name)]
     return ", ".join([layer, *options])
 
 

@@ -61,7 +61,7 @@ def restore_data_parser(data: ClassData, path: Path) -> DataParserConfig:
     parser = _data_parser(class_path, path)
     if isinstance(saved, ClassData):
         _overlaid(parser, saved)
-    parser.data = manager.get("data") or data.get("data") or parser.data
+    parser.data = Path(manager.get("data") or data.get("data") or parser.data)
     return parser
 
 

@@ -238,7 +238,7 @@ def test_the_card_says_what_the_layers_are() -> None:
     config = NeRFModelConfig(num_layers=4, layer_width=32, color_width=16, num_features=8, replace=(1, 3))
     view, page = make_view(config.build_field(CUBE), config.build_grid(CUBE), config)
     card = page.shown["card"].content
-    for part in ("**Layers** eugen (layers 1, 3), num features 8", "**Parameters**", "**Multiplications per sample**"):
+    for part in ("**Layers** eugen (layers 1, 3), 8 features", "**Parameters**", "**Multiplications per sample**"):
         assert part in card, card
     field = view.model.field
     stored = sum(values.nbytes for values in field.state_dict().values())

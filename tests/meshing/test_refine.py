@@ -6,7 +6,8 @@ import torch
 import trimesh
 from support.distance_shapes import SHAPES
 
-from eugen_fields.meshing import extract_mesh, refine
+from eugen_fields.meshing import extract_mesh
+from eugen_fields.meshing.extraction import refine
 from eugen_fields.meshing.finishing.topology import boundary_edges, is_watertight
 from eugen_fields.meshing.report import surface_facts
 

@@ -18,11 +18,11 @@ CUBE = torch.tensor([[-1.0] * 3, [1.0] * 3])
 def test_the_layers_that_are_replaced_are_named_also_where_the_size_says_which() -> None:
     config = MipNeRFModelConfig(size="paper", regime="bounded", layer_width=64, num_features=16, feature_dim=16)
     summary = network_summary(config, {"field": config.build_field(CUBE), "proposal": config.build_proposal(CUBE)})
-    assert summary["Layers"] == "eugen (layers 5, 6, 7), num features 16, order 1"
-    assert list(summary) == ["Layers", "Parameters", "Multiplications per sample", "Checkpoint size"]
+    assert summary["Layers"] == "eugen (layers 5, 6, 7), 16 features, order 1"
+    assert list(summary) == ["Layers", "Parameters", "Multiplications per sample", "Size of the weights"]
     field, proposal = summary["Multiplications per sample"].split(" + ")
     assert field.endswith(" (field)") and proposal.endswith(" (proposal)")
-    assert summary["Checkpoint size"].endswith(" bytes")
+    assert summary["Size of the weights"].endswith(" bytes")
 
 
 @pytest.mark.parametrize("config", [NeRFModelConfig(layer="dense"), ISDFModelConfig(layer="dense")])

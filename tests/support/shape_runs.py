@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.fields import RadianceField
+from eugen_fields.fields.base import Field
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
@@ -45,7 +46,7 @@ class SolidDistance(SDFField):
     """The signed distance to a solid."""
 
     def __init__(self, name: str) -> None:
-        nn.Module.__init__(self)
+        Field.__init__(self)
         self.register_buffer("aabb", CUBE.clone())
         self.distance = SHAPES[name].distance
 

@@ -1,11 +1,13 @@
-"""ns-train with a trainer that records what the distributed test compares. Usage: distributed_probe.py DIR FLAGS..."""
+"""ns-train with a trainer that records what the distributed test compares: distributed_probe.py DIR fork|spawn FLAGS."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
 import torch
+import torch.multiprocessing as mp
 import tyro
 from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 from nerfstudio.scripts import train
@@ -45,7 +47,8 @@ class ProbedTrainer(FieldTrainer):
 
 
 if __name__ == "__main__":
-    config = tyro.cli(AnnotatedBaseConfigUnion, args=sys.argv[2:])
+    config = tyro.cli(AnnotatedBaseConfigUnion, args=sys.argv[3:])
+    mp.spawn = functools.partial(mp.start_processes, start_method=sys.argv[2])
     config._target = ProbedTrainer
     config.project_name = sys.argv[1]
     train.main(config)

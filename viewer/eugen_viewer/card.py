@@ -15,7 +15,7 @@ def summary(shown: Shown) -> dict[str, str]:
     rows = {"Method": run.method_name, "Training step": f"{run.step:,}"}
     rows |= network_summary(run.model_config, networks_of(shown))
     try:
-        rows["Whole checkpoint file"] = f"{shown.checkpoint.stat().st_size:,} bytes"
+        rows["Checkpoint file"] = f"{shown.checkpoint.stat().st_size:,} bytes"
     except OSError:  # the training has removed it
         pass
     return rows

@@ -31,8 +31,8 @@ INTRODUCTION = """# Measured results
 
 Every table below is made from the JSON file that is named under it, by `eugen-bench report`; figures that stand in a
 text were read off the same files. Measured on two virtual cores of a Sapphire Rapids Xeon (hyperthreads of one core),
-in float32; nothing here has been run on a GPU yet. What is compared for speed is timed in turn, in an order drawn anew
-every round: ratios hold on a noisy machine where times do not. Losses are shown like gains.
+in float32. What is compared for speed is timed in turn, in an order drawn anew every round: ratios hold on a noisy
+machine where times do not. Losses are shown like gains.
 
 To measure anew: `scripts/benchmark.sh` runs the quick form of the benchmarks (half an hour on two cores) and writes one
 report; `scripts/benchmark.sh --gpu` measures a CUDA device, the correctness of the kernels first, in less than ten
