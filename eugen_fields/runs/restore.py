@@ -70,22 +70,20 @@ def _data_parser(class_path: str, path: Path) -> Any:
     from nerfstudio.configs.dataparser_configs import all_dataparsers
 
     for config in all_dataparsers.values():
-        if _class_path(config) == class_path:
+        if _is_of(config, class_path):
             return copy.deepcopy(config)
     raise InputError(f"{path} uses the data parser {class_path}, which nerfstudio does not list here; install it.")
 
 
-def _class_path(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def _is_of(value: Any, class_path: str) -> bool:
+    """Whether a value is of a class, by name without its module: runs outlive the place of a file."""
+    return class_path.rpartition(".")[2] == type(value).__name__
 
 
 def _overlaid(current: Any, value: Any) -> Any:
-    """`current` with every plain value that `value` has for it; dataclasses and dictionaries are changed in place.
-
-    Classes are compared by name, without their module: runs outlive the place of a file.
-    """
+    """`current` with every plain value that `value` has for it; dataclasses and dictionaries are changed in place."""
     if isinstance(value, ClassData):
-        if dataclasses.is_dataclass(current) and value.class_path.rpartition(".")[2] == type(current).__name__:
+        if dataclasses.is_dataclass(current) and _is_of(current, value.class_path):
             for field in dataclasses.fields(current):
                 if field.name in value and not field.name.startswith("_"):
                     setattr(current, field.name, _overlaid(getattr(current, field.name), value[field.name]))

@@ -33,6 +33,7 @@ def test_settings_are_restored_whatever_module_their_classes_stood_in(tmp_path: 
     text = saved_stream_config(tmp_path)
     if older:
         for now, before in (
+            ("data.depth.depth_parser.", "data.depth_parser."),
             ("mapping.stream_data_manager.", "training.stream_data_manager."),
             ("mapping.trainer.", "training.mapping."),
             ("mapping.pipeline.", "training.mapping."),

@@ -1,4 +1,7 @@
-"""ns-train with a trainer that records what the distributed test compares: distributed_probe.py DIR fork|spawn FLAGS."""
+"""ns-train with a trainer that records what the distributed test compares.
+
+Usage: distributed_probe.py DIR fork|spawn FLAGS...
+"""
 
 from __future__ import annotations
 
