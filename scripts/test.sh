@@ -18,5 +18,7 @@ elif [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest "$@"
 else
   in_two_processes -m "not slow and not browser"
-  .venv/bin/python -m pytest -m "browser and not slow"
+  # the files are named, so that pytest does not import the others
+  # shellcheck disable=SC2046
+  .venv/bin/python -m pytest -m "browser and not slow" $(grep -lrE 'support(\.| import )(view_)?browser' tests --include='test_*.py')
 fi

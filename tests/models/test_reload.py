@@ -57,8 +57,8 @@ def renders(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     for index, (name, (method, layer, options)) in enumerate(CASES.items()):
         output = folder / str(index)
         options = options | SMALL[method]
-        config = make_config(method, sphere_scene, output, layer=layer, steps=12, model_options=options)
-        config.pipeline.target_num_samples = 4096
+        config = make_config(method, sphere_scene, output, layer=layer, steps=8, model_options=options)
+        config.pipeline.target_num_samples = 1024
         trainer, _ = train_run(config, progress=False)
         trainer.pipeline.eval()
         camera, _ = next(iter(trainer.pipeline.datamanager.fixed_indices_eval_dataloader))

@@ -16,7 +16,7 @@ from nerfstudio.fields.vanilla_nerf_field import NeRFField as StockField
 from nerfstudio.scripts import train
 from support.helpers import here, typed, write_sphere_scene
 
-from eugen_fields.runs import open_run
+from eugen_fields.runs import open_run, read_config
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,7 @@ def test_the_student_opens_exports_and_trains_on(
     assert run.model_config.layer == "eugen" and run.model_config.replace == (1, 2, 3) and run.step == 299
     result = here("eugen-export", student_run, "--resolution", 32, "--output", tmp_path / "mesh.ply")
     assert result.returncode == 0 and (tmp_path / "mesh.ply").stat().st_size > 1000, result.stdout + result.stderr
-    text = (student_run / "config.yml").read_text()
-    scene = re.search(r"data: &id\d+ !!python/object/apply:pathlib.PosixPath\n((?:\s*- .*\n)+)", text)
-    assert scene is not None
-    data = Path(*re.findall(r"- (.*)\n", scene[1]))
+    data = read_config(student_run / "config.yml")["pipeline"]["datamanager"]["data"]
     flags = (
         "--max-num-iterations", 303, "--load-dir", student_run / "nerfstudio_models", "--pipeline.model.num-features",
         32, "--pipeline.model.norm", "False", "--pipeline.model.projection-bias", "True",
