@@ -44,8 +44,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": RUNS | {"errors", "progress", "methods", "meshing"},
 }
 """The rooms that each room (or file beside the rooms) may import, itself aside."""
-EXCEPTIONS = {("kernels/show.py", "methods")}
-"""A command in a low room that looks a method up by its name."""
 
 
 def imports(path):
@@ -94,7 +92,7 @@ def arrows_against_the_plan(package=PACKAGE, viewer=VIEWER):
             for name in imports(path):
                 target = room_of(name)
                 # from eugen_fields import x: x is a room, or a name that the package itself offers
-                if target in MAY_IMPORT and target not in allowed and (file, target) not in EXCEPTIONS:
+                if target in MAY_IMPORT and target not in allowed:
                     found.add((file, target))
     return sorted(found)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import torch
@@ -44,11 +45,12 @@ def untrained_field(method: str, layer: str | None = None) -> Any:
     Raises:
         ValueError: an unknown method or layer kind.
     """
-    from eugen_fields.methods import METHODS
-
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
-    config: Any = copy.deepcopy(METHODS[method].pipeline.model)
+    # looked up where nerfstudio finds them, as nothing down here may import what is built on it
+    found = {entry.name: entry for entry in entry_points(group="nerfstudio.method_configs")}
+    ours = [name for name, entry in found.items() if entry.value.startswith("eugen_fields.")]
+    if method not in ours:
+        raise ValueError(f"there is no method {method!r}; choose one of {', '.join(ours)}")
+    config: Any = copy.deepcopy(found[method].load().config.pipeline.model)
     if hasattr(config, "regime"):
         config.regime = "bounded"
     if layer is not None:

@@ -93,6 +93,6 @@ class Worker:
             return True
         except StopIteration:
             return False
-        except (Exception, SystemExit):  # one browser's trouble must not end the others' pictures
+        except Exception:  # one browser's trouble must not end the others' pictures
             traceback.print_exc()
             return False

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 from eugen_fields.layers import (
@@ -255,6 +254,8 @@ def assert_close_to_rounding(folded, module, *inputs):
 
 
 def test_feed_forward_blocks_of_a_vision_transformer():
+    import torchvision
+
     torch.manual_seed(0)
     vit = torchvision.models.VisionTransformer(16, 4, 3, 2, 24, 96).eval()
     nn.init.normal_(vit.heads.head.weight, std=0.02)  # zero at the start, and then every output is
@@ -265,6 +266,8 @@ def test_feed_forward_blocks_of_a_vision_transformer():
 
 
 def test_six_feed_forward_blocks_of_vit_b_16():
+    import torchvision
+
     with torch.device("meta"):  # its sizes alone
         vit = torchvision.models.vit_b_16(weights=None).eval()
     converted = convert(vit, layer="eugen", where=r".*encoder_layer_([6-9]|1[01])\.mlp\.0", num_features=64, seed=0)

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torchvision.models.vision_transformer import MLPBlock
 
 from eugen_fields.layers import EUGenLinear, LayerReport, convert, fold
 
@@ -16,6 +15,8 @@ FIRST = r"blocks\.\d\.mlp\.0"
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
+        from torchvision.models.vision_transformer import MLPBlock  # which takes seconds to import
+
         self.norm, self.mlp = nn.LayerNorm(WIDTH), MLPBlock(WIDTH, 4 * WIDTH, dropout=0.0)
         self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
 

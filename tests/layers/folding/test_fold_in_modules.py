@@ -6,7 +6,6 @@ import pytest
 import torch
 from support.fold_checks import assert_same, perturbed, values
 from torch import nn
-from torchvision.models.vision_transformer import MLPBlock
 
 from eugen_fields.layers import EUGenLinear, LowRankLinear, PRPLinear, fold
 from eugen_fields.layers.folding import FoldedMLP
@@ -73,11 +72,13 @@ class Remembers(Mlp):
 
 
 def sequence():
+    from torchvision.models.vision_transformer import MLPBlock  # which takes seconds to import
+
     return MLPBlock(5, 9, dropout=0.1)
 
 
 def vision_block():
-    block = MLPBlock(5, 9, dropout=0.1)
+    block = sequence()
     block[0], block[1] = eugen(), nn.Identity()
     return block
 

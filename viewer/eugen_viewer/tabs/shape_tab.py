@@ -85,7 +85,7 @@ class ShapeTab:
             self.mesh_counts.visible = self.show_mesh.visible = True
             self.show_mesh.value = True
             self._show_mesh()
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             self.stage.fail("The mesh could not be extracted", error)
         finally:
             self.extract.disabled = False
