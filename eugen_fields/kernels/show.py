@@ -47,7 +47,7 @@ def untrained_field(method: str, layer: str | None = None) -> Any:
     """
     # looked up where nerfstudio finds them, as nothing down here may import what is built on it
     found = {entry.name: entry for entry in entry_points(group="nerfstudio.method_configs")}
-    ours = [name for name, entry in found.items() if entry.value.startswith("eugen_fields.")]
+    ours = sorted(name for name, entry in found.items() if entry.value.startswith("eugen_fields."))
     if method not in ours:
         raise ValueError(f"there is no method {method!r}; choose one of {', '.join(ours)}")
     config: Any = copy.deepcopy(found[method].load().config.pipeline.model)

@@ -60,7 +60,7 @@ def test_every_layer_is_named_where_its_code_begins(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["eugen-nothing"], "no method 'eugen-nothing'; choose one of eugen-nerf-tiny"),
+        (["eugen-nothing"], "no method 'eugen-nothing'; choose one of eugen-isdf"),
         (["eugen-nerf-tiny", "--layer", "thin"], "layer is 'thin'; it must be one of"),
         (["eugen-mipnerf-tiny"], "a MipNeRFField has no frequency encodings.*--training"),
         (["eugen-nerf-tiny", "--layer", "snnk", "--training"], "SNNKLinear cannot be fused"),
