@@ -15,7 +15,7 @@ from eugen_fields.kernels.stages.stage import Stage
 from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.kernels.write.backward import Columns, store_value
 from eugen_fields.kernels.write.networks import DistanceNetwork, write_points
-from eugen_fields.kernels.write.program import OPERANDS, ProgramWriter, split_width
+from eugen_fields.kernels.write.program import ProgramWriter, check_operands, split_width
 
 
 class FusedDistance:
@@ -41,8 +41,7 @@ class FusedDistance:
     """
 
     def __init__(self, field: Any, dtype: torch.dtype = torch.bfloat16) -> None:
-        if dtype not in OPERANDS:
-            raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
+        check_operands(dtype)
         network = read_network(field)
         if not isinstance(network, DistanceNetwork):
             raise Unsupported(f"a {type(field).__name__} is no field of signed distance")

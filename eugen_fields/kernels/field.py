@@ -13,7 +13,7 @@ from eugen_fields.kernels.tiled import TiledMLP, is_plain
 from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.kernels.write import networks
 from eugen_fields.kernels.write.networks import DistanceNetwork, Frame, RadianceNetwork
-from eugen_fields.kernels.write.program import OPERANDS, Program
+from eugen_fields.kernels.write.program import Program, check_operands
 from eugen_fields.layers import MLP, fold
 from eugen_fields.layers.folding.folded import FoldedMLP
 
@@ -44,8 +44,7 @@ class FusedField:
     """
 
     def __init__(self, field: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
-        if dtype not in OPERANDS:
-            raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
+        check_operands(dtype)
         self.network = read_network(field)
         self.dtype = dtype
         self.device = next(value.device for value in field.state_dict().values())

@@ -6,7 +6,7 @@ from torch import Tensor
 from eugen_fields.kernels.run.graphs import Graphs
 from eugen_fields.kernels.run.training import Apply, Plan
 from eugen_fields.kernels.stages.live import live_stages, tensors_of
-from eugen_fields.kernels.write.program import OPERANDS
+from eugen_fields.kernels.write.program import check_operands
 from eugen_fields.layers import MLP
 
 
@@ -28,8 +28,7 @@ class FusedMLP:
     """
 
     def __init__(self, mlp: MLP, dtype: torch.dtype = torch.bfloat16) -> None:
-        if dtype not in OPERANDS:
-            raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
+        check_operands(dtype)
         self._plan = Plan(live_stages(mlp), mlp.in_dim, dtype, next(mlp.parameters()).device)
         self.mlp = mlp
         self._graphs = Graphs(mlp, self._rows)

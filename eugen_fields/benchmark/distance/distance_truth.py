@@ -61,7 +61,7 @@ class DistanceTruth:
     distances: Float[Tensor, " points"]
     """Metres, 0 on surfaces."""
     vertices: Float[np.ndarray, "vertices 3"]
-    """Of the mesh, seen or not."""
+    """Corners of the true mesh, metres, whether a camera saw them or not."""
     triangles: Int[np.ndarray, "triangles 3"]
 
     @classmethod

@@ -32,7 +32,7 @@ class Kind:
     num_features: int | None = None
     """m of EUGen and SNNK, the rank of low-rank layers; None for kinds that have neither."""
     order: int = 1
-    """Of EUGen layers."""
+    """Highest order k of EUGen layers; 1 for other kinds."""
 
     @property
     def name(self) -> str:
@@ -145,7 +145,7 @@ def compile_kernels(calls: dict[str, Call]) -> None:
 
 
 def sizes(network: nn.Module) -> dict[str, int]:
-    """Of one network: multiplications of the folded form for a point; weight_bytes, what the folded form reads;
+    """Sizes of one network: multiplications of the folded form per point; weight_bytes, what the folded form reads;
     stored_bytes, what a checkpoint of the training form holds (fixed random matrices are not in it)."""
     folded = fold(network)
     chains = [module for module in folded.modules() if isinstance(module, FoldedMLP)]

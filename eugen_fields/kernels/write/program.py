@@ -56,6 +56,12 @@ class Program(NamedTuple):
         return self._replace(weights=self.weights.to(device), vectors=self.vectors.to(device))
 
 
+def check_operands(dtype: torch.dtype) -> None:
+    """Raises ValueError for a type that operands of matrix products cannot have."""
+    if dtype not in OPERANDS:
+        raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(str(offered) for offered in OPERANDS)}")
+
+
 def widths_of_pieces(width: int, largest: int) -> list[int]:
     """Powers of two from SMALLEST_BLOCK to `largest` that hold `width` columns, with the least padding."""
     padded = -(-width // SMALLEST_BLOCK) * SMALLEST_BLOCK
