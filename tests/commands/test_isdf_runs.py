@@ -207,6 +207,7 @@ def test_a_folder_without_depth_is_named(capture_scene: Path, tmp_path: Path) ->
 # Finished runs
 
 
+@pytest.mark.e2e
 def test_the_box_is_learnt_to_a_centimetre(box_trainer) -> None:
     """On average at the walls and 10 and 20 cm before them, wherever a camera looked; gradients there are of length 1
     to a seventh."""
@@ -224,6 +225,7 @@ def test_the_box_is_learnt_to_a_centimetre(box_trainer) -> None:
     assert max(residuals[1:]) < 1 / 7, residuals
 
 
+@pytest.mark.e2e
 def test_eval_and_render_give_the_depth_of_the_room(box_run: Path, tmp_path: Path) -> None:
     ComputePSNR(box_run / "config.yml", tmp_path / "e.json").main()
     results = json.loads((tmp_path / "e.json").read_text())["results"]
@@ -235,6 +237,7 @@ def test_eval_and_render_give_the_depth_of_the_room(box_run: Path, tmp_path: Pat
     assert {path.name for path in (tmp_path / "test").iterdir()} == {"rgb", "depth", "accumulation", "normals"}
 
 
+@pytest.mark.e2e
 def test_the_stock_point_cloud_lies_on_the_walls(box_run: Path, tmp_path: Path) -> None:
     ExportPointCloud(
         load_config=box_run / "config.yml", output_dir=tmp_path, num_points=1500, num_rays_per_batch=1000
@@ -244,6 +247,7 @@ def test_the_stock_point_cloud_lies_on_the_walls(box_run: Path, tmp_path: Path) 
     assert float(box_distance(cloud).abs().median()) < 0.03
 
 
+@pytest.mark.e2e
 def test_a_run_opens_and_exports_its_walls(box_run: Path, tmp_path: Path) -> None:
     run = open_run(box_run, device="cpu")
     assert isinstance(run, SDFRun) and run.step == 799
@@ -264,6 +268,7 @@ def test_a_run_opens_and_exports_its_walls(box_run: Path, tmp_path: Path) -> Non
     assert abs(float(box_distance(torch.from_numpy(np.array(mesh.vertices))).median()) - 0.1) < 0.03
 
 
+@pytest.mark.e2e
 def test_blocks_that_are_passed_over_change_nothing(box_run: Path) -> None:
     """The bound on the gradient of a trained field holds."""
     field = open_run(box_run, device="cpu").field.folded()
@@ -284,6 +289,7 @@ def test_blocks_that_are_passed_over_change_nothing(box_run: Path) -> None:
     np.testing.assert_allclose(meshes[0][0], meshes[1][0], atol=1e-4)
 
 
+@pytest.mark.e2e
 def test_walls_are_cropped_closed_and_thinned(box_run: Path, tmp_path: Path) -> None:
     low, high = LOW, (LOW[0] + 1.0, *HIGH[1:])
     part = export_mesh(box_run, tmp_path / "part.stl", box=(*low, *high), resolution=48, device="cpu", progress=False)
@@ -298,6 +304,7 @@ def test_walls_are_cropped_closed_and_thinned(box_run: Path, tmp_path: Path) -> 
     assert float(box_distance(vertices).abs().mean()) < 0.03
 
 
+@pytest.mark.e2e
 def test_a_level_without_a_surface_is_told_with_the_span(box_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing at level 50 m.*distances span"):
         export_mesh(box_run, tmp_path / "mesh.ply", resolution=16, level=50.0, device="cpu", progress=False)

@@ -7,6 +7,8 @@ import sys
 import pytest
 from support.helpers import PROJECT
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def report(sphere_scene, tmp_path_factory):

@@ -51,6 +51,7 @@ def test_training_shows_a_forming_capture_without_bounds(tmp_path: Path) -> None
     watch(train, shows_sphere, artefacts(tmp_path) / "live_capture.png", seconds=480)
 
 
+@pytest.mark.e2e
 def test_ns_viewer_shows_a_finished_run(trained_run: Path, tmp_path: Path) -> None:
     view = [
         str(BIN / "ns-viewer"), "--load-config", str(trained_run / "config.yml"),

@@ -277,6 +277,7 @@ def test_denser_is_brighter() -> None:
     assert (steps > 0).all() and (image[51:] == image[51]).all()
 
 
+@pytest.mark.e2e
 def test_a_button_pressed_in_a_real_training_gives_a_mesh_and_the_training_ends(
     sphere_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

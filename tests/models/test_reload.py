@@ -15,6 +15,8 @@ from support.helpers import PROJECT
 
 from eugen_fields.benchmark.quality.train import make_config, train_run
 
+pytestmark = pytest.mark.e2e
+
 NAMES = ("rgb", "depth", "accumulation", "normals")
 NERF, MIP = "eugen-nerf-tiny", "eugen-mipnerf-tiny"
 GRID = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4}

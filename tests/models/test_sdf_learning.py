@@ -14,7 +14,12 @@ INTRINSICS = torch.tensor([SIZE, SIZE, SIZE / 2, SIZE / 2]).float().expand(CAMER
 
 
 @pytest.mark.parametrize(
-    "layer, options", [("dense", {}), ("eugen", {"replace": (1, 3), "num_features": 32}), ("prp", {})]
+    "layer, options",
+    [
+        ("eugen", {"replace": (1, 3), "num_features": 32}),
+        pytest.param("dense", {}, marks=pytest.mark.e2e),
+        pytest.param("prp", {}, marks=pytest.mark.e2e),
+    ],
 )
 def test_a_sphere_is_learnt_to_a_centimetre(layer, options):
     torch.manual_seed(0)

@@ -31,6 +31,7 @@ def test_an_example_runs_from_any_folder(tmp_path: Path):
     assert result.stdout.strip()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("example", EXAMPLES[1:], ids=lambda path: path.stem)
 def test_example_runs(example: Path, capsys: pytest.CaptureFixture[str]):
     with torch.random.fork_rng(devices=[]):

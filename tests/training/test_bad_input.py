@@ -173,6 +173,7 @@ def test_load_dir_that_is_no_folder_is_named(sphere_scene: Path, tmp_path: Path)
     assert "--load-dir" in refusal(config)
 
 
+@pytest.mark.e2e
 def test_the_command_itself_exits_without_traceback(sphere_scene: Path, tmp_path: Path) -> None:
     flags = ("--data", sphere_scene, "--output-dir", tmp_path / "out", "--pipeline.model.num-features", 0)
     result = command("ns-train", "eugen-nerf-tiny", *flags, *TRAIN_FLAGS)

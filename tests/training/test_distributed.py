@@ -26,7 +26,7 @@ MIP = (
 @pytest.mark.parametrize(
     "flags, method",
     [
-        pytest.param(NERF, "fork", id="nerf"),
+        pytest.param(NERF, "fork", id="nerf", marks=pytest.mark.e2e),
         pytest.param(NERF, "spawn", id="nerf spawned", marks=pytest.mark.slow),
         pytest.param(MIP, "spawn", id="mipnerf spawned", marks=pytest.mark.slow),
     ],

@@ -78,6 +78,7 @@ def resume_and_check(scene: Path, output: Path, folder: Path) -> None:
     assert all(torch.isfinite(value).all() for value in read_checkpoint(ended[1])["pipeline"].values() if value.dim())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_training_resumes(how: int, sphere_scene: Path, tmp_path: Path) -> None:
     moment = random.Random(how).uniform(0.0, 1.0)

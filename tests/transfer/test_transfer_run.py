@@ -119,6 +119,7 @@ def vanilla_run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.e2e
 def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Path) -> None:
     result = here(
         "eugen-transfer", vanilla_run, "--num-features", 64, "--best", 3, "--num-samples", 5000, "--grid-resolution", 16

@@ -32,6 +32,7 @@ def bench(room: Path, folder: Path, **options) -> ISDF:
     return ISDF(data=room, output=folder / "runs", json=folder / "results.json", **settings)
 
 
+@pytest.mark.e2e
 def test_results_are_complete_and_not_measured_twice(room: Path, tmp_path: Path, capsys) -> None:
     both = bench(room, tmp_path, layer=("dense", "eugen"), steps=85)
     both.main()
