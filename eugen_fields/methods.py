@@ -11,7 +11,6 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
-from eugen_fields.layers.kinds import learning_rates
 from eugen_fields.live.pipelines import LiveFieldPipeline, LiveMappingPipeline
 from eugen_fields.mapping.pipeline import MappingPipelineConfig
 from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig
@@ -21,8 +20,9 @@ from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.training.data_manager import FieldDataManagerConfig
+from eugen_fields.training.optimizers import FieldOptimizerConfig
 from eugen_fields.training.pipeline import FieldPipelineConfig
-from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamWConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _TINY_GRID: dict[str, Any] = {
@@ -45,7 +45,7 @@ def _viewer() -> ViewerConfig:
 def _trainer(
     method_name: str,
     model: RadianceModelConfig,
-    rates: dict[str, float],
+    rates: str,
     target_num_samples: int,
     max_num_rays: int,
     **settings: Any,
@@ -56,7 +56,7 @@ def _trainer(
         vis="viewer+tensorboard",
         machine=_machine(),
         mixed_precision=True,
-        learning_rates=rates,
+        rate_family=rates,
         pipeline=FieldPipelineConfig(
             _target=LiveFieldPipeline,
             datamanager=FieldDataManagerConfig(
@@ -69,7 +69,7 @@ def _trainer(
             max_num_rays=max_num_rays,
         ),
         optimizers={
-            "fields": {"optimizer": LayerAdamConfig(), "scheduler": WarmupDecayConfig()},
+            "fields": {"optimizer": FieldOptimizerConfig(), "scheduler": WarmupDecayConfig()},
             "camera_opt": {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": WarmupDecayConfig()},
         },
         viewer=_viewer(),
@@ -82,7 +82,7 @@ def _full_size(method_name: str, model: RadianceModelConfig, description: str) -
     config = _trainer(
         method_name,
         model,
-        learning_rates("nerf"),
+        "nerf",
         target_num_samples=1 << 18,
         max_num_rays=1 << 14,
         max_num_iterations=30_000,
@@ -95,7 +95,7 @@ def _full_size(method_name: str, model: RadianceModelConfig, description: str) -
 def _tiny(
     method_name: str,
     model: RadianceModelConfig,
-    rates: dict[str, float],
+    rates: str,
     target_num_samples: int,
     description: str,
     **settings: Any,
@@ -148,7 +148,7 @@ eugen_nerf_tiny = _tiny(
         **_TINY_GRID,
         eval_num_rays_per_chunk=8192,
     ),
-    learning_rates("nerf tiny"),
+    "nerf tiny",
     1 << 13,
     "A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
 )
@@ -163,11 +163,11 @@ eugen_mipnerf_tiny = _tiny(
         **_TINY_GRID,
         eval_num_rays_per_chunk=512,
     ),
-    learning_rates("nerf tiny"),
+    "nerf tiny",
     1 << 14,  # two thirds of them go to the small proposal network
     "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
     # at twice these rates all but PRP end in fog before the cameras, sooner or later, on one seed or another
-    unbounded_learning_rates=learning_rates("unbounded tiny"),
+    unbounded_rate_family="unbounded tiny",
 )
 
 _SDF_BOUNDS: dict[str, Any] = {"free_space_fit": 2.0, "unseen_depth": 0.8}
@@ -178,7 +178,7 @@ def _isdf(
     method_name: str,
     model: ISDFModelConfig,
     manager: StreamDataManagerConfig,
-    rates: dict[str, float],
+    rates: str,
     description: str,
 ) -> MethodSpecification:
     """Signed distance from a depth stream."""
@@ -187,7 +187,7 @@ def _isdf(
         vis="viewer+tensorboard",
         machine=_machine(),
         mixed_precision=False,  # gradients of gradients
-        learning_rates=rates,
+        rate_family=rates,
         pipeline=MappingPipelineConfig(_target=LiveMappingPipeline, datamanager=manager, model=model),
         optimizers={
             "fields": {"optimizer": LayerAdamWConfig(), "scheduler": WarmupDecayConfig(warmup_steps=1, hold=0.7)}
@@ -208,7 +208,7 @@ eugen_isdf = _isdf(
     "eugen-isdf",
     ISDFModelConfig(layer="eugen", replace=(4, 5), num_features=128, **_SDF_BOUNDS, eval_num_rays_per_chunk=1 << 14),
     _stream(),
-    learning_rates("sdf"),
+    "sdf",
     "iSDF (6x256) with two EUGen hidden layers: signed distance from a posed depth stream.",
 )
 
@@ -216,7 +216,7 @@ prp_isdf = _isdf(
     "prp-isdf",
     ISDFModelConfig(layer="prp", **_SDF_BOUNDS, eval_num_rays_per_chunk=1 << 14),
     _stream(),
-    learning_rates("sdf"),
+    "sdf",
     "iSDF (6x256) with PRP hidden layers: tiny checkpoints.",
 )
 
@@ -235,7 +235,7 @@ eugen_isdf_tiny = _isdf(
         eval_num_rays_per_chunk=1 << 13,
     ),
     _stream(rays_per_frame=40),
-    learning_rates("sdf tiny"),
+    "sdf tiny",
     "A small iSDF (6x128) with two EUGen hidden layers, sized for a laptop CPU.",
 )
 

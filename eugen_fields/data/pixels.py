@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from nerfstudio.data.pixel_samplers import PixelSampler
 from torch import Tensor
 
 from eugen_fields.errors import InputError
+
+_MARGIN = 2
+"""Pixels about visible ones that count as foreground: they show where the object ends."""
 
 
 def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False) -> dict[str, Tensor]:
@@ -26,7 +30,9 @@ def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False) -> dict
         "image": the pixels of all images, row by row, (pixels, channels); and for each image "image_idx", "width",
         "first_pixel", "num_valid", the number of pixels to draw from, and "share", the relative number of draws.
         Where a pixel is masked out, "valid": those to draw from, int32 offsets within their image, image by image,
-        and for each image "first_valid".
+        and for each image "first_valid". Of images with alpha, "foreground": like "valid", the pixels to draw from that
+        are not transparent or within two pixels of one that is not; and for each image "num_foreground",
+        "first_foreground" and "foreground_share".
 
     Raises:
         InputError: nothing to draw from, or images some of which have alpha.
@@ -52,9 +58,34 @@ def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False) -> dict
         num_valid = torch.tensor([len(offsets) for offsets in valid])
         packed |= {"valid": torch.cat(valid), "num_valid": num_valid, "first_valid": num_valid.cumsum(0) - num_valid}
     packed["share"] = packed["num_valid"] * 4.0**scales
+    if channels == {4}:
+        foreground = [_foreground(item["image"], mask) for item, mask in zip(images, masks)]
+        counts = torch.tensor([len(offsets) for offsets in foreground])
+        packed |= {"foreground": torch.cat(foreground), "num_foreground": counts}
+        packed |= {"first_foreground": counts.cumsum(0) - counts, "foreground_share": counts * 4.0**scales}
     if not packed["share"].any():
         raise InputError("every pixel of every image is masked out. Masks are black where a pixel must not be used.")
     return packed
+
+
+def _foreground(image: Tensor, mask: Tensor | None) -> Tensor:
+    """Offsets, int32, of the pixels of an RGBA image that are visible or near to visible ones, and not masked out."""
+    visible = (image[..., 3] > 0).float()[None, None]
+    side = 2 * _MARGIN + 1
+    near = F.max_pool2d(visible, side, stride=1, padding=_MARGIN)[0, 0] > 0
+    if mask is not None:
+        near = near & mask[..., 0].to(near.device)
+    return near.flatten().nonzero()[:, 0].int()
+
+
+def silhouettes(packed: dict[str, Tensor]) -> list[Tensor] | None:
+    """Where each image of pack_pixels is not transparent, bool (height, width) each; None for images without alpha."""
+    if packed["image"].shape[-1] != 4:
+        return None
+    visible = packed["image"][:, 3] > 0
+    counts = torch.diff(packed["first_pixel"].cpu(), append=torch.tensor([len(visible)]))
+    parts = visible.split(counts.tolist())
+    return [part.view(-1, width) for part, width in zip(parts, packed["width"].tolist())]
 
 
 class AreaPixelSampler(PixelSampler):
@@ -71,7 +102,14 @@ class AreaPixelSampler(PixelSampler):
 
     nerfstudio's own sampler deals rays out image by image in even numbers: with fewer than two rays an image the
     first images never get any, and pixels of small images are drawn more often than those of large ones.
+
+    Attributes:
+        least_foreground: share of the rays that meet visible pixels of images with alpha, or their surroundings. Where
+            uniform draws give fewer, as for a thin or a distant object, the rest of this share is drawn from those
+            pixels; background, of which there is nothing to learn, is seen less.
     """
+
+    least_foreground: float = 0.0
 
     def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column.
@@ -80,12 +118,31 @@ class AreaPixelSampler(PixelSampler):
             image_batch: of pack_pixels.
         """
         image = image_batch["image"]
-        choice = torch.multinomial(image_batch["share"], self.num_rays_per_batch, replacement=True)
-        large = torch.randint(1 << 62, choice.shape, device=choice.device)  # floats do not reach all of many pixels
-        offsets = large % image_batch["num_valid"][choice]
-        if "valid" in image_batch:
-            offsets = image_batch["valid"][image_batch["first_valid"][choice] + offsets].long()
+        extra = int(self._extra_share(image_batch) * self.num_rays_per_batch)
+        draws = [_draw(image_batch, "valid", "share", self.num_rays_per_batch - extra)]
+        if extra:
+            draws.append(_draw(image_batch, "foreground", "foreground_share", extra))
+        choice, offsets = (torch.cat(parts) for parts in zip(*draws))
         pixels = image_batch["first_pixel"][choice] + offsets
         width = image_batch["width"][choice]
         indices = torch.stack([image_batch["image_idx"][choice], offsets // width, offsets % width], dim=-1)
         return {"image": image[pixels.to(image.device)], "indices": indices.to(image.device)}
+
+    def _extra_share(self, image_batch: dict[str, Tensor]) -> float:
+        """Share of the rays to draw from foreground, so that with the uniform ones it has the least share."""
+        if self.least_foreground <= 0.0 or "foreground" not in image_batch:
+            return 0.0
+        natural = float(image_batch["foreground_share"].sum() / image_batch["share"].sum())
+        if natural == 0.0 or natural >= self.least_foreground:
+            return 0.0
+        return (self.least_foreground - natural) / (1.0 - natural)
+
+
+def _draw(image_batch: dict[str, Tensor], name: str, share: str, count: int) -> tuple[Tensor, Tensor]:
+    """Images, and offsets of pixels in them, of `count` uniform draws from the pixels of a name; shapes (count,)."""
+    choice = torch.multinomial(image_batch[share], count, replacement=True)
+    large = torch.randint(1 << 62, choice.shape, device=choice.device)  # floats do not reach all of many pixels
+    offsets = large % image_batch[f"num_{name}"][choice]
+    if name in image_batch:
+        offsets = image_batch[name][image_batch[f"first_{name}"][choice] + offsets].long()
+    return choice, offsets

@@ -29,6 +29,28 @@ DEFAULT_RATES: Mapping[str, float] = {
 """Adam's learning rate for layers of a kind without rates of its own, by family of methods: full-size and tiny networks
 of density and colour, the tiny ones in scenes without bounds, full-size and tiny networks of signed distance."""
 
+DEFAULT_MUON_RATES: Mapping[str, float] = {
+    "nerf": 8e-3,
+    "nerf tiny": 1.6e-2,
+    "unbounded tiny": 4e-3,
+    "sdf": 1.3e-3,
+    "sdf tiny": 2.6e-3,
+}
+"""Muon's learning rate of the same, in a training of MUON_STEPS steps."""
+
+MUON_STEPS = 2400
+_SHORTEST = 300
+
+
+def muon_length_factor(steps: int) -> float:
+    """What Muon's rate for MUON_STEPS steps is multiplied by in a training of another length.
+
+    Its updates have a size that does not depend on that of the gradient, so that the rate alone says how far weights
+    travel: it falls as steps^(-2/3). Trainings below 300 steps get the factor of 300, which is 4.
+    """
+    return (MUON_STEPS / max(steps, _SHORTEST)) ** (2.0 / 3.0)
+
+
 _SET_BY_MLP = ("self", "in_features", "out_features", "activation", "gain", "seed", "device", "dtype")
 
 
@@ -45,7 +67,9 @@ class LayerKind:
     size: str | None = None
     """The option that sets how many features or ranks a layer has: num_features, rank, or None for kinds without."""
     rates: Mapping[str, float] = field(default_factory=dict)
-    """Learning rates by family of methods, where they are not those of DEFAULT_RATES."""
+    """Adam's learning rates by family of methods, where they are not those of DEFAULT_RATES."""
+    muon_rates: Mapping[str, float] = field(default_factory=dict)
+    """Muon's learning rates by family of methods, where they are not those of DEFAULT_MUON_RATES."""
     make: Callable[..., nn.Module] | None = None
     """What builds a layer, for a class whose constructor does not give the start that is wanted."""
 
@@ -60,8 +84,12 @@ class LayerKind:
         return issubclass(self.cls, Layer) and self.cls.holds_activation
 
     def rate(self, family: str) -> float:
-        """Learning rate in a family of methods, one of DEFAULT_RATES."""
+        """Adam's learning rate in a family of methods, one of DEFAULT_RATES."""
         return self.rates.get(family, DEFAULT_RATES[family])
+
+    def muon_rate(self, family: str, steps: int) -> float:
+        """Muon's learning rate in a family of methods, in a training of so many steps."""
+        return self.muon_rates.get(family, DEFAULT_MUON_RATES[family]) * muon_length_factor(steps)
 
     def build(
         self,
@@ -143,8 +171,3 @@ def options_from(flags: Any, layer: str) -> dict[str, Any]:
 def replacements() -> list[str]:
     """Names of the kinds that stand for dense layers, dense itself left out."""
     return [name for name in LAYER_KINDS if name != "dense"]
-
-
-def learning_rates(family: str) -> dict[str, float]:
-    """Learning rate of every kind in a family of methods, one of DEFAULT_RATES."""
-    return {name: kind.rate(family) for name, kind in LAYER_KINDS.items()}

@@ -22,6 +22,30 @@ from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
 from eugen_fields.sampling import OccupancyGrid
 
+
+def explained_share(rgb: Tensor, truth: Tensor, image: Tensor, background: Tensor | None) -> Tensor:
+    """What share of the colours a batch of rays explains: 1 where all is right, 0 for a field that shows nothing.
+
+    The squared error is set against that of the background alone where the images (R, 4) have alpha, on rays that meet
+    something, and else against that of the mean colour.
+
+    Args:
+        rgb, truth: colours, shape (R, 3).
+        image: what the images have, shape (R, 3 or 4).
+        background: colours behind the rays, shape (R, 3).
+
+    Returns:
+        a scalar; negative where the field is worse than nothing. 1 where the batch has nothing to explain.
+    """
+    if image.shape[-1] == 4 and background is not None:
+        weight, nothing = (image[..., 3:].to(rgb) > 0.5).to(rgb), background
+    else:
+        weight, nothing = torch.ones_like(rgb[..., :1]), truth.mean(dim=0)
+    error = (weight * (rgb - truth).square()).sum()
+    reference = (weight * (nothing - truth).square()).sum()
+    return torch.where(reference > 0, 1.0 - error / reference.clamp(min=1e-12), torch.ones_like(error))
+
+
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
@@ -48,6 +72,9 @@ class RadianceModelConfig(FieldModelConfig):
     """Training steps before the occupancy grid marks any cell as empty."""
     grid_update_cells: int = 1 << 19
     """Cells of the occupancy grid visited per update."""
+    visual_hull: bool = True
+    """Keep the occupancy grid within the visual hull: the cells that the alpha of the training images leaves. It takes
+    effect where all images have alpha and undistorted perspective cameras. False: all of the scene box."""
     grid_min_opacity: float = 0.01
     """Opacity per sample below which a cell of the occupancy grid is empty."""
     eval_num_samples_per_chunk: int = 1 << 17
@@ -198,7 +225,10 @@ class RadianceModel(Model):
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         truth = self.blend(batch["image"].to(self.device), outputs.get("background", self.eval_background()))
-        metrics = {"psnr": psnr(outputs["rgb"].detach(), truth)}
+        rgb = outputs["rgb"].detach()
+        metrics = {"psnr": psnr(rgb, truth)}
+        if self.training:
+            metrics["explained"] = explained_share(rgb, truth, batch["image"], outputs.get("background"))
         if "num_samples" in outputs:
             metrics["num_samples_per_batch"] = outputs["num_samples"]
             if self.grid is not None:

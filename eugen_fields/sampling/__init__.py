@@ -11,6 +11,7 @@ from eugen_fields.sampling.proposals import Intervals, march
 from eugen_fields.sampling.seen import SeenCells
 from eugen_fields.sampling.spacing import Spacing, to_distances, to_normalised
 from eugen_fields.sampling.sphere_trace import sphere_trace
+from eugen_fields.sampling.visual_hull import visual_hull
 
 __all__ = [
     "Composite",
@@ -41,4 +42,5 @@ __all__ = [
     "to_distances",
     "to_normalised",
     "transmittance",
+    "visual_hull",
 ]

@@ -6,6 +6,7 @@ appendix C: a grid of decaying maxima of the density, thresholded by the opacity
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ class OccupancyGrid(nn.Module):
     aabb: Tensor
     density: Tensor
     occupied: Tensor
+    allowed: Tensor
     bounds: Tensor
 
     def __init__(
@@ -46,7 +48,13 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("aabb", aabb.clone().float())
         self.register_buffer("density", torch.zeros(resolution**3))
         self.register_buffer("occupied", torch.ones(resolution**3, dtype=torch.bool))
+        self.register_buffer("allowed", torch.ones(resolution**3, dtype=torch.bool))
         self.register_buffer("bounds", aabb.clone().float())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Grids that were saved before there was `allowed` allow everything."""
+        state_dict.setdefault(prefix + "allowed", torch.ones_like(self.occupied))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _flat_cells(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         last = self.resolution - 1
@@ -120,15 +128,36 @@ class OccupancyGrid(nn.Module):
             corners.append(torch.stack([used[0], used[-1] + 1]) if len(used) else used.new_tensor([0, self.resolution]))
         return self.aabb[0] + torch.stack(corners, dim=1) * self.cell_size()
 
+    def cell_centers(self) -> Tensor:
+        """Centres of all cells in the order of `occupied`, scene units, shape (resolution^3, 3)."""
+        axis = torch.arange(self.resolution, device=self.aabb.device) + 0.5
+        return self.aabb[0] + torch.cartesian_prod(axis, axis, axis) * self.cell_size()
+
+    def restrict(self, allowed: Tensor) -> None:
+        """Marks all other cells as empty for good: nothing is looked for there, whatever the field has in them.
+
+        Args:
+            allowed: bool, flat like `occupied`.
+
+        Raises:
+            ValueError: no cell is left.
+        """
+        if not bool(allowed.any()):
+            raise ValueError("no cell of the occupancy grid is left")
+        self.allowed.copy_(allowed)
+        self.occupied &= allowed
+        self.density *= allowed
+        self.bounds.copy_(self._occupied_bounds())
+
     @torch.no_grad()
     def update(
         self, density_fn: Callable[[Tensor], Tensor], max_cells: int, generator: torch.Generator | None = None
     ) -> bool:
         """Visits cells at a random place inside each and refreshes what is occupied.
 
-        Half of the `max_cells` visited cells are drawn from all cells and half from the occupied ones; all are visited
-        where max_cells allows. If nothing is left occupied, every cell is marked occupied again, so that training goes
-        on from empty space instead of stopping.
+        Half of the `max_cells` visited cells are drawn from all allowed cells and half from the occupied ones; all are
+        visited where max_cells allows. If nothing is left occupied, every allowed cell is marked occupied again, so
+        that training goes on from empty space instead of stopping.
 
         Args:
             density_fn: points (M, 3) in scene units to density (M,).
@@ -138,12 +167,12 @@ class OccupancyGrid(nn.Module):
         Returns:
             whether the grid was empty and has been reset.
         """
-        total = self.resolution**3
         device = self.density.device
-        if max_cells >= total:
-            cells = torch.arange(total, device=device)
+        allowed = self.allowed.nonzero()[:, 0]
+        if max_cells >= len(allowed):
+            cells = allowed
         else:
-            anywhere = torch.randint(total, (max_cells // 2,), device=device, generator=generator)
+            anywhere = allowed[torch.randint(len(allowed), (max_cells // 2,), device=device, generator=generator)]
             occupied = self.occupied.nonzero()[:, 0]
             if len(occupied) > max_cells // 2:
                 picks = torch.randint(len(occupied), (max_cells // 2,), device=device, generator=generator)
@@ -155,11 +184,11 @@ class OccupancyGrid(nn.Module):
         found = density_fn(self.aabb[0] + (places + jitter) * self.cell_size()).float()
         found = torch.nan_to_num(found, nan=0.0, posinf=1e10)
         self.density[cells] = torch.maximum(self.density[cells] * self.decay, found)
-        threshold = min(self.min_density, float(self.density.mean()))
-        self.occupied.copy_(self.density > threshold)
+        threshold = min(self.min_density, float(self.density[allowed].mean()))
+        self.occupied.copy_(self.allowed & (self.density > threshold))
         was_empty = not bool(self.occupied.any())
         if was_empty:
-            self.occupied.fill_(True)
+            self.occupied.copy_(self.allowed)
         self.bounds.copy_(self._occupied_bounds())
         return was_empty
 
@@ -179,7 +208,7 @@ class OccupancyGrid(nn.Module):
             progress: as in eugen_fields.progress.
         """
         generator = torch.Generator(self.density.device).manual_seed(0)
-        total = rounds * self.density.numel()
+        total = rounds * int(self.allowed.sum())
         with counted(progress, "Finding occupied space", total, "cells") as advance:
 
             def density(points: Tensor) -> Tensor:

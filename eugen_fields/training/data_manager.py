@@ -30,6 +30,10 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
     """Number of sizes at which every image is used, in training and evaluation: 1 is full size alone, 4 adds 1/2, 1/4
     and 1/8."""
 
+    least_foreground: float = 0.3
+    """Least share of the training rays that meet visible pixels of images with alpha or their surroundings, 0 to 1.
+    Thin and distant objects are then seen more often than their share of the images. 0: all pixels are alike."""
+
     def check_data(self, data: Path | None) -> None:
         """Checks what training reads. Raises InputError naming the file, what was found and what would do."""
         check_scene(self.dataparser, data, ("train", "val"), num_scales=self.num_scales)
@@ -93,7 +97,10 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
 
     def _get_pixel_sampler(self, dataset: MultiScaleDataset, num_rays_per_batch: int) -> PixelSampler:
         if self._draws_single_pixels(dataset):
-            return AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
+            sampler = AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
+            if dataset is self.train_dataset:
+                sampler.least_foreground = self.config.least_foreground
+            return sampler
         return super()._get_pixel_sampler(dataset, num_rays_per_batch)
 
 

@@ -8,16 +8,22 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from eugen_fields.data.pixels import silhouettes
 from eugen_fields.errors import report_uncaught_input_errors
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
+from eugen_fields.sampling import OccupancyGrid, visual_hull
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
 
+_MOST_SILHOUETTES = 100
 _MIN_NUM_RAYS = 40
 """Fewest rays per batch: steps with fewer are so noisy that training can end in fog."""
 
@@ -51,6 +57,9 @@ class SharedWeightsPipeline(VanillaPipeline):
         state = super().state_dict(*args, **kwargs)
         return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
 
+    def prepare_start(self) -> None:
+        """What a new training, not a resumed one, does before its first step."""
+
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Loads a checkpoint's weights into the model, wrapped or not. Raises RuntimeError if they do not fit."""
         self.model.update_to_step(step)
@@ -67,6 +76,40 @@ class FieldPipelineConfig(VanillaPipelineConfig):
     """Samples per training step. The number of rays follows from it, since most of space turns out to be empty."""
     max_num_rays: int = 1 << 14
     """Largest number of rays per training step."""
+
+
+def carve_grid(grid: OccupancyGrid, batch: dict[str, Tensor], cameras: Cameras) -> float | None:
+    """Restricts a grid to the visual hull of images with alpha.
+
+    Args:
+        batch: packed images, of pack_pixels.
+        cameras: of all images of the dataset.
+
+    Returns:
+        the share of the grid that is left, 0 to 1; None where nothing was done: images without alpha, cameras that are
+        distorted or not perspective, or silhouettes that leave nothing.
+    """
+    shown = silhouettes(batch)
+    indices = batch["image_idx"].cpu()
+    chosen = cameras[indices]
+    perspective = bool((chosen.camera_type == CameraType.PERSPECTIVE.value).all())
+    distorted = chosen.distortion_params is not None and bool(chosen.distortion_params.any())
+    if shown is None or not perspective or distorted:
+        return None
+    device = grid.aabb.device
+    some = torch.linspace(0, len(shown) - 1, min(len(shown), _MOST_SILHOUETTES)).long()
+    intrinsics = torch.cat([chosen.fx, chosen.fy, chosen.cx, chosen.cy], dim=-1)[some]
+    inside = visual_hull(
+        grid.cell_centers(),
+        float(grid.cell_size().norm()) / 2,
+        [shown[index].to(device) for index in some.tolist()],
+        intrinsics,
+        chosen.camera_to_worlds[some].to(device),
+    )
+    if not bool(inside.any()):
+        return None
+    grid.restrict(inside)
+    return float(inside.float().mean())
 
 
 class FieldPipeline(SharedWeightsPipeline):
@@ -88,6 +131,17 @@ class FieldPipeline(SharedWeightsPipeline):
     def field_model(self) -> RadianceModel:
         assert isinstance(self.model, RadianceModel)
         return self.model
+
+    def prepare_start(self) -> None:
+        """What a new training does before its first step: it carves the occupancy grid by the silhouettes of the
+        images, where it can."""
+        grid, config = self.field_model.grid, self.field_model.config
+        batch = self.datamanager.train_image_dataloader.cached_collated_batch
+        if grid is None or not config.visual_hull or not isinstance(batch, dict) or "first_pixel" not in batch:
+            return
+        share = carve_grid(grid, batch, self.datamanager.train_dataset.cameras)
+        if share is not None:
+            CONSOLE.print(f"The silhouettes of the training images leave {100 * share:.1f} % of the scene box.")
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes

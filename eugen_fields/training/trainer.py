@@ -19,10 +19,13 @@ from tyro.conf import Suppress
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError, report_uncaught_input_errors
 from eugen_fields.fields.base import Field
+from eugen_fields.layers.kinds import layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.distributed import allow_processes_without_cuda
+from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
 from eugen_fields.training.pipeline import SharedWeightsPipeline
+from eugen_fields.training.recovery import Recovery
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
 
 
@@ -40,10 +43,12 @@ class FieldTrainerConfig(TrainerConfig):
     """Training of one field on one scene."""
 
     _target: type = field(default_factory=lambda: FieldTrainer)
-    learning_rates: Suppress[dict[str, float]] = field(default_factory=dict)
-    """Tuned learning rate of each layer kind, used where the optimiser's own is 0."""
-    unbounded_learning_rates: Suppress[dict[str, float]] = field(default_factory=dict)
-    """Tuned learning rate of each layer kind in unbounded scenes; empty: the same as in bounded ones."""
+    rate_family: Suppress[str] = "nerf"
+    """Family of methods whose tuned learning rates (layers.kinds.DEFAULT_RATES) are used where an optimiser's is 0."""
+    unbounded_rate_family: Suppress[str] = ""
+    """The same in unbounded scenes; empty: as in bounded ones."""
+    rate_factor: float = 1.0
+    """Factor on the tuned learning rates. It does not change rates that are given."""
     keep_checkpoints: int = 2
     """Number of the newest checkpoints that are kept: where one is damaged, the one before it is read. 0: all."""
 
@@ -114,11 +119,19 @@ class FieldTrainerConfig(TrainerConfig):
         """
         model = cast(ModelFlags, self.pipeline.model)
         unbounded = getattr(model, "regime", None) == "unbounded"
-        rates = self.unbounded_learning_rates if unbounded and self.unbounded_learning_rates else self.learning_rates
+        family = self.unbounded_rate_family if unbounded and self.unbounded_rate_family else self.rate_family
+        kind = layer_kind(model.layer)
         for group in self.optimizers.values():
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
-            if isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
-                optimizer.lr = rates[model.layer]
+            if isinstance(optimizer, FieldOptimizerConfig) and optimizer.algorithm == "muon":
+                if optimizer.lr == 0:
+                    optimizer.lr = self.rate_factor * kind.muon_rate(family, self.max_num_iterations)
+                if optimizer.adam_lr == 0:
+                    optimizer.adam_lr = self.rate_factor * kind.rate(family)
+                if optimizer.adam_lr < 0:
+                    raise InputError(f"the learning rate of Adam is {optimizer.adam_lr}; it must be positive.")
+            elif isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
+                optimizer.lr = self.rate_factor * kind.rate(family)
             if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
                 optimizer.fused = self.machine.device_type == "cuda"
             if optimizer.lr <= 0:
@@ -161,15 +174,19 @@ class FieldTrainer(Trainer):
 
     Attributes:
         step_metrics: metrics of the newest training step, by name; empty before the first.
+        recovery: watches the training for a collapse; None before the first step.
     """
 
     config: FieldTrainerConfig
     pipeline: SharedWeightsPipeline
+    recovery: Recovery | None = None
     _interrupted = False
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         self.step_metrics: dict[str, torch.Tensor] = {}
         super().setup(test_mode)
+        if self._start_step == 0:
+            self.pipeline.prepare_start()
         for module in self.pipeline.model.modules():
             if isinstance(module, Field):
                 module.prepare_training()
@@ -187,6 +204,7 @@ class FieldTrainer(Trainer):
                 f"the checkpoint already has {self._start_step} steps; --max-num-iterations {total} asks for no more. "
                 "Give a larger number to go on."
             )
+        self.recovery = Recovery(self.pipeline.model, self.optimizers, self._start_step)
         self.config.max_num_iterations = remaining  # nerfstudio counts this from the resumed step
         in_main_thread = threading.current_thread() is threading.main_thread()
         handler = signal.signal(signal.SIGINT, self._on_interrupt) if in_main_thread else None
@@ -217,6 +235,8 @@ class FieldTrainer(Trainer):
         """One step; raises KeyboardInterrupt behind it where Ctrl-C was pressed."""
         result = super().train_iteration(step)
         self.step_metrics = result[2]
+        if "explained" in self.step_metrics and self.recovery is not None:
+            self.recovery.after_step(step, self.step_metrics["explained"])
         if self._interrupted:
             raise KeyboardInterrupt
         return result
@@ -254,8 +274,19 @@ class FieldTrainer(Trainer):
         except RuntimeError as error:
             first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(f"checkpoint {path} is of another network than these flags build: {first_lines}") from None
-        self.optimizers.load_optimizers(state["optimizers"])
+        self._load_optimizers(state["optimizers"], path)
         if config.load_scheduler:
             self.optimizers.load_schedulers(state["schedulers"])
         self.grad_scaler.load_state_dict(state["scalers"])
         CONSOLE.print(f"Resuming after step {state['step']} from {path}")
+
+    def _load_optimizers(self, states: dict[str, Any], path: Path) -> None:
+        """Loads the states of all optimisers. Raises InputError for those of another algorithm."""
+        for name, optimizer in self.optimizers.optimizers.items():
+            saved, wanted = (algorithm_of(state) for state in (states.get(name, {}), optimizer.state_dict()))
+            if saved != wanted:
+                raise InputError(
+                    f"checkpoint {path} was trained by {saved}, but these flags train by {wanted}. Resume with "
+                    f"--optimizers.{name}.optimizer.algorithm {saved}, or start anew without --load-dir."
+                )
+        self.optimizers.load_optimizers(states)

@@ -110,6 +110,7 @@ def test_a_stream_by_the_wall_clock_ends_with_the_stream_and_skips(
     assert f"{stream['skipped']} were skipped" in capsys.readouterr().out
 
 
+@pytest.mark.e2e
 def test_a_run_resumes_at_its_frame(recording: Path, tmp_path: Path) -> None:
     flags = ("--pipeline.datamanager.first-frame-steps", 4, "--pipeline.datamanager.steps-per-frame", 1, *SMALL)
     first = typed("eugen-isdf-tiny", recording, tmp_path / "first", "--max-num-iterations", 9, *flags)
@@ -131,6 +132,7 @@ def test_a_run_resumes_at_its_frame(recording: Path, tmp_path: Path) -> None:
     assert last == 59 and read_checkpoint(path)["pipeline"]["stream"]["ended"]
 
 
+@pytest.mark.e2e
 def test_the_same_seed_gives_the_same_map(recording: Path, tmp_path: Path) -> None:
     fields = []
     for name in ("one", "two"):

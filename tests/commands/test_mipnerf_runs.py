@@ -19,6 +19,7 @@ from PIL import Image
 from support import helpers
 
 from eugen_fields.errors import InputError
+from eugen_fields.layers.kinds import layer_kind
 from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.methods import METHODS
 from eugen_fields.runs import open_run, read_config
@@ -94,8 +95,8 @@ def test_captures_are_unbounded_unless_told_otherwise(capture_scene: Path, tmp_p
     told = typed("eugen-mipnerf-tiny", capture_scene, tmp_path, "--pipeline.model.regime", "bounded", *CAPTURE)
     told.prepare()
     assert told.pipeline.model.regime == "bounded"
-    unbounded, bounded = (run.optimizers["fields"]["optimizer"].lr for run in (config, told))
-    assert bounded == told.learning_rates["eugen"] > unbounded == told.unbounded_learning_rates["eugen"]
+    unbounded, bounded = (run.optimizers["fields"]["optimizer"].adam_lr for run in (config, told))
+    assert bounded == layer_kind("eugen").rate("nerf tiny") > unbounded == layer_kind("eugen").rate("unbounded tiny")
     assert METHODS["eugen-mipnerf-tiny"].pipeline.model.regime == "auto"
 
 

@@ -8,7 +8,14 @@ from torch import nn
 from eugen_fields.layers import LAYER_KINDS, EUGenLinear, ExplicitEUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
 from eugen_fields.layers.activations import safe_norm
 from eugen_fields.layers.eugen import product_features
-from eugen_fields.layers.kinds import DEFAULT_RATES, LayerKind, learning_rates, options_from, replacements
+from eugen_fields.layers.kinds import (
+    DEFAULT_MUON_RATES,
+    DEFAULT_RATES,
+    MUON_STEPS,
+    LayerKind,
+    options_from,
+    replacements,
+)
 from eugen_fields.layers.layer import layer_multiplications, layer_stages
 
 LAYERS = {
@@ -87,9 +94,17 @@ def test_every_kind_is_built_with_what_it_takes(name):
 
 def test_kinds_without_rates_of_their_own_get_the_default_ones():
     for family, rate in DEFAULT_RATES.items():
-        assert LayerKind("new", nn.Linear).rate(family) == rate
-        assert list(learning_rates(family)) == list(LAYER_KINDS)
-    assert learning_rates("nerf") == {"dense": 1e-3, "eugen": 2e-3, "prp": 5e-3, "low-rank": 2e-3, "snnk": 2e-3}
+        new = LayerKind("new", nn.Linear)
+        assert new.rate(family) == rate
+        assert new.muon_rate(family, MUON_STEPS) == DEFAULT_MUON_RATES[family]
+    assert LAYER_KINDS["dense"].rate("nerf") == 1e-3 and LAYER_KINDS["prp"].rate("nerf") == 5e-3
+
+
+def test_muon_rates_fall_with_the_length_of_the_training():
+    """At 300 steps four times the rate at 2,400; never more."""
+    rates = [LAYER_KINDS["dense"].muon_rate("nerf tiny", steps) for steps in (1, 300, 600, 2400, 30_000)]
+    assert rates[0] == rates[1] == pytest.approx(4 * rates[3])
+    assert rates[1] > rates[2] > rates[3] > rates[4] > 0
 
 
 def test_num_features_sets_the_size_of_every_kind_that_has_one():

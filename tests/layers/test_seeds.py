@@ -78,10 +78,12 @@ def other_process(trained, tmp_path_factory):
     return json.loads(result.stdout)
 
 
+@pytest.mark.e2e
 def test_another_process_builds_the_same_networks(other_process):
     assert other_process["built"] == digests(networks(seed=7))
 
 
+@pytest.mark.e2e
 def test_another_process_loads_bit_identical_networks(other_process, trained):
     assert other_process["loaded"] == digests(trained)
 

@@ -25,8 +25,9 @@ SMALL = (
 def main(scene: str, output_folder: str) -> None:
     """Writes what became of each step to report.json in the output folder."""
     output = Path(output_folder)
-    for layer in ("half", "dense"):
-        train.main(typed("eugen-nerf-tiny", Path(scene), output / layer, *SMALL, "--pipeline.model.layer", layer))
+    for layer in ("dense", "half"):
+        trained = typed("eugen-nerf-tiny", Path(scene), output / layer, *SMALL, "--pipeline.model.layer", layer)
+        train.main(trained)
     folder, dense = (output / layer / "sphere" / "eugen-nerf-tiny" / "run" for layer in ("half", "dense"))
     run = open_run(folder)
     config = METHODS["eugen-nerf-tiny"]
@@ -40,7 +41,7 @@ def main(scene: str, output_folder: str) -> None:
     student = open_run(dense.parent / "run-half")
     report = {
         "layers": [type(layer).__name__ for layer in run.field.trunk.layers],
-        "rate": config.learning_rates["half"],
+        "rate": trained.optimizers["fields"]["optimizer"].adam_lr,
         "folded_trunk": type(folded.trunk).__name__,
         "fold_difference": max(float((a - b).abs().max()) for a, b in zip(found, expected)),
         "export": [exported.returncode, exported.stdout + exported.stderr, (output / "mesh.ply").exists()],

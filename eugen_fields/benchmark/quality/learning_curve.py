@@ -35,6 +35,7 @@ class LearningCurve:
         """Seconds that measuring took, which do not count as training."""
         self._checkpoints, self._views, self._seconds = checkpoints, views, seconds
         if seconds is not None:
+            config.prepare()  # the rates are those of the method's own number of steps
             config.max_num_iterations = UNLIMITED
         self._max_steps = config.max_num_iterations
         config.steps_per_eval_batch = config.steps_per_eval_image = config.steps_per_eval_all_images = UNLIMITED

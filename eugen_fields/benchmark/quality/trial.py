@@ -60,8 +60,7 @@ class Trial:
             num_scales=self.num_scales,
             model_options=shared | chosen.options,
         )
-        for rates in (config.learning_rates, config.unbounded_learning_rates):
-            rates.update({kind: self.rate_factor * rate for kind, rate in rates.items()})
+        config.rate_factor = self.rate_factor
         if self.layer != chosen.layer or seconds is not None:
             name = re.sub(r"[^\w.-]+", "-", self.layer) + (f"-{seconds:g}s" if seconds is not None else "")
             config.timestamp = f"{name}-seed{seed}"

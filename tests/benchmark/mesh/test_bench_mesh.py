@@ -108,6 +108,7 @@ def test_the_picture_shows_colours_shape_and_a_mesh_without_colours(tmp_path):
     assert np.ptp(middle[1]) == 0 and middle[1, 0] > 200 and (middle[1] == middle[2]).all()
 
 
+@pytest.mark.e2e
 def test_meshes_of_runs_are_measured_once(sphere_scene: Path, tmp_path: Path, capsys) -> None:
     run = write_run(tmp_path / "run", "nerf", data=sphere_scene)
     trimesh.creation.icosphere(subdivisions=4, radius=0.6).export(tmp_path / "truth.ply")

@@ -13,6 +13,7 @@ from eugen_fields.benchmark.quality.transfer_report import VARIANTS
 from eugen_fields.errors import InputError
 
 
+@pytest.mark.e2e
 def test_rows_are_complete_and_not_measured_twice(sphere_scene: Path, tmp_path: Path) -> None:
     small = {"layer_width": 32, "grid_resolution": 16, "samples_per_diagonal": 64}
     config = make_config("eugen-nerf-tiny", sphere_scene, tmp_path, layer="dense", steps=30, model_options=small)

@@ -23,6 +23,7 @@ def bench(scene: Path, folder: Path, **options) -> Train:
     return Train(scene=scene, output=folder / "runs", json=folder / "results.json", **settings)
 
 
+@pytest.mark.e2e
 def test_both_budgets_leave_curves_for_every_seed(sphere_scene: Path, tmp_path: Path, capsys) -> None:
     both = bench(
         sphere_scene,
