@@ -7,7 +7,7 @@ import torch
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 
 from eugen_fields.data.multiscale import shrink_mask
-from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels
+from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels, silhouettes
 from eugen_fields.errors import InputError
 
 
@@ -85,3 +85,54 @@ def test_scenes_without_a_valid_pixel_are_refused() -> None:
 def test_images_with_and_without_alpha_do_not_mix() -> None:
     with pytest.raises(InputError, match="alpha"):
         pack_pixels([numbered(0, 4, 4), {"image": torch.rand(4, 4, 4), "image_idx": 1}])
+
+
+def with_alpha(index: int, visible: list[tuple[int, int]], size: int = 30, scale: int = 0) -> dict:
+    """A numbered image that is transparent but for some pixels."""
+    item = numbered(index, size, size, scale)
+    alpha = torch.zeros(size, size, 1)
+    for row, column in visible:
+        alpha[row, column] = 0.5
+    return item | {"image": torch.cat([item["image"], alpha], dim=-1)}
+
+
+@pytest.mark.parametrize("least", [0.0, 0.02, 0.3, 0.8])
+def test_visible_pixels_and_their_surroundings_get_their_least_share(least: float) -> None:
+    """5x5 pixels about a visible one are foreground; within it, and outside of it, all pixels stay equally likely."""
+    torch.manual_seed(0)
+    sampler = AreaPixelSampler(PixelSamplerConfig(), num_rays_per_batch=40_000)
+    sampler.least_foreground = least
+    items = [with_alpha(0, [(10, 10)]), with_alpha(1, [(0, 0), (29, 29)]), with_alpha(2, [])]
+    drawn = sampler.sample(pack_pixels(items))
+    foreground = torch.zeros(3, 30, 30, dtype=torch.bool)
+    foreground[0, 8:13, 8:13] = True
+    foreground[1, :3, :3] = foreground[1, 27:, 27:] = True
+    image, row, column = drawn["indices"].unbind(dim=1)
+    hit = foreground[image, row, column]
+    natural = float(foreground.float().mean())
+    assert float(hit.float().mean()) == pytest.approx(max(natural, least), abs=0.01)
+    assert torch.equal(drawn["image"][:, :3].long(), drawn["indices"])
+    counts = torch.zeros(3, 30, 30)
+    counts.index_put_((image, row, column), torch.ones(len(image)), accumulate=True)
+    for where in (foreground, ~foreground):
+        mean = counts[where].mean()
+        assert float((counts[where] - mean).abs().max()) < 6 * float(mean.sqrt()) + 1
+
+
+def test_foreground_is_not_drawn_where_it_is_masked_out() -> None:
+    torch.manual_seed(0)
+    mask = torch.ones(30, 30, 1, dtype=torch.bool)
+    mask[:, 10:] = False
+    sampler = AreaPixelSampler(PixelSamplerConfig(), num_rays_per_batch=4000)
+    sampler.least_foreground = 0.9
+    drawn = sampler.sample(pack_pixels([with_alpha(0, [(10, 10)]) | {"mask": mask}]))["indices"]
+    assert int(drawn[:, 2].max()) < 10
+    assert float((drawn[:, 2] >= 8).float().mean()) > 0.5
+
+
+def test_silhouettes_are_those_of_the_images() -> None:
+    items = [with_alpha(3, [(1, 2)], size=4), with_alpha(1, [(0, 0), (4, 5)], size=6)]
+    first, second = silhouettes(pack_pixels(items))  # type: ignore[misc]
+    assert first.nonzero().tolist() == [[1, 2]] and first.shape == (4, 4)
+    assert second.nonzero().tolist() == [[0, 0], [4, 5]] and second.shape == (6, 6)
+    assert silhouettes(pack_pixels([numbered(0, 3, 3)])) is None

@@ -94,6 +94,32 @@ def test_an_interrupted_training_always_resumes(attempt: int, sphere_scene: Path
     resume_and_check(sphere_scene, tmp_path, interrupt(sphere_scene, tmp_path, how, moment))
 
 
+@pytest.mark.parametrize("first, then", [("adam", "muon"), ("muon", "adam")])
+def test_a_checkpoint_of_another_optimiser_is_named(first: str, then: str, sphere_scene: Path, tmp_path: Path) -> None:
+    flag = "--optimizers.fields.optimizer.algorithm"
+    words = train_flags(sphere_scene, tmp_path, "first", "--max-num-iterations", 3, flag, first)
+    train.main(copy.deepcopy(tyro.cli(AnnotatedBaseConfigUnion, args=words)))
+    folder = tmp_path / "sphere" / "eugen-nerf-tiny" / "first" / "nerfstudio_models"
+    for algorithm, steps in ((then, 5), (first, 6)):
+        words = train_flags(
+            sphere_scene, tmp_path, f"by {algorithm}", "--max-num-iterations", steps, "--load-dir", folder,
+            flag, algorithm,
+        )  # fmt: skip
+        config = copy.deepcopy(tyro.cli(AnnotatedBaseConfigUnion, args=words))
+        if algorithm == first:
+            train.main(config)
+            continue
+        config.save_config()
+        config.pipeline.datamanager.data = sphere_scene
+        trainer = config.setup(local_rank=0, world_size=1)
+        with pytest.raises(
+            InputError, match=f"was trained by {first}.*--optimizers.fields.optimizer.algorithm {first}"
+        ):
+            trainer.setup()
+    ended = tmp_path / "sphere" / "eugen-nerf-tiny" / f"by {first}" / "nerfstudio_models"
+    assert list_checkpoints(ended)[-1][0] == 5
+
+
 def state(step: int) -> dict:
     return {"step": step, "pipeline": {"weight": torch.full((1000,), float(step))}}
 
