@@ -127,7 +127,7 @@ LAYER_KINDS: dict[str, LayerKind] = {
     kind.name: kind
     for kind in (
         LayerKind("dense", nn.Linear, make=_dense, rates=_DENSE_RATES),
-        LayerKind("eugen", EUGenLinear, size="num_features"),
+        LayerKind("eugen", EUGenLinear, size="num_features", muon_rates={"nerf tiny": 8e-3}),
         LayerKind("prp", PRPLinear, rates=_PRP_RATES),
         LayerKind("low-rank", LowRankLinear, size="rank"),
         LayerKind("snnk", SNNKLinear, size="num_features"),
