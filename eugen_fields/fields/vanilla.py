@@ -43,9 +43,10 @@ class VanillaField(RadianceField):
             skip_connections=(4,),
             **layer_options,
         )
-        self.density_head = nn.Linear(256, 1)
+        width = self.trunk.out_dim  # 256, or what layers that append have appended
+        self.density_head = nn.Linear(width, 1)
         self.color_head = MLP(
-            256 + 3 * (2 * len(self.direction_scales) + 1), 3, 128, 3, layer="dense", out_activation="sigmoid"
+            width + 3 * (2 * len(self.direction_scales) + 1), 3, 128, 3, layer="dense", out_activation="sigmoid"
         )
 
     def encode(self, positions: Tensor) -> Tensor:
@@ -53,12 +54,12 @@ class VanillaField(RadianceField):
         return _encode(positions, self.position_scales)
 
     def density(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density per scene unit (N,) and features (N, 256) at positions (N, 3) in scene units."""
+        """Density per scene unit (N,) and features (N, trunk.out_dim) at positions (N, 3) in scene units."""
         features = self.evaluate_network("trunk", self.encode(positions))
         return F.softplus(self.density_head(features)[..., 0]).float(), features
 
     def color(self, features: Tensor, directions: Tensor) -> Tensor:
-        """RGB in [0, 1], shape (N, 3), from features (N, 256) and unit directions (N, 3)."""
+        """RGB in [0, 1], shape (N, 3), from features (N, trunk.out_dim) and unit directions (N, 3)."""
         inputs = torch.cat([_encode(directions, self.direction_scales), features], dim=-1)
         return self.evaluate_network("color_head", inputs).float()
 

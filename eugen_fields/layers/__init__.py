@@ -1,4 +1,5 @@
-"""EUGen, PRP, SNNK and low-rank layers, an MLP built from them, folding, transfer and conversion. Needs torch alone."""
+"""EUGen, residual EUGen, PRP, SNNK and low-rank layers, an MLP built from them, folding, transfer and conversion.
+Needs torch alone."""
 
 from eugen_fields.layers.eugen import EUGenLinear
 from eugen_fields.layers.fitting.convert import ChosenLinear, chosen_linears, convert
@@ -9,6 +10,8 @@ from eugen_fields.layers.kinds import LAYER_KINDS, LayerKind, layer_options
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.mlp import MLP
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.residual import ResidualEUGenLayer
+from eugen_fields.layers.residual_factors import ResidualEUGen
 from eugen_fields.layers.snnk import SNNKLinear
 from eugen_fields.layers.theory.estimator import estimator_variance
 from eugen_fields.layers.theory.explicit import ExplicitEUGenLinear
@@ -24,6 +27,8 @@ __all__ = [
     "LayerReport",
     "LowRankLinear",
     "PRPLinear",
+    "ResidualEUGen",
+    "ResidualEUGenLayer",
     "SNNKLinear",
     "TransferReport",
     "chosen_linears",

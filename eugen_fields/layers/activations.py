@@ -1,5 +1,6 @@
 """Activation functions by name, and the safe Euclidean norm."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -32,6 +33,12 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
 }
+
+
+def start_gain(activation: Activation) -> float:
+    """The factor on weights of standard deviation 1 / sqrt(inputs) with which a layer and the activation behind it keep
+    the mean square of their input: sqrt(2) for those that are 0 for one half of it, else 1."""
+    return math.sqrt(2.0) if activation in (F.relu, softplus100) else 1.0
 
 
 def get_activation(activation: str | Activation | None) -> Activation:

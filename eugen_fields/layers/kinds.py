@@ -14,9 +14,10 @@ from torch import nn
 
 from eugen_fields.layers.activations import Activation
 from eugen_fields.layers.eugen import EUGenLinear
-from eugen_fields.layers.layer import Layer
+from eugen_fields.layers.layer import AppendingLayer, Layer
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
+from eugen_fields.layers.residual import ResidualEUGenLayer
 from eugen_fields.layers.snnk import SNNKLinear
 
 DEFAULT_RATES: Mapping[str, float] = {
@@ -56,10 +57,11 @@ _SET_BY_MLP = ("self", "in_features", "out_features", "activation", "gain", "see
 
 @dataclass(frozen=True)
 class LayerKind:
-    """A kind of layer that stands for a dense one.
+    """A kind of layer that stands for a dense one, or one that `appends`.
 
-    Its constructor takes in_features, out_features and, by name, the options of the kind. Of `gain` (standard deviation
-    of the output over that of the input), `activation` (of the network) and `seed` it gets those that it has.
+    Its constructor takes in_features, out_features (not where it appends) and, by name, the options of the kind. Of
+    `gain` (standard deviation of the output over that of the input), `activation` (of the network) and `seed` it gets
+    those that it has.
     """
 
     name: str
@@ -83,6 +85,12 @@ class LayerKind:
         """Whether the non-linearity is inside the layer, so that no activation follows it."""
         return issubclass(self.cls, Layer) and self.cls.holds_activation
 
+    @property
+    def appends(self) -> bool:
+        """Whether a layer appends features to its input: its outputs are as many as its inputs and features together,
+        so that it stands for no dense layer."""
+        return issubclass(self.cls, AppendingLayer)
+
     def rate(self, family: str) -> float:
         """Adam's learning rate in a family of methods, one of DEFAULT_RATES."""
         return self.rates.get(family, DEFAULT_RATES[family])
@@ -101,10 +109,12 @@ class LayerKind:
         seed: int,
         **options: Any,
     ) -> nn.Module:
-        """A fresh layer. Dense layers draw from torch's global generator, whatever the seed."""
+        """A fresh layer. Dense layers draw from torch's global generator, whatever the seed; of kinds that append,
+        out_features is not looked at."""
         offered = {"gain": gain, "activation": activation, "seed": seed}
         taken = {name: value for name, value in offered.items() if name in self._parameters}
-        return (self.make or self.cls)(in_features, out_features, **taken, **options)
+        sizes = (in_features,) if self.appends else (in_features, out_features)
+        return (self.make or self.cls)(*sizes, **taken, **options)
 
     @property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -121,6 +131,7 @@ def _dense(in_features: int, out_features: int, *, gain: float = 1.0, bias: bool
 
 
 _DENSE_RATES = {"nerf": 1e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
+_RESIDUAL_RATES = {"nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _PRP_RATES = {"nerf": 5e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 8e-3, "sdf": 5e-3, "sdf tiny": 5e-3}
 
 LAYER_KINDS: dict[str, LayerKind] = {
@@ -128,6 +139,7 @@ LAYER_KINDS: dict[str, LayerKind] = {
     for kind in (
         LayerKind("dense", nn.Linear, make=_dense, rates=_DENSE_RATES),
         LayerKind("eugen", EUGenLinear, size="num_features", muon_rates={"nerf tiny": 8e-3}),
+        LayerKind("eugen-residual", ResidualEUGenLayer, size="num_features", rates=_RESIDUAL_RATES),
         LayerKind("prp", PRPLinear, rates=_PRP_RATES),
         LayerKind("low-rank", LowRankLinear, size="rank"),
         LayerKind("snnk", SNNKLinear, size="num_features"),
@@ -170,4 +182,14 @@ def options_from(flags: Any, layer: str) -> dict[str, Any]:
 
 def replacements() -> list[str]:
     """Names of the kinds that stand for dense layers, dense itself left out."""
-    return [name for name in LAYER_KINDS if name != "dense"]
+    return [name for name, kind in LAYER_KINDS.items() if name != "dense" and not kind.appends]
+
+
+def check_stands_for_dense(layer: str) -> None:
+    """Raises ValueError for an unknown kind, or one that cannot take the place of a dense layer."""
+    if layer_kind(layer).appends:
+        *some, last = replacements()
+        raise ValueError(
+            f"layer is {layer!r}, whose layers append to their input and stand for no dense layer; choose "
+            f"{', '.join(some)} or {last}, or train a network of {layer} from the start"
+        )

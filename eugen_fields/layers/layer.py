@@ -1,12 +1,15 @@
 """What a layer kind answers about itself, so that MLPs, folding, fitting and kernels serve it without knowing it.
 
-A new kind is a FeatureLayer or a LinearLayer in a file of its own, and a line in kinds.py. nn.Linear, which cannot be
-given methods, is answered for here (`layer_stages`) and in kinds.py (how it starts).
+A new kind is a FeatureLayer or a LinearLayer in a file of its own, and a line in kinds.py; an AppendingLayer stands for
+no dense layer. nn.Linear, which cannot be given methods, is answered for here (`layer_stages`) and in kinds.py (how it
+starts).
 """
 
 import functools
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -123,6 +126,35 @@ class LinearLayer(Layer):
             the matrix M that was found, shape (out, in), float64.
         """
         raise NotImplementedError
+
+
+class AppendingLayer(Layer):
+    """y = [x; features(x)], where the stages are the features: out_features is in_features and as many as there are."""
+
+    holds_activation = True
+
+    def features(self, *values: Tensor) -> Tensor:
+        """What is appended, from x in parts: values (..., any width) that stand for one another's columns in turn."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.features(x)], dim=-1)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody wants to see each call of the module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def linear_of_parts(values: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+    """weight [v_1; v_2; ..] + bias, shape (..., rows), from v_i (..., any width). Nothing is put side by side: in a
+    network where each layer reads all before it, that would copy, and keep for the backward pass, every value again and
+    again (a training step of such a network takes 1.5 times as long)."""
+    first, *others = weight.split([value.shape[-1] for value in values], dim=1)
+    z = F.linear(values[0], first, bias)
+    for value, columns in zip(values[1:], others):
+        z = z + F.linear(value, columns)
+    return z
 
 
 @functools.singledispatch

@@ -1,15 +1,15 @@
 """A multilayer perceptron in which chosen hidden layers are of any kind of LAYER_KINDS, and the others dense."""
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eugen_fields.layers.activations import Activation, get_activation
-from eugen_fields.layers.kinds import LAYER_KINDS, check_options
+from eugen_fields.layers.activations import Activation, get_activation, start_gain
+from eugen_fields.layers.kinds import LAYER_KINDS, check_options, check_stands_for_dense
+from eugen_fields.layers.layer import AppendingLayer, has_hooks, linear_of_parts
 from eugen_fields.layers.random_matrices import resolve_seed
 
 
@@ -20,14 +20,20 @@ class MLP(nn.Module):
     activation after them (SNNK layers draw their frequencies from `activation` instead); all others are followed by
     `activation`, and the last layer by `out_activation`.
 
+    Residual EUGen layers append features to what they read, h to [h; f], whatever layer_width is. All of them read the
+    MLP's input: it is part of what they read or, behind a dense layer, comes to it as by a skip connection. So does the
+    layer behind them, and skip connections to these layers are there whether they are asked for or not.
+
     Args:
         in_dim: input width.
         num_layers: number of layers, the last one included.
-        layer_width: width of the hidden layers.
-        out_dim: output width; None for a trunk whose last layer is a hidden one.
+        layer_width: width of the hidden layers; residual EUGen layers have num_features in its place.
+        out_dim: output width; None for a trunk whose last layer is a hidden one (of residual EUGen layers that is
+            everything that they have appended, and the input in front of it).
         layer: kind of the replaced layers, one of LAYER_KINDS.
         replace: indices of the layers to replace, 0 being the first; None replaces every layer from layer_width to
-            layer_width. Layers that are not named stay dense, so (2, 3, 4) is "three of eight".
+            layer_width, and with residual EUGen layers every layer but the output's. Layers that are not named stay
+            dense, so (2, 3, 4) is "three of eight".
         skip_connections: indices of the layers that get the MLP's input concatenated before their own.
         activation: of the hidden layers.
         out_activation: of the last layer.
@@ -64,7 +70,8 @@ class MLP(nn.Module):
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be a positive integer")
         check_options(layer, layer_options)
-        hidden = range(1, num_layers - 1 if out_dim is not None else num_layers)
+        appends = LAYER_KINDS[layer].appends
+        hidden = range(0 if appends else 1, num_layers - 1 if out_dim is not None else num_layers)
         replace = tuple(hidden) if replace is None else tuple(sorted(set(replace)))
         for name, indices in (("replace", replace), ("skip_connections", skip_connections)):
             wrong = [i for i in indices if not 0 <= i < num_layers]
@@ -74,6 +81,11 @@ class MLP(nn.Module):
             raise ValueError("out_activation needs an out_dim: without one the last layer is a hidden one")
         if 0 in skip_connections:
             raise ValueError("skip_connections names layer 0, which already gets the input")
+        if appends and out_dim is not None and num_layers - 1 in replace:
+            raise ValueError(
+                f"replace names layer {num_layers - 1}, the last one, but a layer of {layer} has no output of its own "
+                "width: leave that layer out"
+            )
 
         self._settings = sizes | {
             "skip_connections": tuple(skip_connections),
@@ -81,31 +93,36 @@ class MLP(nn.Module):
             "out_activation": out_activation,
         }
         self.in_dim = in_dim
-        self.out_dim = layer_width if out_dim is None else out_dim
         self.layer = layer
         self.replace = replace
-        self.skip_connections = tuple(skip_connections)
         self.activation = activation
         hidden_activation = get_activation(activation)
         last_activation = hidden_activation if out_dim is None else get_activation(out_activation)
-        halving = (get_activation("relu"), get_activation("softplus100"))
-        gain = math.sqrt(2.0) if hidden_activation in halving else 1.0
+        gain = start_gain(hidden_activation)
 
         base_seed = resolve_seed(seed)
-        layers, activations = [], []
+        layers, activations, skips = [], [], []
+        width, has_input = in_dim, True  # of what the next layer reads, which may begin with the input
         for index in range(num_layers):
             last = index == num_layers - 1
-            width_in = in_dim if index == 0 else layer_width + (in_dim if index in self.skip_connections else 0)
-            width_out = self.out_dim if last else layer_width
+            width_out = out_dim if last and out_dim is not None else layer_width
             name, options = (layer, layer_options) if index in replace else ("dense", {})
             kind, layer_gain = LAYER_KINDS[name], 1.0 if last and out_dim is not None else gain
+            if not has_input and (kind.appends or index in skip_connections):
+                skips.append(index)
+                width += in_dim
             layer_seed = base_seed + (index << 32)
-            new = kind.build(width_in, width_out, gain=layer_gain, activation=activation, seed=layer_seed, **options)
+            new = kind.build(width, width_out, gain=layer_gain, activation=activation, seed=layer_seed, **options)
+            has_input = isinstance(new, AppendingLayer)
+            width = new.out_features if isinstance(new, AppendingLayer) else width_out
             layers.append(new)
             own = last_activation if last else hidden_activation
             activations.append(get_activation(None) if kind.holds_activation and not (last and out_activation) else own)
+        self.out_dim = width
+        self.skip_connections = tuple(skips)
         self.layers = nn.ModuleList(layers)
         self._activations = activations
+        self._appends = appends
 
     def activation_of(self, index: int) -> Activation:
         """The function that follows layer `index`; the identity behind layers that hold their own non-linearity."""
@@ -120,8 +137,12 @@ class MLP(nn.Module):
             layer, replace, seed, layer_options: as for MLP.
 
         Raises:
-            ValueError: as MLP; or a layer to replace is not dense.
+            ValueError: as MLP; a layer to replace is not dense; or layers of the old or the new kind append, which
+                changes the widths of all others.
         """
+        check_stands_for_dense(layer)
+        if any(isinstance(old, AppendingLayer) for old in self.layers):
+            raise ValueError(f"this network has layers of {self.layer}, which cannot be replaced")
         new = MLP(**self._settings, layer=layer, replace=replace, seed=seed, **layer_options)
         like = next(self.parameters())
         new = new.to(like.device, like.dtype).train(self.training)
@@ -134,9 +155,18 @@ class MLP(nn.Module):
         return new
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x
+        values = (x,)  # what the next layer reads, in parts
         for index, layer in enumerate(self.layers):
             if index in self.skip_connections:
-                h = torch.cat([x, h], dim=-1)
-            h = self._activations[index](layer(h))
-        return h
+                values = (x, *values)
+            if isinstance(layer, AppendingLayer) and not has_hooks(layer):
+                values = (*values, layer.features(*values))
+            elif self._appends and type(layer) is nn.Linear and not has_hooks(layer):
+                values = (self._activations[index](linear_of_parts(values, layer.weight, layer.bias)),)
+            else:
+                values = (self._activations[index](layer(_side_by_side(values))),)
+        return _side_by_side(values)
+
+
+def _side_by_side(values: tuple[Tensor, ...]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.cat(values, dim=-1)

@@ -14,4 +14,4 @@ else:
     LayerName = Literal[tuple(LAYER_KINDS)]
     """Any layer kind."""
     ReplacementName = Literal[tuple(replacements())]
-    """Any layer kind but dense."""
+    """Any layer kind that stands for dense layers, dense itself left out."""

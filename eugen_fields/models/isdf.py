@@ -33,9 +33,10 @@ class ISDFModelConfig(FieldModelConfig):
     num_layers: int = 6
     """Number of hidden layers."""
     layer_width: int = 256
-    """Width of the hidden layers."""
+    """Width of the hidden layers; eugen-residual has num-features in its place."""
     skip_connections: tuple[int, ...] = (3,)
-    """Layers that read the encoded position again; 3 is the one after the third."""
+    """Layers that read the encoded position again; 3 is the one after the third. Those of eugen-residual do in any
+    case."""
     position_frequencies: int = 6
     """Octaves of the encoding of positions."""
     position_scale: float = 0.0189

@@ -15,15 +15,18 @@ class LayerFlags:
     """Kind of the replaced layers, and the options of each kind."""
 
     layer: LayerName = "eugen"
-    """Kind of the replaced hidden layers; all others are dense."""
+    """Kind of the replaced hidden layers; all others are dense. eugen-residual: EUGen layers that add to what they
+    read, trained as a densely connected narrow network."""
     replace: tuple[int, ...] | None = None
-    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first."""
+    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first, and with
+    eugen-residual the first as well."""
     num_features: int = 64
-    """Number of random features: per order in EUGen layers (m), in all in SNNK layers."""
+    """Number of random features: per order in EUGen layers (m), in all in SNNK layers, and per layer in those of
+    eugen-residual, which it is the width of."""
     order: Literal[1, 2, 3, 4] = 1
     """Highest order (k) of EUGen layers. Orders above 1 multiply projections: replace only a few layers with them."""
     feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
-    """Activation of the features of EUGen layers."""
+    """Activation of the features of EUGen and residual EUGen layers."""
     norm: bool = True
     """Append the norm of the input of EUGen layers as a further column."""
     share_projections: bool = False
@@ -31,7 +34,7 @@ class LayerFlags:
     train_projections: bool = True
     """Train the projections of EUGen and SNNK layers. False keeps them as drawn and out of the checkpoint."""
     init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
-    """Distribution of the initial projections of EUGen layers."""
+    """Distribution of the initial projections of EUGen and residual EUGen layers."""
     projection_bias: bool = False
     """Add a bias to every projection of EUGen layers."""
     matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"

@@ -46,7 +46,7 @@ class MipNeRFModelConfig(RadianceModelConfig):
     num_layers: int | None = None
     """Number of hidden layers of the trunk. None: that of the size."""
     layer_width: int | None = None
-    """Width of the hidden layers. None: that of the size."""
+    """Width of the hidden layers; eugen-residual has num-features in its place. None: that of the size."""
     feature_dim: int | None = None
     """Length of the feature vector from the trunk to the colour head. None: that of the size."""
     color_width: int | None = None
@@ -59,7 +59,8 @@ class MipNeRFModelConfig(RadianceModelConfig):
     direction_frequencies: int = 4
     """Octaves of the encoding of viewing directions."""
     skip_connections: tuple[int, ...] | None = None
-    """Trunk layers that read the encoded position again. None: those of the size."""
+    """Trunk layers that read the encoded position again; those of eugen-residual do in any case. None: those of the
+    size."""
     proposal_layer: LayerName | None = None
     """Kind of the proposal network's hidden layers. None: that of the field, or dense for size paper."""
     proposal_num_layers: int | None = None

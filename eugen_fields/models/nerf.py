@@ -27,7 +27,7 @@ from eugen_fields.sampling import (
 
 @dataclass
 class NeRFModelConfig(RadianceModelConfig):
-    """NeRF whose hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
+    """NeRF whose hidden layers are dense, EUGen, residual EUGen, PRP, low-rank or SNNK."""
 
     _target: type = field(default_factory=lambda: NeRFModel)
     architecture: Literal["nerf", "vanilla"] = "nerf"
@@ -36,7 +36,7 @@ class NeRFModelConfig(RadianceModelConfig):
     num_layers: int = 8
     """Number of hidden layers of the trunk."""
     layer_width: int = 256
-    """Width of the hidden layers."""
+    """Width of the hidden layers; eugen-residual has num-features in its place."""
     feature_dim: int = 256
     """Length of the feature vector from the trunk to the colour head."""
     color_width: int = 128
@@ -46,7 +46,7 @@ class NeRFModelConfig(RadianceModelConfig):
     direction_frequencies: int = 4
     """Octaves of the frequency encoding of viewing directions."""
     skip_connections: tuple[int, ...] = (4,)
-    """Trunk layers that read the encoded position again."""
+    """Trunk layers that read the encoded position again; those of eugen-residual do in any case."""
 
     stop_transmittance: float = 1e-3
     """Transmittance at which rays end in evaluation."""

@@ -67,7 +67,7 @@ def box_distance(points: torch.Tensor) -> torch.Tensor:
         ("eugen-isdf", ()),
         ("prp-isdf", ("--pipeline.model.matrix", "ternary", "--pipeline.model.gradient-mode", "forward")),
         ("eugen-isdf-tiny", ("--pipeline.model.layer", "snnk", "--pipeline.model.bounds", "ray")),
-        ("eugen-isdf-tiny", ("--pipeline.datamanager.clock", "offline")),
+        ("eugen-isdf-tiny", ("--pipeline.datamanager.clock", "offline", "--pipeline.model.layer", "eugen-residual")),
     ],
 )
 def test_every_method_trains_two_steps(method: str, flags: tuple, recording: Path, tmp_path: Path) -> None:

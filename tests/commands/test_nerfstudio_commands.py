@@ -29,6 +29,7 @@ def output_of(result) -> str:
         ("eugen-nerf", None),
         ("eugen-nerf", "dense"),
         ("prp-nerf", None),
+        ("eugen-nerf-tiny", "eugen-residual"),
         ("eugen-nerf-tiny", "low-rank"),
         ("eugen-nerf-tiny", "snnk"),
     ],

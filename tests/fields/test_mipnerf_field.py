@@ -18,6 +18,7 @@ CENTER, HALF = AABB.mean(dim=0), 1.0
 KINDS = {
     "dense": {},
     "eugen": {"num_features": 6},
+    "eugen-residual": {"num_features": 6},
     "prp": {"rank": 1},
     "low-rank": {"rank": 3},
     "snnk": {"num_features": 6},

@@ -14,6 +14,7 @@ AABB = torch.stack([CENTER - 3.0, CENTER + 3.0])
 KINDS = {
     "dense": {},
     "eugen": {"num_features": 6},
+    "eugen-residual": {"num_features": 6},
     "prp": {"rank": 1},
     "low-rank": {"rank": 3},
     "snnk": {"num_features": 6},
@@ -22,6 +23,8 @@ VARIANTS = {name: {"layer": name, **options} for name, options in KINDS.items()}
     "eugen, order 2, smooth": {"layer": "eugen", "num_features": 5, "order": 2, "feature_activation": "softplus100"},
     "eugen, order 3, shared": {"layer": "eugen", "num_features": 4, "order": 3, "share_projections": True},
     "eugen, no norm, fixed": {"layer": "eugen", "num_features": 6, "norm": False, "train_projections": False},
+    "eugen-residual, smooth": {"layer": "eugen-residual", "num_features": 5, "feature_activation": "softplus100"},
+    "eugen-residual, in some": {"layer": "eugen-residual", "num_features": 5, "replace": (2, 3)},
     "prp, hadamard": {"layer": "prp", "matrix": "hadamard"},
 }
 SMALL = {"num_layers": 4, "layer_width": 12, "position_frequencies": 3, "skip_connections": (2,), "scale": 0.15}

@@ -74,6 +74,7 @@ def test_narrow_features_are_not_merged_into_the_head(device):
 def test_wide_encodings_of_distance_fields(device):
     assert_distance(isdf(device, position_frequencies=6, **KINDS["eugen"]), 33)
     assert_distance(isdf(device, position_frequencies=0, **KINDS["dense"]), 33)
+    assert_distance(isdf(device, position_frequencies=6, **KINDS["eugen-residual"]), 33)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ def test_weights_are_those_at_the_time_of_the_call(device):
         ({"num_features": 16, "order": 3}, "order 3; up to 2"),
         ({"layer": "dense", "layer_width": 300}, "300 wide; 16 to 256"),
         ({"num_features": 8}, "8 wide; 16 to 256"),
+        ({"layer": "eugen-residual", "num_features": 12}, "12 wide; 16 to 256"),
         ({"layer": "dense", "activation": torch.cos}, "none of layers.activations"),
         ({"position_frequencies": 100}, "603 wide; up to 512"),
     ],

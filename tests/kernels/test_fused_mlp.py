@@ -17,6 +17,8 @@ KINDS = {
     "eugen shared order 2": {"layer": "eugen", "num_features": 20, "order": 2, "share_projections": True},
     "eugen projection bias": {"layer": "eugen", "num_features": 16, "projection_bias": True},
     "eugen fixed": {"layer": "eugen", "num_features": 16, "train_projections": False},
+    "eugen-residual": {"layer": "eugen-residual", "num_features": 20},
+    "eugen-residual in some": {"layer": "eugen-residual", "num_features": 16, "replace": (1, 2)},
     "prp": {"layer": "prp"},
     "prp rank": {"layer": "prp", "rank": 2},
     "low-rank": {"layer": "low-rank", "rank": 16},
@@ -62,6 +64,7 @@ def test_values_and_gradients_of_every_layer_kind(name, dtype, device):
         ("eugen", torch.bfloat16),
         ("eugen order 2", torch.float16),
         ("eugen order 2", torch.bfloat16),
+        ("eugen-residual", torch.bfloat16),
         ("prp rank", torch.float16),
     ],
 )
@@ -102,8 +105,15 @@ def test_skip_connections_wherever_they_are(skip_connections, device):
     assert_same(network("prp", device, skip_connections=skip_connections), 33, torch.float32, device)
 
 
-def test_without_a_gradient_of_the_input(device):
-    assert_same(network("eugen", device), 33, torch.float32, device, input_gradient=False)
+@pytest.mark.parametrize("name", ["eugen", "eugen-residual"])
+def test_without_a_gradient_of_the_input(name, device):
+    assert_same(network(name, device), 33, torch.float32, device, input_gradient=False)
+
+
+@pytest.mark.parametrize("num_features", [64, 100])
+def test_residual_layers_of_several_pieces_read_everything_before_them(num_features, device):
+    # 64 columns are a piece: the input has one, the features of a layer up to two
+    assert_same(network("eugen-residual", device, num_features=num_features), 33, torch.float32, device)
 
 
 def test_chunks_of_the_backward_pass_add_up(device, monkeypatch):
@@ -158,6 +168,8 @@ def test_more_axes_are_kept(device):
         (torch.nn.Linear(3, 4), "is no MLP"),
         (MLP(8, 3, 32, 4, layer="snnk", num_features=16), "SNNKLinear"),
         (MLP(8, 3, 32, 4, num_features=16, order=3), "order 3; up to 2"),
+        (MLP(8, 3, 32, 4, layer="eugen-residual", num_features=8), "8 wide; 16 to 256"),
+        (MLP(8, 3, 32, None, layer="eugen-residual", num_features=16), "several values side by side"),
         (MLP(8, 3, 32, 4, layer="dense", activation="gelu"), "gradients of gelu"),
         (MLP(8, 3, 32, 4, layer="dense", activation=torch.cos), "gradients of unknown"),
         (MLP(8, 3, 300, 4, layer="dense"), "300 wide; 16 to 256"),

@@ -52,7 +52,7 @@ def stack_bytes(cubin: bytes, path) -> int:
 
 
 @pytest.mark.parametrize("block, warps, _programs", LAYOUTS[-1:])
-@pytest.mark.parametrize("name", ["dense", "eugen shared order 2"])
+@pytest.mark.parametrize("name", ["dense", "eugen shared order 2", "eugen-residual"])
 def test_small_fields_compile_without_spills(name, block, warps, _programs, tmp_path):
     knobs = pytest.importorskip("triton").knobs
     if not knobs.nvidia.ptxas.path:

@@ -47,7 +47,7 @@ def test_sources_depend_on_sizes_alone(name):
     first, second = program(field), program(moved(field))
     assert first.source == second.source
     assert not torch.equal(first.weights, second.weights) and not torch.equal(first.vectors, second.vectors)
-    assert program(nerf(**KINDS[name], layer_width=96)).source != first.source
+    assert program(nerf(**KINDS[name], color_width=48)).source != first.source
 
 
 def test_equal_sources_share_one_kernel():

@@ -34,6 +34,7 @@ def test_every_kind_in_float64(name, skip):
         ("prp", {"rank": 4}),
         ("low-rank", {"rank": 16}),
         ("snnk", {"num_features": 32}),
+        ("eugen-residual", {"num_features": 28}),
         ("eugen", {"num_features": 16}),
         ("eugen", {"num_features": 128}),
         ("eugen", {"num_features": 16, "order": 2}),
@@ -46,6 +47,14 @@ def test_fields_sized_networks_in_float32(layer, options, width):
     folded, x = fold(mlp), torch.randn(61, 63, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert_equal(TiledMLP(folded, 16)(x), folded(x), 1e-5)
+
+
+def test_everything_appended_is_an_output_of_its_own():
+    folded, x = fold(build("eugen-residual", None)), values(23, 5)
+    with torch.no_grad():
+        found = TiledMLP(folded, 7)(x)
+        assert found.shape == (23, 5 + 6 * 4)
+        assert_equal(found, folded(x), 1e-13)
 
 
 @pytest.mark.parametrize("activation", ["identity", "relu", "gelu", "silu", "softplus", "softplus100", "sine", "tanh"])

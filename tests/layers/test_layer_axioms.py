@@ -5,13 +5,14 @@ import torch
 from support.layer_checks import assert_derivatives, perturbed, values
 from support.pairwise import pairwise
 
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
+from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, ResidualEUGenLayer, SNNKLinear
 
 LAYERS = {
     "eugen": lambda i, o, **k: EUGenLinear(i, o, num_features=5, seed=1, **k),
     "eugen order 3": lambda i, o, **k: EUGenLinear(i, o, num_features=5, order=3, seed=1, **k),
     "eugen projection bias": lambda i, o, **k: EUGenLinear(i, o, num_features=5, projection_bias=True, seed=1, **k),
     "eugen fixed": lambda i, o, **k: EUGenLinear(i, o, num_features=5, train_projections=False, seed=1, **k),
+    "eugen-residual": lambda i, o, **k: ResidualEUGenLayer(i, num_features=o, seed=1, **k),
     "prp": lambda i, o, **k: PRPLinear(i, o, **k),
     "prp rank": lambda i, o, **k: PRPLinear(i, o, rank=2, **k),
     "low-rank": lambda i, o, **k: LowRankLinear(i, o, rank=2, **k),
@@ -28,10 +29,11 @@ def test_leading_dimensions_are_kept_and_rows_are_independent(make):
     for leading in ((), (4,), (2, 3), (2, 1, 3), (0,), (2, 0)):
         x = values(*leading, 6, dtype=torch.float32)
         y = layer(x)
-        assert y.shape == (*leading, 3)
+        assert y.shape == (*leading, layer.out_features)
+        assert layer.out_features == 3 + (6 if isinstance(layer, ResidualEUGenLayer) else 0)
         rows = [layer(row) for row in x.reshape(-1, 6)]
         if rows:
-            torch.testing.assert_close(y.reshape(-1, 3), torch.stack(rows))
+            torch.testing.assert_close(y.reshape(-1, layer.out_features), torch.stack(rows))
 
 
 @every_layer
@@ -66,9 +68,10 @@ def test_bias_is_added_or_absent(make):
     x = values(5, 4, dtype=torch.float32)
     without = layer(x)
     assert torch.equal(layer.bias, torch.zeros(3))
-    with torch.no_grad():
-        layer.bias.copy_(torch.tensor([1.0, -2.0, 3.0]))
-    torch.testing.assert_close(layer(x), without + torch.tensor([1.0, -2.0, 3.0]))
+    if not isinstance(layer, ResidualEUGenLayer):  # there it is inside of the activation
+        with torch.no_grad():
+            layer.bias.copy_(torch.tensor([1.0, -2.0, 3.0]))
+        torch.testing.assert_close(layer(x), without + torch.tensor([1.0, -2.0, 3.0]))
     torch.manual_seed(0)
     plain = make(4, 3, bias=False)
     assert plain.bias is None and "bias" not in plain.state_dict()
@@ -139,6 +142,8 @@ def test_snnk_derivatives(train_projections):
         ("dense", {}),
         ("eugen", {"num_features": 2, "feature_activation": "softplus"}),
         ("eugen", {"num_features": 2, "order": 2, "feature_activation": "sine"}),
+        ("eugen-residual", {"num_features": 2, "feature_activation": "softplus"}),
+        ("eugen-residual", {"num_features": 2, "feature_activation": "softplus", "replace": (1, 2)}),
         ("prp", {"rank": 1}),
         ("low-rank", {"rank": 2}),
         ("snnk", {"num_features": 2}),

@@ -5,7 +5,15 @@ import torch
 from support.layer_checks import perturbed, values
 from torch import nn
 
-from eugen_fields.layers import LAYER_KINDS, EUGenLinear, ExplicitEUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
+from eugen_fields.layers import (
+    LAYER_KINDS,
+    EUGenLinear,
+    ExplicitEUGenLinear,
+    LowRankLinear,
+    PRPLinear,
+    ResidualEUGenLayer,
+    SNNKLinear,
+)
 from eugen_fields.layers.activations import safe_norm
 from eugen_fields.layers.eugen import product_features
 from eugen_fields.layers.kinds import (
@@ -25,6 +33,7 @@ LAYERS = {
     "eugen order 3": lambda: EUGenLinear(6, 4, num_features=5, order=3, norm=False, projection_bias=True, seed=1),
     "eugen fixed": lambda: EUGenLinear(6, 4, num_features=5, train_projections=False, bias=False, seed=1),
     "explicit": lambda: ExplicitEUGenLinear(6, 4, num_features=5, order=2, seed=1),
+    "eugen-residual": lambda: ResidualEUGenLayer(6, num_features=4, seed=1),
     "prp": lambda: PRPLinear(6, 4),
     "prp rank": lambda: PRPLinear(6, 4, rank=2),
     "low-rank": lambda: LowRankLinear(6, 4, rank=2, seed=1),
@@ -43,6 +52,7 @@ def test_stages_one_behind_the_other_are_the_layer(make):
             term = safe_norm(y) * stage.norm_column
             z = z - term.square() if stage.squared_norm else z + term
         y = stage.activation(product_features(z, *stage.products) if stage.products else z)
+    y = torch.cat([x, y], dim=-1) if isinstance(layer, ResidualEUGenLayer) else y
     torch.testing.assert_close(y, layer(x), rtol=1e-10, atol=1e-10)
 
 
@@ -60,11 +70,13 @@ def test_stages_lead_back_to_every_parameter_and_name_their_entries(make):
 
 def test_multiplications_are_those_of_the_matrices():
     counts = {
-        name: layer_multiplications(LAYERS[name]()) for name in ("dense", "eugen", "prp rank", "low-rank", "snnk")
+        name: layer_multiplications(LAYERS[name]())
+        for name in ("dense", "eugen", "eugen-residual", "prp rank", "low-rank", "snnk")
     }
     assert counts == {
         "dense": 24,
         "eugen": 5 * 6 + 4 * 5,
+        "eugen-residual": 4 * 6,
         "prp rank": 24 + 2 * (6 + 4),
         "low-rank": 2 * (6 + 4),
         "snnk": 5 * 6 + 4 * 5,
@@ -77,9 +89,10 @@ def test_other_modules_have_no_stages():
 
 
 def test_the_registry_says_what_each_kind_is():
-    assert list(LAYER_KINDS) == ["dense", "eugen", "prp", "low-rank", "snnk"]
+    assert list(LAYER_KINDS) == ["dense", "eugen", "eugen-residual", "prp", "low-rank", "snnk"]
     assert all(kind.name == name for name, kind in LAYER_KINDS.items())
-    assert [name for name, kind in LAYER_KINDS.items() if kind.holds_activation] == ["eugen", "snnk"]
+    assert [name for name, kind in LAYER_KINDS.items() if kind.holds_activation] == ["eugen", "eugen-residual", "snnk"]
+    assert [name for name, kind in LAYER_KINDS.items() if kind.appends] == ["eugen-residual"]
     assert replacements() == ["eugen", "prp", "low-rank", "snnk"]
 
 
@@ -89,7 +102,8 @@ def test_every_kind_is_built_with_what_it_takes(name):
     options = {} if kind.size is None else {kind.size: 3}
     torch.manual_seed(0)
     layer = kind.build(6, 4, gain=1.0, activation="tanh", seed=2, bias=False, **options)
-    assert type(layer) is kind.cls and layer.bias is None and layer(values(3, 6).float()).shape == (3, 4)
+    assert type(layer) is kind.cls and layer.bias is None
+    assert layer(values(3, 6).float()).shape == (3, 6 + 3 if kind.appends else 4)
 
 
 def test_kinds_without_rates_of_their_own_get_the_default_ones():

@@ -6,16 +6,28 @@ import pytest
 import torch
 from torch import nn
 
-from eugen_fields.layers import LAYER_KINDS, MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear, layer_options
+from eugen_fields.layers import (
+    LAYER_KINDS,
+    MLP,
+    EUGenLinear,
+    LowRankLinear,
+    PRPLinear,
+    ResidualEUGenLayer,
+    SNNKLinear,
+    layer_options,
+)
 
 KINDS = {
     "dense": (nn.Linear, {}),
     "eugen": (EUGenLinear, {"num_features": 16}),
+    "eugen-residual": (ResidualEUGenLayer, {"num_features": 16}),
     "prp": (PRPLinear, {}),
     "low-rank": (LowRankLinear, {"rank": 8}),
     "snnk": (SNNKLinear, {"num_features": 16}),
 }
 every_kind = pytest.mark.parametrize("layer", KINDS)
+as_wide = pytest.mark.parametrize("layer", [layer for layer in KINDS if layer != "eugen-residual"])
+"""Kinds whose layers have the MLP's width; those that append are tested in test_residual.py."""
 
 
 def values(*shape, seed=0, dtype=torch.float32):
@@ -35,7 +47,7 @@ def test_all_kinds_are_covered_here():
 @pytest.mark.parametrize("out_dim", [4, None])
 def test_shapes(layer, leading, out_dim):
     mlp = MLP(3, 4, 12, out_dim, layer=layer, skip_connections=(2,), seed=0, **KINDS[layer][1])
-    assert mlp.out_dim == (out_dim or 12)
+    assert mlp.out_dim == (out_dim or (3 + 4 * 16 if layer == "eugen-residual" else 12))
     assert mlp(values(*leading, 3)).shape == (*leading, mlp.out_dim)
 
 
@@ -47,7 +59,7 @@ def test_dtypes(layer, dtype):
     assert y.dtype == dtype and bool(torch.isfinite(y).all())
 
 
-@every_kind
+@as_wide
 @pytest.mark.parametrize(
     "replace, out_dim, replaced",
     [
@@ -66,7 +78,7 @@ def test_exactly_the_named_layers_are_replaced(layer, replace, out_dim, replaced
         assert type(module) is (KINDS[layer][0] if index in replaced else nn.Linear)
 
 
-@every_kind
+@as_wide
 def test_forward_written_out(layer):
     mlp = MLP(3, 4, 12, 2, layer=layer, skip_connections=(2, 3), activation="tanh", seed=0, **KINDS[layer][1])
     x = values(5, 3)
@@ -77,7 +89,7 @@ def test_forward_written_out(layer):
     torch.testing.assert_close(mlp(x), mlp.layers[3](torch.cat([x, h], dim=-1)))
 
 
-@every_kind
+@as_wide
 @pytest.mark.parametrize("replace", [None, (3,)])
 def test_out_activation_follows_the_last_layer_whatever_its_kind(layer, replace):
     options = dict(layer=layer, replace=replace, seed=0, **KINDS[layer][1])

@@ -43,9 +43,9 @@ def test_same_density_and_color_as_the_stock_field() -> None:
     torch.testing.assert_close(color, outputs[FieldHeadNames.RGB])
 
 
-@pytest.mark.parametrize("layer", ["dense", "eugen", "prp"])
+@pytest.mark.parametrize("layer", ["dense", "eugen", "eugen-residual", "prp"])
 def test_folded_field_gives_the_same_values(layer: str) -> None:
-    options = {"num_features": 16} if layer == "eugen" else {}
+    options = {"num_features": 16} if "eugen" in layer else {}
     field = VanillaField(AABB, layer=layer, replace=(1, 2), **options).double()
     positions = torch.rand(20, 3, dtype=torch.float64)
     directions = F.normalize(torch.randn(20, 3, dtype=torch.float64), dim=-1)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, SNNKLinear
+from eugen_fields.layers import MLP, EUGenLinear, LowRankLinear, PRPLinear, ResidualEUGenLayer, SNNKLinear
 
 NUM_LAYERS = 6
 WIDTH = 20
@@ -16,6 +16,7 @@ KINDS = {
     "eugen order 2": {"num_features": 4, "order": 2},
     "eugen projection bias": {"num_features": 8, "projection_bias": True},  # 4 relu features all die at this seed
     "eugen shared order 2": {"num_features": 4, "order": 2, "share_projections": True, "norm": False},
+    "eugen-residual": {"num_features": 4},
     "prp": {},
     "prp rank": {"rank": 2},
     "low-rank": {"rank": 3},
@@ -45,6 +46,8 @@ def perturbed(module, seed=0, size=0.05):
 def build(name, out_dim=3, in_dim=5, **options):
     torch.manual_seed(1)
     merged = {"layer": kind_of(name), "seed": 5, **KINDS[name], **options}
+    if merged["layer"] == "eugen-residual" and out_dim and merged.get("replace"):  # the last layer cannot be one
+        merged["replace"] = tuple(index for index in merged["replace"] if index < NUM_LAYERS - 1)
     return perturbed(MLP(in_dim, NUM_LAYERS, WIDTH, out_dim, **merged))
 
 
@@ -71,6 +74,6 @@ def multiplications(module):
             total += layer.in_features * layer.out_features + layer.rank * (layer.in_features + layer.out_features)
         elif isinstance(layer, LowRankLinear):
             total += layer.down.numel() + layer.up.numel()
-        elif isinstance(layer, nn.Linear):
+        elif isinstance(layer, (nn.Linear, ResidualEUGenLayer)):
             total += layer.weight.numel()
     return total

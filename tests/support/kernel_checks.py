@@ -25,6 +25,8 @@ KINDS = {
     "eugen shared order 2": {"layer": "eugen", "num_features": 32, "order": 2, "share_projections": True},
     "eugen projection bias": {"layer": "eugen", "num_features": 24, "projection_bias": True},
     "eugen in some": {"layer": "eugen", "num_features": 20, "replace": (1, 3)},
+    "eugen-residual": {"layer": "eugen-residual", "num_features": 20},
+    "eugen-residual in some": {"layer": "eugen-residual", "num_features": 24, "replace": (1, 2)},
     "prp": {"layer": "prp"},
     "prp hadamard": {"layer": "prp", "matrix": "hadamard", "replace": (2,)},
     "prp rank": {"layer": "prp", "rank": 2},

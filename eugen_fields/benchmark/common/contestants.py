@@ -28,7 +28,8 @@ class Contestant:
 def contestant(text: str, model: Any) -> Contestant:
     """What a name stands for in the network of a method.
 
-    - A layer kind (dense, eugen, prp, ...): this kind in place of every hidden layer but the first.
+    - A layer kind (dense, eugen, prp, ...): this kind in place of every hidden layer but the first, and eugen-residual
+      in place of that one too.
     - narrow-eugen, narrow-prp: dense layers of the width at which the field comes nearest to the parameters of the
       eugen field, or to the bytes that the prp field takes in a checkpoint.
     - shallow: as many dense layers, of the full width, as come nearest to the parameters of the eugen field.

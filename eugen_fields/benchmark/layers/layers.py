@@ -46,7 +46,8 @@ class Layers(DrawnBenchmark):
         "low-rank",
         "snnk",
     )
-    """Layer kinds; dense must be among them. prp-hadamard has the matrix that fused kernels multiply by factors."""
+    """Layer kinds; dense must be among them. prp-hadamard has the matrix that fused kernels multiply by factors; layers
+    of eugen-residual are as wide as their number of features, and each reads all before it."""
     width: tuple[int, ...] | None = None
     """Widths of the networks. Default: 64 128 256; with --quick 256 128."""
     num_features: tuple[int, ...] | None = None

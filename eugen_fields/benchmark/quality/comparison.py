@@ -39,10 +39,10 @@ class Train(TrainingBenchmark):
         "hybrid-eugen",
         "hybrid-prp",
     )
-    """Networks to compare: dense, eugen, prp, low-rank, snnk; narrow-eugen and narrow-prp, dense networks with the
-    parameters of the EUGen network or the stored bytes of the PRP network; shallow, fewer dense layers with the
-    parameters of the EUGen network; hybrid-eugen and hybrid-prp, every second hidden layer replaced. Flags of the model
-    may follow behind colons: eugen:num_features=16."""
+    """Networks to compare: dense, eugen, eugen-residual, prp, low-rank, snnk; narrow-eugen and narrow-prp, dense
+    networks with the parameters of the EUGen network or the stored bytes of the PRP network; shallow, fewer dense
+    layers with the parameters of the EUGen network; hybrid-eugen and hybrid-prp, every second hidden layer replaced.
+    Flags of the model may follow behind colons: eugen:num_features=16."""
     options: tuple[str, ...] = ()
     """Flags of the model for all runs, as name=value: num_layers=8 replace=5,6,7."""
     num_scales: int = 1

@@ -138,25 +138,27 @@ def gradient_tiles(stages: list[Stage], layout: Layout) -> tuple[Tensor, Tensor]
     tiles: list[tuple[int, int]] = []
     places: list[Tensor] = []
 
-    def add(rows: Columns, columns: Columns) -> None:
+    def add(rows: Columns, columns: Columns) -> Tensor:
+        """Adds the tiles of one matrix; returns the places of its entries."""
         row, column = _offsets(rows), _offsets(columns)
         across = -(-(columns.end - columns.start) // TILE)
         first = len(tiles)
         for i in range(-(-(rows.end - rows.start) // TILE)):
             tiles.extend((rows.start + i * TILE, columns.start + j * TILE) for j in range(across))
         tile = first + (row // TILE)[:, None] * across + (column // TILE)[None, :]
-        places.append(((tile * TILE + (row % TILE)[:, None]) * TILE + (column % TILE)[None, :]).flatten())
+        return (tile * TILE + (row % TILE)[:, None]) * TILE + (column % TILE)[None, :]
 
     for index, stage in enumerate(stages):
         sources = {
-            "weight": layout.values[index - 1] if index else layout.inputs,
-            "bias": Columns(layout.one, [(1, 1)]),
-            "skip": layout.inputs,
-            "norm_column": Columns(layout.norms[index], [(1, 1)]),
+            "weight": [layout.value(index - 1)],
+            "bias": [Columns(layout.one, [(1, 1)])],
+            "skip": [layout.value(other) for other in stage.beside],
+            "norm_column": [Columns(layout.norms[index], [(1, 1)])],
         }
         for name in TENSORS:
             if getattr(stage, name) is not None:
-                add(layout.gradients[index], sources[name])
+                side_by_side = [add(layout.gradients[index], columns) for columns in sources[name]]
+                places.append(torch.cat(side_by_side, dim=1).flatten())
     return torch.tensor(tiles, dtype=torch.int32), torch.cat(places)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eugen_fields.kernels.stages.stage import HIGHEST_ORDER, NARROWEST, WIDEST, Stage, activation_name
+from eugen_fields.kernels.stages.stage import HIGHEST_ORDER, INPUT, NARROWEST, WIDEST, Stage, activation_name
 from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.layers import MLP
-from eugen_fields.layers.activations import Activation
-from eugen_fields.layers.layer import LayerStage, layer_stages
+from eugen_fields.layers.activations import Activation, identity
+from eugen_fields.layers.layer import AppendingLayer, LayerStage, layer_stages
 
 DIFFERENTIABLE = ("identity", "relu", "softplus", "softplus100", "sigmoid", "tanh")
 """Activations whose slope can be told from their value: all that a backward pass has."""
@@ -31,10 +31,15 @@ def live_stages(mlp: nn.Module) -> list[Stage]:
     if mlp.in_dim > WIDEST_INPUT:
         raise Unsupported(f"its input is {mlp.in_dim} wide; up to {WIDEST_INPUT} can be fused")
     stages: list[Stage] = []
+    current: tuple[int, ...] = (INPUT,)  # values that the next layer reads side by side
     for index, layer in enumerate(mlp.layers):
-        skip_dim = mlp.in_dim if index in mlp.skip_connections else 0
+        reads = (INPUT, *current) if index in mlp.skip_connections else current
+        width = stages[-1].features if stages else mlp.in_dim
         with part(f"layer {index}"):
-            stages += _stages_of(layer, skip_dim, mlp.activation_of(index))
+            stages += _stages_of(layer, reads[:-1], width, mlp.activation_of(index))
+        current = (*(reads if isinstance(layer, AppendingLayer) else ()), len(stages) - 1)
+    if len(current) > 1:
+        raise Unsupported("its output is several values side by side, which no linear layer reads")
     if len(stages) < 2:
         raise Unsupported("it has no hidden layer")
     for index, stage in enumerate(stages):
@@ -46,8 +51,9 @@ def live_stages(mlp: nn.Module) -> list[Stage]:
     return stages
 
 
-def _stages_of(layer: nn.Module, skip_dim: int, activation: Activation) -> list[Stage]:
-    """The stages of one layer and of the activation behind it; its first `skip_dim` inputs are those of the MLP."""
+def _stages_of(layer: nn.Module, beside: tuple[int, ...], width: int, activation: Activation) -> list[Stage]:
+    """The stages of one layer and of the activation behind it, which reads the values `beside` and then the value of
+    the stage before, which is `width` wide."""
     try:
         parts = layer_stages(layer)
     except ValueError:
@@ -57,7 +63,8 @@ def _stages_of(layer: nn.Module, skip_dim: int, activation: Activation) -> list[
         for factor in parts[1:]:
             linear = factor.linear.after(linear)
         parts = (LayerStage(linear),)
-    parts = (*parts[:-1], parts[-1]._replace(activation=activation))
+    if activation is not identity:
+        parts = (*parts[:-1], parts[-1]._replace(activation=activation))
     stages = []
     for place, stage in enumerate(parts):
         if stage.squared_norm:
@@ -65,10 +72,11 @@ def _stages_of(layer: nn.Module, skip_dim: int, activation: Activation) -> list[
         if stage.products is not None and stage.products[1] > HIGHEST_ORDER:
             raise Unsupported(f"order {stage.products[1]}; up to {HIGHEST_ORDER} can be fused")
         weight, skip = stage.linear.weight, None
-        if place == 0 and skip_dim:
-            skip, weight = weight[:, :skip_dim], weight[:, skip_dim:]
+        if place == 0 and beside:
+            skip, weight = weight[:, :-width], weight[:, -width:]
         name = activation_name(stage.activation) or "unknown"
-        stages.append(Stage(weight, stage.linear.bias, skip, stage.norm_column, None, None, stage.products, name))
+        entries = (weight, stage.linear.bias, skip, stage.norm_column, None, None, stage.products, name)
+        stages.append(Stage(*entries, beside=beside if place == 0 else ()))
     return stages
 
 

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from eugen_fields.kernels.unsupported import Unsupported, part
 from eugen_fields.layers.activations import ACTIVATIONS, Activation
-from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, value_name
+from eugen_fields.layers.folding.folded import FoldedMLP, FoldedStage, Joined, value_name
 from eugen_fields.layers.folding.seeded import FoldedPRP
 
 NARROWEST, WIDEST = 16, 256
 """Columns that the value behind a hidden stage may have: it stays on the chip."""
 HIGHEST_ORDER = 2
+INPUT = -1
+"""Index of the input of a chain among the values of its stages."""
 
 
 class Hadamard(NamedTuple):
@@ -23,11 +25,11 @@ class Hadamard(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """activation(products(weight f + skip x + norm_column |[x; h]| + bias)), h = norm_weight f + norm_bias or f itself.
+    """activation(products(weight f + skip u + norm_column |[u; h]| + bias)), h = norm_weight f + norm_bias or f itself.
 
-    f is the value of the stage before, x the input of the chain. The entries are those of layers.folding.FoldedStage,
-    float64 on the CPU; PRP stages have their matrix written out, and where `hadamard` is there it is the same.
-    `activation` is a name.
+    f is the value of the stage before, u the values of `beside` side by side: INPUT is the input of the chain, i the
+    value of stage i. The entries are those of layers.folding.FoldedStage, float64 on the CPU; PRP stages have their
+    matrix written out, and where `hadamard` is there it is the same. `activation` is a name.
     """
 
     weight: Tensor
@@ -39,6 +41,7 @@ class Stage(NamedTuple):
     products: tuple[int, int, bool] | None
     activation: str
     hadamard: Hadamard | None = None
+    beside: tuple[int, ...] = (INPUT,)
 
     @property
     def features(self) -> int:
@@ -47,12 +50,12 @@ class Stage(NamedTuple):
 
     @property
     def is_affine(self) -> bool:
-        """Whether it is nothing but weight f + skip x + bias."""
+        """Whether it is nothing but weight f + skip u + bias."""
         return self.activation == "identity" and self.products is None and self.norm_column is None
 
 
 def affine_stage(weight: Tensor, bias: Tensor, skip: Tensor | None, activation: str = "identity") -> Stage:
-    """activation(weight f + skip x + bias)."""
+    """activation(weight f + skip u + bias), u the input of the chain."""
     return Stage(weight, bias, skip, None, None, None, None, activation)
 
 
@@ -67,45 +70,51 @@ def read_stages(mlp: nn.Module, in_dim: int) -> list[Stage]:
     stages: list[Stage] = []
     for index, module in enumerate(mlp.stages):
         with part(f"stage {index}"):
-            stage = _read_stage(module, value_name(index - 1), stages[-1].features if stages else in_dim)
+            stage = _read_stage(module, index - 1, stages[-1].features if stages else in_dim)
         if index < len(mlp.stages) - 1 and not NARROWEST <= stage.features <= WIDEST:
             raise Unsupported(f"stage {index} is {stage.features} wide; {NARROWEST} to {WIDEST} can be fused")
         stages.append(stage)
     return stages
 
 
-def _read_stage(module: nn.Module, previous: str, width: int) -> Stage:
-    """A stage that reads the value `previous`, f, which is `width` wide."""
+def _read_stage(module: nn.Module, before: int, width: int) -> Stage:
+    """A stage behind stage `before`, whose value is f and `width` wide."""
+    if isinstance(module, Joined):
+        raise Unsupported("it is several values side by side, which no linear layer reads")
     if not isinstance(module, FoldedStage | FoldedPRP):
         raise Unsupported(f"a {type(module).__name__} cannot be fused")
-    both = (INPUT, previous) if isinstance(module, FoldedPRP) else (previous, INPUT)
-    if module.reads not in ((previous,), both):
+    previous = value_name(before)
+    first, *others = reversed(module.reads) if isinstance(module, FoldedPRP) else module.reads
+    if first != previous:
         names = ", ".join(module.reads)
-        raise Unsupported(f"it reads {names}; {previous} alone, or {INPUT} beside it, can be fused")
+        raise Unsupported(f"it reads {names}; what reads {previous}, and others beside it, can be fused")
     if isinstance(module, FoldedStage) and module.squared_norm:
         raise Unsupported("SNNK features cannot be fused")
     name = activation_name(module.activation)
     if name is None:
         raise Unsupported("its activation is none of layers.activations")
+    index_of = {value_name(index): index for index in range(INPUT, before)}
     if isinstance(module, FoldedPRP):
-        return _read_prp(module, width, name)
+        return _read_prp(module, width, name)._replace(beside=tuple(index_of[other] for other in reversed(others)))
     if module.products is not None and module.products[1] > HIGHEST_ORDER:
         raise Unsupported(f"order {module.products[1]}; up to {HIGHEST_ORDER} can be fused")
     weights = module.weights
+    skip = torch.cat([_double(weights[other]) for other in others], dim=1) if others else None
     return Stage(
         _double(weights[previous]),
         _double(module.bias),
-        None if previous == INPUT else _double_or_none(weights.get(INPUT)),
+        skip,
         _double_or_none(module.norm_column),
         _double_or_none(module.norm_weight),
         _double_or_none(module.norm_bias),
         module.products,
         name,
+        beside=tuple(index_of[other] for other in others),
     )
 
 
 def _read_prp(module: FoldedPRP, width: int, name: str) -> Stage:
-    """diag(w) P^T diag(alpha) + B A written out, its columns split into those of x and of f."""
+    """diag(w) P^T diag(alpha) + B A written out, its columns split into those of u and of f."""
     weight = _double(module.projection)
     if module.alpha is not None:
         weight = weight * _double(module.alpha)

@@ -5,7 +5,9 @@ Shapes are those of values. With tangents (ProgramWriter.tangents) all matrices 
 
 from typing import NamedTuple
 
-from eugen_fields.kernels.stages.stage import Stage
+from torch import Tensor
+
+from eugen_fields.kernels.stages.stage import INPUT, Stage
 from eugen_fields.kernels.write.elementwise import (
     activated,
     activation_gradient,
@@ -13,7 +15,7 @@ from eugen_fields.kernels.write.elementwise import (
     multiplied_gradient,
     norm_factor,
 )
-from eugen_fields.kernels.write.forward import AffineMap, described, write_products, write_stage
+from eugen_fields.kernels.write.forward import AffineMap, described, side_by_side, write_products, write_stage
 from eugen_fields.kernels.write.program import Piece, ProgramWriter, Term, Value, split_width
 
 TILE = 64
@@ -44,6 +46,10 @@ class Layout(NamedTuple):
     gradients: list[Columns]
     value_columns: int
     gradient_columns: int
+
+    def value(self, index: int) -> Columns:
+        """Where the value of a stage lies, or the chain's input for INPUT."""
+        return self.inputs if index == INPUT else self.values[index]
 
 
 def value_pieces(stage: Stage, largest: int) -> list[tuple[int, int]]:
@@ -78,14 +84,16 @@ def write_forward(writer: ProgramWriter, stages: list[Stage], in_dim: int) -> tu
     """Adds the chain; returns the pointers: inputs (count, padded in_dim), outputs (count, out_dim) float32."""
     columns = Columns(0, split_width(in_dim, writer.piece))
     f = x = _load_value(writer, "inputs", columns.end, columns)
+    values: list[Value] = []
     for index, stage in enumerate(stages):
-        if index > 0 and stage.skip is not None:  # again: kept, it would take registers from all stages in between
+        if _reads_input_again(stage):  # again: kept, it would take registers from all stages in between
             x = _load_value(writer, "inputs", columns.end, columns)
         writer.comment(f"stage {index}: {described(stage)}")
         if index < len(stages) - 1:
-            f = write_stage(writer, stage, f, x)
+            f = write_stage(writer, stage, f, side_by_side(stage, x, values))
+            values.append(f)
     last, start = stages[-1], 0
-    affine = AffineMap(writer, last, f, x)
+    affine = AffineMap(writer, last, f, side_by_side(last, x, values))
     out_dim = len(last.weight)
     for width, size in split_width(out_dim, writer.piece):
         y = activated(writer, last.activation, affine.rows(start, width, size))
@@ -98,11 +106,13 @@ def write_kept_forward(writer: ProgramWriter, stages: list[Stage], layout: Layou
     """Adds the chain without its last stage; returns the pointers: inputs as above, values as in the layout."""
     f = x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
     store_value(writer, "values", layout.value_columns, layout.inputs, x)
+    values: list[Value] = []
     for index, (stage, columns) in enumerate(zip(stages, layout.values)):
-        if index > 0 and stage.skip is not None:
+        if _reads_input_again(stage):
             x = _load_value(writer, "inputs", layout.inputs.end, layout.inputs)
         writer.comment(f"stage {index}: {described(stage)}")
-        f = write_stage(writer, stage, f, x)
+        f = write_stage(writer, stage, f, side_by_side(stage, x, values))
+        values.append(f)
         store_value(writer, "values", layout.value_columns, columns, f)
     return "inputs", "values"
 
@@ -118,8 +128,8 @@ def write_backward(
     one = "tl.where(is_value, 1.0, 0.0)" if writer.tangents else "1.0 + 0.0 * rows"
     writer.line(f"store_scalars(values, {one}, rows, valid, {layout.value_columns}, {layout.one})")
 
-    def load(columns: Columns) -> Value:
-        return _load_value(writer, "values", layout.value_columns, columns)
+    def load(index: int) -> Value:
+        return _load_value(writer, "values", layout.value_columns, layout.value(index))
 
     out_dim, start = len(stages[-1].weight), 0
     received, produced = [], []
@@ -128,35 +138,46 @@ def write_backward(
         received.append(writer.let("g", f"load_columns(output_gradients, {place})"))
         produced.append(writer.let("y", f"load_columns(outputs, {place})"))
         start += width
-    to_input: list[str | None] = [None] * len(layout.inputs.pieces)
+    reached: dict[int, list[str]] = {}  # gradients of values from the stages so far, piece by piece
     for index in reversed(range(len(stages))):
         stage = stages[index]
         writer.comment(f"gradients of stage {index}: {described(stage)}")
-        # loaded again for each stage that reads it: kept, it would take registers from all the others
-        x = load(layout.inputs) if index == 0 or stage.skip is not None else []
-        f = load(layout.values[index - 1]) if index else x
-        z, norm = _write_affine_gradient(writer, stage, f, x, received, produced)
+        # loaded again for each stage that reads them: kept, they would take registers from all the others
+        beside = {other: load(other) for other in stage.beside} if stage.skip is not None else {}
+        f = load(index - 1)
+        u = [piece for value in beside.values() for piece in value]
+        z, norm = _write_affine_gradient(writer, stage, f, u, received, produced)
         store_value(writer, "gradients", layout.gradient_columns, layout.gradients[index], z)
         factor = None
         if norm is not None:
             place = f"{layout.value_columns}, {layout.norms[index]}"
             writer.line(f"store_scalars(values, {norm}, rows, valid, {place})")
             factor = _write_norm_factor(writer, stage, z, norm)
-        if stage.skip is not None and input_gradient:
-            to_input = _write_transposed(writer, z, stage, x, factor, to_input, skip=True)
+        start = 0
+        for other, value in beside.items():
+            width = sum(piece.width for piece in value)
+            assert stage.skip is not None
+            if other != INPUT or input_gradient:
+                weight = stage.skip[:, start : start + width]
+                reached[other] = _write_transposed(writer, z, weight, value, factor, reached.get(other))
+            start += width
+        if index > 0 or input_gradient:
+            reached[index - 1] = _write_transposed(writer, z, stage.weight, f, factor, reached.get(index - 1))
         if index > 0:
-            received = [g for g in _write_transposed(writer, z, stage, f, factor, [None] * len(f)) if g is not None]
+            received = reached.pop(index - 1)
             produced = [f"{piece.name}.to(tl.float32)" for piece in f]
-        elif input_gradient:
-            to_input = _write_transposed(writer, z, stage, f, factor, to_input)
     pointers = ("values", "gradients", "outputs", "output_gradients")
     if not input_gradient:
         return pointers
     start = 0
-    for g, (width, size) in zip(to_input, layout.inputs.pieces):
+    for g, (width, size) in zip(reached[INPUT], layout.inputs.pieces):
         writer.line(f"store_columns(input_gradients, {g}, rows, valid, {in_dim}, {start}, {width}, {size})")
         start += width
     return *pointers, "input_gradients"
+
+
+def _reads_input_again(stage: Stage) -> bool:
+    return stage.skip is not None and INPUT in stage.beside
 
 
 def _load_value(writer: ProgramWriter, matrix: str, stride: int, columns: Columns) -> Value:
@@ -178,13 +199,13 @@ def store_value(writer: ProgramWriter, matrix: str, stride: int, columns: Column
 
 
 def _write_affine_gradient(
-    writer: ProgramWriter, stage: Stage, f: Value, x: Value, received: list[str], produced: list[str]
+    writer: ProgramWriter, stage: Stage, f: Value, u: Value, received: list[str], produced: list[str]
 ) -> tuple[Value, str | None]:
     """Adds the gradient that reaches a stage's affine map; returns it, and the variable that holds the norm.
 
     `received` names the gradient of the stage's value piece by piece, `produced` that value; both float32.
     """
-    affine = AffineMap(writer, stage, f, x)
+    affine = AffineMap(writer, stage, f, u)
     if stage.products is None:
         pieces = split_width(len(stage.weight), writer.piece)
         return [
@@ -222,21 +243,13 @@ def _write_norm_factor(writer: ProgramWriter, stage: Stage, z: Value, norm: str)
 
 
 def _write_transposed(
-    writer: ProgramWriter,
-    z: Value,
-    stage: Stage,
-    value: Value,
-    factor: str | None,
-    before: list[str | None],
-    skip: bool = False,
-) -> list[str | None]:
-    """Adds weight^T z (skip^T z for the chain's input) plus factor times the value itself, the gradient of a value;
-    returns the names of its pieces, float32, with the ones given `before` added."""
-    weight = stage.skip if skip else stage.weight
-    assert weight is not None
-    names: list[str | None] = []
+    writer: ProgramWriter, z: Value, weight: Tensor, value: Value, factor: str | None, before: list[str] | None
+) -> list[str]:
+    """Adds weight^T z plus factor times the value itself, the gradient of a value that this weight reads; returns the
+    names of its pieces, float32, with the ones given `before` added."""
+    names: list[str] = []
     start = 0
-    for piece, earlier in zip(value, before):
+    for piece, earlier in zip(value, before or [None] * len(value)):
         g = writer.affine([Term(z, weight[:, start : start + piece.width].t())], None, piece.padded)
         if factor is not None:
             through = multiplied_gradient(writer, f"{factor}[:, None]", f"{piece.name}.to(tl.float32)")

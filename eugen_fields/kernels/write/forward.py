@@ -1,13 +1,14 @@
 """Writes stages and encodings into the program of a kernel. Everything below also works where each point has tangent
 rows (ProgramWriter.tangents)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
-from eugen_fields.kernels.stages.stage import Hadamard, Stage
+from eugen_fields.kernels.stages.stage import INPUT, Hadamard, Stage
 from eugen_fields.kernels.write.elementwise import activated, multiplied, norm
 from eugen_fields.kernels.write.program import ProgramWriter, Term, Value, split_width
 
@@ -16,22 +17,22 @@ NARROW = 16
 
 
 class AffineMap:
-    """weight f + skip x + norm_column |[x; h]| + bias of a stage, rows by rows; its norm is computed once.
+    """weight f + skip u + norm_column |[u; h]| + bias of a stage, rows by rows; its norm is computed once.
 
-    `norm` names the variable (B,) that holds |[x; h]|, None without a norm column.
+    `norm` names the variable (B,) that holds |[u; h]|, None without a norm column.
     """
 
-    def __init__(self, writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> None:
-        self._writer, self._stage, self._f, self._x = writer, stage, f, x
+    def __init__(self, writer: ProgramWriter, stage: Stage, f: Value, u: Value) -> None:
+        self._writer, self._stage, self._f, self._u = writer, stage, f, u
         self.norm: str | None = None
         if stage.norm_column is not None:
-            self.norm = _write_norm(writer, stage, f, x)
+            self.norm = _write_norm(writer, stage, f, u)
 
     def rows(self, start: int, width: int, size: int) -> str:
         """Adds some rows, before the activation; returns the name of a variable (B, size)."""
         writer, stage = self._writer, self._stage
         chosen = slice(start, start + width)
-        z = writer.affine(_terms(stage, self._f, self._x, chosen), stage.bias[chosen], size)
+        z = writer.affine(_terms(stage, self._f, self._u, chosen), stage.bias[chosen], size)
         if self.norm is not None and stage.norm_column is not None:
             writer.line(f"{z} = {z} + outer({self.norm}, {writer.row(stage.norm_column[chosen], size)})")
         return z
@@ -62,7 +63,10 @@ def write_products(affine: AffineMap, products: tuple[int, int, bool], piece: in
 
 def described(stage: Stage) -> str:
     """The stage in words, for a comment: "63 -> 64, relu"."""
-    inputs = str(stage.weight.shape[1]) + ("" if stage.skip is None else f" + {stage.skip.shape[1]} of the input")
+    inputs = str(stage.weight.shape[1])
+    if stage.skip is not None:
+        others = "" if stage.beside == (INPUT,) else " and earlier stages"
+        inputs += f" + {stage.skip.shape[1]} of the input{others}"
     words = [f"{inputs} -> {stage.features}"]
     if stage.norm_column is not None:
         words.append("norm of the input")
@@ -71,9 +75,16 @@ def described(stage: Stage) -> str:
     return ", ".join([*words, "linear" if stage.activation == "identity" else stage.activation])
 
 
-def write_stage(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> Value:
-    """Adds a stage that reads f (B, width) and, where it has a skip connection, x (B, in_dim); returns its value."""
-    affine = AffineMap(writer, stage, f, x)
+def side_by_side(stage: Stage, x: Value, values: Sequence[Value]) -> Value:
+    """What the skip connection of a stage reads, from the input and the values of the stages; empty without one."""
+    if stage.skip is None:
+        return []
+    return [piece for index in stage.beside for piece in (x if index == INPUT else values[index])]
+
+
+def write_stage(writer: ProgramWriter, stage: Stage, f: Value, u: Value) -> Value:
+    """Adds a stage that reads f (B, width) and, where it has a skip connection, u; returns its value."""
+    affine = AffineMap(writer, stage, f, u)
     if stage.products is not None:
         products = write_products(affine, stage.products, writer.piece)
         singles = [(activated(writer, stage.activation, p.single), p.width, p.size) for p in products]
@@ -103,20 +114,20 @@ def _write_hadamard(writer: ProgramWriter, stage: Stage, matrix: Hadamard, f: Va
     return result
 
 
-def write_output(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
+def write_output(writer: ProgramWriter, stage: Stage, f: Value, u: Value) -> str:
     """Adds an affine stage of at most NARROW rows; returns the name of a float32 variable (B, NARROW)."""
-    z = writer.affine(_terms(stage, f, x, slice(None)), stage.bias, NARROW)
+    z = writer.affine(_terms(stage, f, u, slice(None)), stage.bias, NARROW)
     return writer.let("y", activated(writer, stage.activation, z))
 
 
-def _terms(stage: Stage, f: Value, x: Value, rows: slice) -> list[Term]:
+def _terms(stage: Stage, f: Value, u: Value, rows: slice) -> list[Term]:
     terms = [Term(f, stage.weight[rows])]
-    return terms if stage.skip is None else [*terms, Term(x, stage.skip[rows])]
+    return terms if stage.skip is None else [*terms, Term(u, stage.skip[rows])]
 
 
-def _write_norm(writer: ProgramWriter, stage: Stage, f: Value, x: Value) -> str:
-    """Adds |[x; h]| of a stage's norm column; returns the name of a variable (B,)."""
-    direct = ([] if stage.skip is None else x) + (f if stage.norm_weight is None else [])
+def _write_norm(writer: ProgramWriter, stage: Stage, f: Value, u: Value) -> str:
+    """Adds |[u; h]| of a stage's norm column; returns the name of a variable (B,)."""
+    direct = ([] if stage.skip is None else u) + (f if stage.norm_weight is None else [])
     values, constant = [piece.name for piece in direct], None
     if stage.norm_weight is not None and stage.norm_bias is not None:
         weight, bias = stage.norm_weight, stage.norm_bias

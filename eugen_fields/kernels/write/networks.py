@@ -6,8 +6,15 @@ import torch
 from torch import Tensor
 
 from eugen_fields.encodings import FrequencyEncoding, IntegratedEncoding
-from eugen_fields.kernels.stages.stage import Stage, affine_stage
-from eugen_fields.kernels.write.forward import NARROW, described, encoding_table, write_output, write_stage
+from eugen_fields.kernels.stages.stage import INPUT, Stage, affine_stage
+from eugen_fields.kernels.write.forward import (
+    NARROW,
+    described,
+    encoding_table,
+    side_by_side,
+    write_output,
+    write_stage,
+)
 from eugen_fields.kernels.write.program import ProgramWriter, Value
 
 WIDEST_KEPT = 128
@@ -48,41 +55,41 @@ class DistanceNetwork(NamedTuple):
 def write_distance(writer: ProgramWriter, network: DistanceNetwork) -> tuple[str, ...]:
     """Adds points -> distance; returns the pointers: points (count, 3), distance (count,), or (count, 4) where the
     writer has tangents: followed by its gradient."""
-    f, x = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
+    f, u = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
     last = network.trunk[-1]
     writer.comment(f"distance: {described(last)}, times the output scale")
     scale = network.output_scale
     skip = None if last.skip is None else scale * last.skip
-    y = write_output(writer, affine_stage(scale * last.weight, scale * last.bias, skip), f, x)
+    y = write_output(writer, affine_stage(scale * last.weight, scale * last.bias, skip), f, u)
     writer.line(f"store_columns(distance, {y}, rows, valid, 1, 0, 1, {NARROW})")
     return "points", "distance"
 
 
 def write_density(writer: ProgramWriter, network: RadianceNetwork) -> tuple[str, ...]:
     """Adds points -> density; returns the pointers: points (count, 3), density (count,)."""
-    f, x = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
-    _write_density_output(writer, network, f, x)
+    f, u = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
+    _write_density_output(writer, network, f, u)
     return "points", "density"
 
 
 def write_radiance(writer: ProgramWriter, network: RadianceNetwork) -> tuple[str, ...]:
     """Adds points, directions -> density, colour; returns the pointers: points (count, 3), directions (count, 3),
     density (count,), color (count, 3)."""
-    f, x = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
-    _write_density_output(writer, network, f, x)
+    f, u = _write_trunk(writer, network.trunk, network.position_encoding, network.frame)
+    _write_density_output(writer, network, f, u)
     first, *hidden, last = network.color_head
     features = _rows(network.trunk[-1], slice(1, None))
     merged = _merged_head(features, first)
     if merged is None:
         writer.comment(f"features: {described(features)}")
-        f, merged = write_stage(writer, features, f, x), first
+        f, merged = write_stage(writer, features, f, u), first
     writer.comment(f"encoding of the direction: 3 -> {network.direction_encoding.out_dim}")
     h = f + write_points(writer, "directions", network.direction_encoding, None)
     for index, stage in enumerate((merged, *hidden)):
         writer.comment(f"colour head, stage {index}: {described(stage)}")
-        h = write_stage(writer, stage, h, x)
+        h = write_stage(writer, stage, h, u)
     writer.comment(f"colour: {described(last)}")
-    y = write_output(writer, last, h, x)
+    y = write_output(writer, last, h, u)
     writer.line(f"store_columns(color, {y}, rows, valid, 3, 0, 3, {NARROW})")
     return "points", "directions", "density", "color"
 
@@ -107,31 +114,34 @@ def write_points(writer: ProgramWriter, argument: str, encoding: Encoding, frame
 
 
 def _write_trunk(writer: ProgramWriter, trunk: list[Stage], encoding: Encoding, frame: Frame) -> tuple[Value, Value]:
-    """Adds all but the last stage of a trunk; returns what that reads: f and, with a skip connection, the encoding."""
+    """Adds all but the last stage of a trunk; returns what that reads: f and, with a skip connection, u."""
     writer.comment(f"encoding of the position: 3 -> {encoding.out_dim}")
     f = x = write_points(writer, "points", encoding, frame)
     again = encoding.out_dim > WIDEST_KEPT
+    values: list[Value] = []
     for index, stage in enumerate(trunk):
-        if again and index > 0 and stage.skip is not None:
+        if again and index > 0 and stage.skip is not None and INPUT in stage.beside:
             writer.comment("encoding of the position, again")
             x = write_points(writer, "points", encoding, frame)
         if index < len(trunk) - 1:
             writer.comment(f"trunk, stage {index}: {described(stage)}")
-            f = write_stage(writer, stage, f, x)
-    return f, x
+            f = write_stage(writer, stage, f, side_by_side(stage, x, values))
+            values.append(f)
+    return f, side_by_side(trunk[-1], x, values)
 
 
-def _write_density_output(writer: ProgramWriter, network: RadianceNetwork, f: Value, x: Value) -> None:
+def _write_density_output(writer: ProgramWriter, network: RadianceNetwork, f: Value, u: Value) -> None:
     output = _rows(network.trunk[-1], slice(0, 1))
     writer.comment(f"density: {described(output)}, then the exponential")
-    y = write_output(writer, output, f, x)
+    y = write_output(writer, output, f, u)
     initial = f"load_scalar(vectors, {writer.vector(torch.tensor(network.initial_density))})"
     writer.line(f"store_columns(density, {initial} * tl.exp({y}), rows, valid, 1, 0, 1, {NARROW})")
 
 
 def _rows(stage: Stage, rows: slice) -> Stage:
     """Some of the outputs of an affine stage."""
-    return affine_stage(stage.weight[rows], stage.bias[rows], None if stage.skip is None else stage.skip[rows])
+    skip = None if stage.skip is None else stage.skip[rows]
+    return affine_stage(stage.weight[rows], stage.bias[rows], skip)._replace(beside=stage.beside)
 
 
 def _merged_head(features: Stage, first: Stage) -> Stage | None:
@@ -147,4 +157,5 @@ def _merged_head(features: Stage, first: Stage) -> Stage | None:
         return None
     weight = torch.cat([head @ features.weight, directions], dim=1)
     skip = None if features.skip is None else head @ features.skip
-    return affine_stage(weight, first.bias + head @ features.bias, skip, first.activation)
+    merged = affine_stage(weight, first.bias + head @ features.bias, skip, first.activation)
+    return merged._replace(beside=features.beside)

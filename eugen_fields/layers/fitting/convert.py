@@ -20,7 +20,7 @@ from eugen_fields.layers.activations import Activation, get_activation
 from eugen_fields.layers.fitting.layerwise import Chosen, LayerReport, fit_layers, with_fit_defaults
 from eugen_fields.layers.fitting.recording import Batch, Stream, run_order
 from eugen_fields.layers.folding.tracing import successors
-from eugen_fields.layers.kinds import LAYER_KINDS, check_options
+from eugen_fields.layers.kinds import LAYER_KINDS, check_options, check_stands_for_dense
 from eugen_fields.layers.random_matrices import resolve_seed
 
 Where = str | Callable[[str, nn.Linear], bool]
@@ -87,7 +87,7 @@ def convert(
 
     Args:
         module: any module.
-        layer: kind of the new layers, one of LAYER_KINDS.
+        layer: kind of the new layers, one of LAYER_KINDS that stands for dense ones.
         where: which Linears: a regular expression that must match the whole of a qualified name (so that "layer_1"
             does not choose layer_10), or a predicate (name, linear) -> bool.
         absorb_activation: where the new layers hold their own non-linearity (EUGen, SNNK), the activation module behind
@@ -103,10 +103,12 @@ def convert(
             the projections are not random, unless told otherwise.
 
     Raises:
-        ValueError: what `chosen_linears` refuses, an unknown kind, or an option that the kind does not have; with
-            inputs, also what `transfer` refuses, and a Linear that they do not reach or reach several times.
+        ValueError: what `chosen_linears` refuses, an unknown kind or one that stands for no dense layer, or an option
+            that the kind does not have; with inputs, also what `transfer` refuses, and a Linear that they do not reach
+            or reach several times.
     """
     check_options(layer, layer_options)
+    check_stands_for_dense(layer)
     if report is not None and inputs is None:
         raise ValueError("report is given without inputs: only a fit has something to report; give inputs as well")
     base_seed = resolve_seed(seed)

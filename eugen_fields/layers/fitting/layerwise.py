@@ -28,7 +28,7 @@ from eugen_fields.layers.fitting.closed_form import (
 )
 from eugen_fields.layers.fitting.recording import Stream, as_rows, record
 from eugen_fields.layers.fitting.regression import NormalEquations
-from eugen_fields.layers.kinds import LAYER_KINDS, replacements
+from eugen_fields.layers.kinds import LAYER_KINDS, check_stands_for_dense, replacements
 from eugen_fields.layers.layer import FeatureLayer, layer_multiplications
 
 
@@ -72,15 +72,17 @@ def with_fit_defaults(
     each and no norm, and all of them have the teacher's activation, unless told otherwise.
 
     Raises:
-        ValueError: the layer kind is dense, the projections are not one of those offered, or need another option.
+        ValueError: the layer kind is dense, unknown or stands for no dense layer; the projections are not one of those
+            offered, or need another option.
     """
     if layer == "dense":
         *some, last = replacements()
         others = f"{', '.join(some)} or {last}"
         raise ValueError(f"layer is 'dense', which the trained layer already is; choose {others}")
+    check_stands_for_dense(layer)
     if projections not in PROJECTION_CHOICES:
         raise ValueError(f"projections is {projections!r}; it must be one of {', '.join(PROJECTION_CHOICES)}")
-    if layer not in LAYER_KINDS or not issubclass(LAYER_KINDS[layer].cls, EUGenLinear):
+    if not issubclass(LAYER_KINDS[layer].cls, EUGenLinear):
         return layer_options
     if projections != "random":
         for name, needed in (("order", 1), ("train_projections", True), ("projection_bias", True)):

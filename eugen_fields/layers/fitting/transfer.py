@@ -87,7 +87,7 @@ def transfer(
         inputs: what the network meets in use: a tensor (N, ..., in_dim), or something that can be iterated over several
             times and yields such tensors or pairs (tensor, weights (N,)) with weights of at least 0. Nothing of it is
             kept but second moments, so N is not bounded by memory.
-        layer: kind of the new layers, one of LAYER_KINDS but dense.
+        layer: kind of the new layers, one of kinds.replacements().
         replace: indices of the layers to replace; None means every layer from layer_width to layer_width.
         ridge: penalty relative to the mean square of the features.
         finetune_steps: steps of Adam on the new layers afterwards, with the Huber loss between the outputs of student

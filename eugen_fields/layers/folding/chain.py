@@ -5,19 +5,25 @@ map M folds into M W f + M b. Here every layer of a chain is taken apart into it
 whatever reads y next: a dense layer, the projections of another EUGen layer, or the inner map of a low-rank one.
 A norm column, which needs |W f + b|, is kept exact [this library's addition] through the QR factor of [W b]:
 |W f + b| = |R [f; 1]|, with R no larger than the number of features plus one.
+
+Layers that append to their input are stages whose values stand side by side until a layer reads them all: it gets one
+matrix for each.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from eugen_fields.layers.activations import Activation, identity
-from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, Stage, value_name
+from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, Joined, Stage, value_name
 from eugen_fields.layers.folding.seeded import SeededStage, seeded_stage
-from eugen_fields.layers.layer import Affine, LayerStage, layer_stages
+from eugen_fields.layers.layer import Affine, AppendingLayer, LayerStage, layer_stages
 
 
 class Chain:
-    """Collects stages; `pending` is the affine map from the features so far to the value they stand for.
+    """Collects stages; `current` names the values that the next layer reads side by side, and `pending` is the affine
+    map from the features so far, a single value then, to the value they stand for.
 
     Args:
         materialise: write fixed random matrices out; otherwise they stay drawn from their seeds.
@@ -27,16 +33,21 @@ class Chain:
         self.materialise = materialise
         self.stages: list[Stage] = []
         self.pending: Affine | None = None
+        self.current: tuple[str, ...] = (INPUT,)
+        self._widths: dict[str, int] = {}
+        self._joined_width = 0
 
     def finish(self) -> FoldedMLP:
         self.flush(identity)
+        if len(self.current) > 1:
+            self.stages.append(Joined(self.current, self._joined_width))
         return FoldedMLP(self.stages)
 
     def flush(self, activation: Activation) -> None:
         """Computes the pending value explicitly."""
         if self.pending is not None:
-            self._append(LayerStage(self.pending, activation=activation))
-            self.pending = None
+            linear, self.pending = self.pending, None
+            self._append(LayerStage(linear, activation=activation))
 
     def add(self, layer: nn.Module, name: str, activation: Activation, skip_dim: int) -> None:
         """Takes one layer apart; the first `skip_dim` of its inputs are the chain's own input.
@@ -45,11 +56,15 @@ class Chain:
         """
         prefix = f"{name}." if name else ""
         if not self.materialise:
-            previous = value_name(len(self.stages) - (self.pending is None))  # what is pending is computed first
-            seeded = seeded_stage(layer, prefix, (INPUT, previous) if skip_dim else (previous,), activation)
+            # what is pending is computed first
+            current = self.current if self.pending is None else (value_name(len(self.stages)),)
+            seeded = seeded_stage(layer, prefix, (INPUT, *current) if skip_dim else current, activation)
             if seeded is not None:
                 self._add_seeded(seeded)
                 return
+        if isinstance(layer, AppendingLayer):
+            self._add_appending(layer, prefix, skip_dim)
+            return
         *inner, last = [_frozen(stage, prefix) for stage in layer_stages(layer)]
         for stage in inner:
             self._apply(stage, skip_dim)
@@ -71,13 +86,29 @@ class Chain:
         elif scale is not None and self.stages and self.stages[-1].scale_output(*scale):
             stage.drop_input_scale()
         self.flush(identity)
-        self.stages.append(stage)
+        self._push(stage, stage.out_features)
 
-    def _apply(self, stage: LayerStage, skip_dim: int) -> None:
-        """Adds a stage that reads the pending value, merged with it where that is cheaper."""
-        weight, skip = stage.linear.weight, None
-        if skip_dim:
-            skip, weight = weight[:, :skip_dim].clone(), weight[:, skip_dim:].clone()
+    def _add_appending(self, layer: AppendingLayer, prefix: str, skip_dim: int) -> None:
+        """The value of the layer joins those that it reads."""
+        self.flush(identity)
+        kept = (INPUT, *self.current) if skip_dim else self.current
+        for stage in layer_stages(layer):
+            self._apply(_frozen(stage, prefix), skip_dim, alone=False)
+            skip_dim = 0
+        self.current = (*kept, *self.current)
+        self._joined_width = layer.out_features
+
+    def _push(self, stage: Stage, width: int) -> None:
+        """Makes a stage, whose value has this width, the last one."""
+        self.stages.append(stage)
+        self.current = (value_name(len(self.stages) - 1),)
+        self._widths[self.current[0]] = width
+
+    def _apply(self, stage: LayerStage, skip_dim: int, alone: bool = True) -> None:
+        """Adds a stage that reads the pending value, merged with it where that is cheaper; `alone`: nothing later reads
+        what it reads."""
+        *others, weight = self._columns(stage.linear.weight, skip_dim)
+        beside = dict(zip((INPUT, *self.current) if skip_dim else self.current, others))
         own_names = stage.linear.weight_names
         linear, norm_linear = stage.linear._replace(weight=weight), None
         if self.pending is not None:
@@ -90,44 +121,49 @@ class Chain:
                 self.pending = None
             else:
                 self.flush(identity)
-        elif self.stages and stage.norm_column is None:
+        elif self.stages and stage.norm_column is None and alone:
             scale = self.stages[-1].take_output_scale()
             linear = linear.after(scale) if scale else linear
-        self._append(stage._replace(linear=linear), skip, norm_linear, own_names)
+        self._append(stage._replace(linear=linear), beside, norm_linear, own_names)
+
+    def _columns(self, weight: Tensor, skip_dim: int) -> list[Tensor]:
+        """The columns of a weight for each of the values that a layer reads, its skip connection first."""
+        widths = [self._widths[name] for name in self.current[1:]]
+        widths.insert(0, weight.shape[1] - skip_dim - sum(widths))  # of the input, or of what is pending
+        if skip_dim:
+            widths.insert(0, skip_dim)
+        return [weight] if len(widths) == 1 else [part.clone() for part in weight.split(widths, dim=1)]
 
     def _append(
         self,
         stage: LayerStage,
-        skip: Tensor | None = None,
+        beside: Mapping[str, Tensor] = {},
         norm_linear: Affine | None = None,
         own_names: tuple[str, ...] = (),
     ) -> None:
-        """Adds a stage that reads the one before through its linear map and, through `skip`, the chain's input.
+        """Adds a stage that reads the one before through its linear map and other values through those in `beside`.
 
         `norm_linear` is what the norm reads the stage before through. `own_names` are the original entries behind
-        `skip` and the norm column.
+        `beside` and the norm column.
         """
         linear, previous = stage.linear, value_name(len(self.stages) - 1)
-        weights = {previous: linear.weight}
+        weights = {previous: linear.weight, **beside}
         sources = {f"weight_{previous}": linear.weight_names, "bias": linear.bias_names, "norm_column": own_names}
-        if skip is not None:
-            weights[INPUT] = skip
-            sources[f"weight_{INPUT}"] = own_names
+        sources |= {f"weight_{name}": own_names for name in beside}
         if norm_linear is not None:
             sources |= {"norm_weight": norm_linear.weight_names, "norm_bias": norm_linear.bias_names}
-        self.stages.append(
-            FoldedStage(
-                weights,
-                linear.bias,
-                norm_column=stage.norm_column,
-                norm_weight=None if norm_linear is None else norm_linear.weight,
-                norm_bias=None if norm_linear is None else norm_linear.bias,
-                squared_norm=stage.squared_norm,
-                products=stage.products,
-                activation=stage.activation,
-                sources=sources,
-            )
+        folded = FoldedStage(
+            weights,
+            linear.bias,
+            norm_column=stage.norm_column,
+            norm_weight=None if norm_linear is None else norm_linear.weight,
+            norm_bias=None if norm_linear is None else norm_linear.bias,
+            squared_norm=stage.squared_norm,
+            products=stage.products,
+            activation=stage.activation,
+            sources=sources,
         )
+        self._push(folded, folded.out_features)
 
 
 def _frozen(stage: LayerStage, prefix: str) -> LayerStage:

@@ -13,11 +13,13 @@ from torch import nn
 
 from eugen_fields.layers.activations import identity
 from eugen_fields.layers.folding.chain import Chain
+from eugen_fields.layers.folding.factors import fold_factors
 from eugen_fields.layers.folding.folded import FoldedMLP
 from eugen_fields.layers.folding.seeded import has_seeded_stage
 from eugen_fields.layers.folding.tracing import called_modules, shallow_copy, successors
-from eugen_fields.layers.layer import Layer
+from eugen_fields.layers.layer import Layer, has_hooks
 from eugen_fields.layers.mlp import MLP
+from eugen_fields.layers.residual_factors import ResidualEUGen
 
 Series = list[tuple[str, nn.Module]]
 """Layers with their names, each of which alone reads the one before; pass-through modules lie in between."""
@@ -26,7 +28,7 @@ Series = list[tuple[str, nn.Module]]
 def fold(module: nn.Module, *, materialise: bool = True) -> nn.Module:
     """The inference form of `module`: same outputs to rounding, fewer multiplications.
 
-    - An MLP becomes a FoldedMLP.
+    - An MLP becomes a FoldedMLP, and so does a ResidualEUGen.
     - In any other module, an EUGenLinear (or another layer that holds its own activation) whose output goes to one
       nn.Linear or layer of this library and nowhere else is folded together with it, also across nn.Identity and across
       nn.Dropout in eval mode: call module.eval() first. The EUGenLinear's place takes a FoldedMLP, that of the others
@@ -73,6 +75,8 @@ class _Folding:
     def _fold(self, module: nn.Module, name: str) -> nn.Module:
         if _is_plain_mlp(module):
             return self._fold_mlp(module, name)
+        if type(module) is ResidualEUGen and not has_hooks(module):
+            return fold_factors(module, name).train(module.training)
         if _is_ours(module):
             return self._fold_series([("", module)], name)
         if hasattr(type(module), "__deepcopy__"):  # knows best how to be copied: parametrized or scripted
@@ -145,25 +149,21 @@ def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 def _foldable(module: nn.Module) -> bool:
     """A layer whose forward is known for sure: no subclass, no parametrization, no hooks."""
-    return _is_ours(module) or (type(module) is nn.Linear and not _has_hooks(module))
+    return _is_ours(module) or (type(module) is nn.Linear and not has_hooks(module))
 
 
 def _is_ours(module: nn.Module) -> bool:
-    return isinstance(module, Layer) and "stages" in vars(type(module)) and not _has_hooks(module)
+    return isinstance(module, Layer) and "stages" in vars(type(module)) and not has_hooks(module)
 
 
 def _is_plain_mlp(module: nn.Module) -> TypeGuard[MLP]:
-    return isinstance(module, MLP) and type(module).forward is MLP.forward and not _has_hooks(module)
+    return isinstance(module, MLP) and type(module).forward is MLP.forward and not has_hooks(module)
 
 
 def _passes_through(module: nn.Module) -> bool:
     """nn.Identity, or a dropout that drops nothing."""
-    if _has_hooks(module):
+    if has_hooks(module):
         return False
     return type(module) is nn.Identity or (type(module) is nn.Dropout and (not module.training or module.p == 0))

@@ -2,7 +2,7 @@
 
 A stage reads earlier values of its chain by name: INPUT, the input of the whole chain, and value_name(i), what stage i
 returned. A plain chain reads the stage before; a skip connection reads the input as well, and a densely connected
-network, such as residual EUGen layers fold into, everything before.
+network, such as residual EUGen layers fold into, everything before (layers/residual.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -152,6 +152,23 @@ class FoldedStage(Stage):
         if self.products is not None:
             z = product_features(z, *self.products)
         return self.activation(z)
+
+
+class Joined(Stage):
+    """Earlier values side by side, shape (..., out_features): what layers that append leave behind, where no linear
+    layer reads it in parts."""
+
+    def __init__(self, reads: Sequence[str], out_features: int) -> None:
+        super().__init__()
+        self.reads = tuple(reads)
+        self.out_features = out_features
+        self.sources = {}
+
+    def multiplications(self) -> int:
+        return 0
+
+    def forward(self, values: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([values[name] for name in self.reads], dim=-1)
 
 
 class FoldedMLP(nn.Module):

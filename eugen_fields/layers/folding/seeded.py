@@ -17,6 +17,8 @@ from eugen_fields.layers.seeded import SeededMatrix
 class SeededStage(SeededMatrix, Stage):
     """Base of stages that keep a seed in place of a matrix. They read their values side by side."""
 
+    out_features: int
+
     def input_scale(self) -> tuple[Tensor, Names] | None:
         """The element-wise scale that everything which the stage reads goes through, and the entries it came from;
         None where there is none."""

@@ -23,7 +23,7 @@ def sizes(chosen: Contestant, shared) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in field.parameters()), stored
 
 
-@pytest.mark.parametrize("name", ["dense", "eugen", "prp", "low-rank", "snnk"])
+@pytest.mark.parametrize("name", ["dense", "eugen", "eugen-residual", "prp", "low-rank", "snnk"])
 def test_kinds_are_themselves(name: str) -> None:
     assert contestant(name, model()) == Contestant(name, {})
 
