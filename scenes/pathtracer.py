@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,22 @@ from shapes.catalogue import Model
 from shapes.wavefront import Material, Part, material_libraries, parse_materials, parse_object
 
 BOUND = 1.2
-"""Radius of the sphere about the origin that holds the model."""
+"""Radius of the sphere about the origin that holds the model, unless a smaller one is asked for."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be changed about a model."""
+
+    radius: float = BOUND
+    """Radius of the sphere that holds it."""
+    roughness: float | None = None
+    """GGX roughness of all its surfaces; None: that of their materials."""
+    light: float = 1.0
+    """Factor of all light on it."""
+
+
+DEFAULT_LOOK = Look()
 
 _SAMPLES_PER_PASS = 8_000_000
 """Paths traced at once: more would not fit the memory of a laptop, fewer are slower."""
@@ -44,8 +60,8 @@ def load_mitsuba():
     return mitsuba
 
 
-def read_model(model: Model) -> tuple[dict[str, Part], dict[str, Material]]:
-    """The model's parts, z up and inside the sphere of radius BOUND about the origin, and its materials."""
+def read_model(model: Model, radius: float = BOUND) -> tuple[dict[str, Part], dict[str, Material]]:
+    """The model's parts, z up and inside the sphere of a radius about the origin, and its materials."""
     materials: dict[str, Material] = {}
     try:
         text = model.read_text()
@@ -64,29 +80,30 @@ def read_model(model: Model) -> tuple[dict[str, Part], dict[str, Material]]:
         part.normals = part.normals @ rotation.T
     vertices = np.concatenate([part.positions for part in parts.values()])
     centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-    scale = BOUND / np.linalg.norm(vertices - centre, axis=1).max()
+    scale = radius / np.linalg.norm(vertices - centre, axis=1).max()
     for part in parts.values():
         part.positions = (part.positions - centre) * scale
     return parts, materials
 
 
-def model_mesh(model: Model, lift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def model_mesh(model: Model, lift: float = 0.0, radius: float = BOUND) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) and triangles (T, 3) of all parts of the model as it stands in the scene, raised by `lift`."""
-    parts = list(read_model(model)[0].values())
+    parts = list(read_model(model, radius)[0].values())
     first = np.cumsum([0, *(len(part.positions) for part in parts)])
     vertices = np.concatenate([part.positions for part in parts]) + [0.0, 0.0, lift]
     return vertices, np.concatenate([part.triangles + start for part, start in zip(parts, first)])
 
 
-def build_scene(mitsuba, model: Model, hdri: Path | None, unbounded: bool = False):
+def build_scene(mitsuba, model: Model, hdri: Path | None, unbounded: bool = False, look: Look = DEFAULT_LOOK):
     """The Mitsuba scene and how high the middle of its model is.
 
     It is the model under an environment light (`hdri`, or the gradient of `studio_light`) that is not seen. With
     `unbounded` the model is lifted onto a ground at z = 0 and the light, without `hdri` a landscape, is seen.
     """
-    parts, materials = read_model(model)
+    parts, materials = read_model(model, look.radius)
     lift = -min(part.positions[:, 2].min() for part in parts.values()) if unbounded else 0.0
-    light: dict = {"type": "envmap", "to_world": mitsuba.ScalarTransform4f().rotate([1, 0, 0], 90)}  # its y is our z
+    upright = mitsuba.ScalarTransform4f().rotate([1, 0, 0], 90)  # its y is our z
+    light: dict = {"type": "envmap", "to_world": upright, "scale": look.light}
     if hdri is None:
         light["bitmap"] = mitsuba.Bitmap(landscape() if unbounded else studio_light())
     else:
@@ -106,7 +123,8 @@ def build_scene(mitsuba, model: Model, hdri: Path | None, unbounded: bool = Fals
         reflectance = {"type": "bitmap", "bitmap": mitsuba.Bitmap(picture)}
         scene["ground"] = _mesh(mitsuba, disc, {"type": "diffuse", "reflectance": reflectance})
     for number, (name, part) in enumerate(parts.items()):
-        scene[f"part_{number}"] = _mesh(mitsuba, part, _surface(mitsuba, model, materials.get(name, Material())))
+        surface = _surface(mitsuba, model, materials.get(name, Material()), look.roughness)
+        scene[f"part_{number}"] = _mesh(mitsuba, part, surface)
     return mitsuba.load_dict(scene), lift
 
 
@@ -223,8 +241,10 @@ def _mesh(mitsuba, part: Part, surface: dict):
     return mesh
 
 
-def _surface(mitsuba, model: Model, material: Material) -> dict:
+def _surface(mitsuba, model: Model, material: Material, roughness: float | None) -> dict:
     """A rough plastic of the material's colour, seen from both sides, with holes where it is not opaque."""
+    if roughness is None:
+        roughness = float(np.clip(np.sqrt(2 / (material.shininess + 2)), 0.05, 0.8))  # Walter et al. 2007, from Phong's
     diffuse: dict = {"type": "rgb", "value": list(np.clip(material.diffuse, 0, 1))}
     opacity: float | dict = float(np.clip(material.opacity, 0, 1))
     image = model.read_image(material.diffuse_map) if material.diffuse_map else None
@@ -238,7 +258,7 @@ def _surface(mitsuba, model: Model, material: Material) -> dict:
     plastic = {
         "type": "roughplastic",
         "distribution": "ggx",
-        "alpha": float(np.clip(np.sqrt(2 / (material.shininess + 2)), 0.05, 0.8)),  # Walter et al. 2007, from Phong's
+        "alpha": roughness,
         "diffuse_reflectance": diffuse,
     }
     surface = {"type": "twosided", "coat": plastic}

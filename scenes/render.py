@@ -12,7 +12,7 @@ from capture import cameras, layout
 from capture.distortion import Camera, Lens
 from console import SceneError, reporting, run
 from downscale import area_mean
-from pathtracer import build_scene, load_mitsuba, model_mesh, photograph
+from pathtracer import BOUND, Look, build_scene, load_mitsuba, model_mesh, photograph
 from shapes.catalogue import FURNITURE, Model, choose_model, find_models
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
@@ -21,6 +21,8 @@ OUTDOOR_LENS = Lens(k1=-0.12, k2=0.03, p1=0.001, p2=-0.0015)
 """Barrel distortion that bends the straight joints of the paving visibly, as of a cheap wide-angle camera."""
 OUTDOOR_FOCAL = 0.8
 """Focal length over image width: about 64 degrees across."""
+_LATER = {"unbounded": False, "radius": BOUND, "roughness": None, "light": 1.0}
+"""Settings that older notes in render.json do not have, and what they were."""
 
 
 @dataclass
@@ -28,8 +30,9 @@ class Settings:
     """Path-trace a furniture model of Sweet Home 3D into a scene: posed pictures of it, alone or outdoors.
 
     Without --unbounded the scene is transforms_{train,val,test}.json and RGBA PNGs, the Blender-synthetic layout. The
-    model lies inside a sphere of radius 1.2 about the origin, z up. Training and validation cameras are drawn evenly
-    over the upper hemisphere, test cameras lie on a circle at 30 degrees; all are 4.03 from the origin and look at it.
+    model lies inside a sphere of radius 1.2 (--radius) about the origin, z up. Training and validation cameras are
+    drawn evenly over the upper hemisphere, test cameras lie on a circle at 30 degrees; all are 4.03 from the origin and
+    look at it.
 
     With --unbounded it becomes nerfstudio's transforms.json and JPEGs without alpha. The model, of the same size,
     stands over the origin on a ground that reaches to the horizon. Cameras of every split lie around it at distances of
@@ -66,6 +69,12 @@ class Settings:
     """Paths per pixel of test views."""
     hdri: Annotated[Path | None, arg(metavar="FILE")] = None
     """Panorama (.exr or .hdr) that lights the model. Without it: two soft lamps, or with --unbounded a landscape."""
+    radius: float = BOUND
+    """Radius of the sphere that holds the model; cameras stay where they are. 0.2 leaves it tiny in the picture."""
+    roughness: float | None = None
+    """Roughness of all surfaces (GGX): 0.05 mirrors the lamps, 0.8 is dull. Default: as the model's materials say."""
+    light: float = 1.0
+    """Factor of all light: 0.3 is dim, and at 1.6 what is white is nearly as bright as pixels can be."""
     seed: int = 0
     """Seed of the cameras and of the noise."""
     catalogues: Annotated[Path, arg(metavar="DIR")] = FURNITURE
@@ -102,6 +111,12 @@ def check_numbers(settings: Settings) -> None:
     for name, bound in least.items():
         if getattr(settings, name) < bound:
             raise SceneError(f"--{name.replace('_', '-')} {getattr(settings, name)}: must be {bound} or more")
+    if not 0 < settings.radius <= BOUND:
+        raise SceneError(f"--radius {settings.radius:g}: must be more than 0, and {BOUND:g} at most")
+    if not settings.light > 0:
+        raise SceneError(f"--light {settings.light:g}: must be more than 0")
+    if settings.roughness is not None and not 0.01 <= settings.roughness <= 1:
+        raise SceneError(f"--roughness {settings.roughness:g}: must be from 0.01 to 1")
     if settings.unbounded and settings.size % 4:
         raise SceneError(f"--size {settings.size}: with --unbounded the height is 3/4 of it; give a multiple of 4")
     width, height = camera(settings).width, camera(settings).height
@@ -121,7 +136,7 @@ def claim(output: Path, settings: Settings, model: Model) -> None:
     note: dict[str, object] = {"model": model.qualified_name, "creator": model.creator, "license": model.license}
     note |= {key: getattr(settings, key) for key in ("size", "train", "val", "test", "samples", "test_samples", "seed")}
     note["hdri"] = settings.hdri and settings.hdri.name
-    note["unbounded"] = settings.unbounded
+    note |= {key: getattr(settings, key) for key in _LATER}
     path = output / "render.json"
     with reporting("cannot use --output", output):
         output.mkdir(parents=True, exist_ok=True)
@@ -133,7 +148,7 @@ def claim(output: Path, settings: Settings, model: Model) -> None:
         layout.write_json(path, note)
         return
     try:
-        known = {"unbounded": False, **json.loads(before)}  # older notes do not say
+        known = {**_LATER, **json.loads(before)}
         changed = [key for key in note if known.get(key) != note[key]]
     except (ValueError, TypeError) as error:
         raise SceneError(f"{path} is damaged ({error}); delete {output} or give another --output") from error
@@ -145,10 +160,11 @@ def claim(output: Path, settings: Settings, model: Model) -> None:
 def render_scene(settings: Settings, output: Path, model: Model) -> None:
     """Render what is missing of every split; transforms are written once the images they name are all there."""
     mitsuba = load_mitsuba()
-    scene, lift = build_scene(mitsuba, model, settings.hdri, settings.unbounded)
+    look = Look(settings.radius, settings.roughness, settings.light)
+    scene, lift = build_scene(mitsuba, model, settings.hdri, settings.unbounded, look)
     claim(output, settings, model)
     views, through = poses(settings, lift), camera(settings)
-    vertices, triangles = model_mesh(model, lift)
+    vertices, triangles = model_mesh(model, lift, look.radius)
     mesh = {"vertices": vertices.astype(np.float32), "triangles": triangles.astype(np.uint32)}
     layout.write_arrays(output / layout.MESH, **mesh)
     suffix, write = (".jpg", layout.write_rgb) if settings.unbounded else (".png", layout.write_rgba)

@@ -12,6 +12,7 @@ from eugen_fields.benchmark.layers.layers import Layers
 from eugen_fields.benchmark.layers.synthetic import Synthetic
 from eugen_fields.benchmark.mesh.mesh import Mesh
 from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.scenes import Scenes
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
 from eugen_fields.benchmark.report import Report
@@ -29,6 +30,7 @@ def main() -> None:
         "layers": Layers,
         "render": Render,
         "train": Train,
+        "scenes": Scenes,
         "size": Size,
         "transfer": Transfer,
         "synthetic": Synthetic,

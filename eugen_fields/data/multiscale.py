@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from PIL import Image
 from torch import Tensor
 
 from eugen_fields.data.lens import keep_off_pixel_centres, seen_pixels
@@ -96,6 +98,20 @@ class MultiScaleDataset(InputDataset):
     def image_filenames(self) -> list[Path]:
         """The file that each image is made from."""
         return self._dataparser_outputs.image_filenames[: self.num_images] * (len(self) // self.num_images)
+
+    def get_numpy_image(self, image_idx: int) -> np.ndarray:
+        """An image as its file has it, uint8 (height, width, 3 or 4), at `scale_factor` of its size.
+
+        Where that makes a whole number of pixels one, a pixel is the mean over them, as at the other scales (colours
+        weighted by alpha): what a camera with so many pixels would see. nerfstudio's filter reaches into their
+        neighbours, and is left for all other factors.
+        """
+        factor = round(1 / self.scale_factor)
+        with Image.open(self.image_filenames[image_idx]) as image:
+            whole = abs(factor * self.scale_factor - 1) < 1e-6 and not any(side % factor for side in image.size)
+            if factor == 1 or not whole or image.mode not in ("RGB", "RGBA"):
+                return super().get_numpy_image(image_idx)
+            return np.array(image.reduce(factor))
 
     def get_image_float32(self, image_idx: int) -> Tensor:
         scale, source = divmod(image_idx, self.num_images)

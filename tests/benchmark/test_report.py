@@ -27,6 +27,20 @@ def test_the_report_shows_every_file_in_the_folder_and_no_other() -> None:
     assert text.count("\n### ") == len({name for name in shown if name.endswith(".json")})
 
 
+def test_a_section_that_may_be_missing_comes_with_its_file(copy: Path) -> None:
+    entry = {"scene": "thin", "width": 100, "method": "eugen-nerf-tiny", "layer": "prp", "options": [], "ssim": 0.9}
+    entry |= {"trained_steps": 400, "train_seconds": 20.0, "psnr": 17.5, "empty_psnr": 12.0, "collapsed": True}
+    told = {"title": "Which scenes make a run collapse?", "about": ["A dozen scenes."], "notes": ["One did."]}
+    document = {"report": told, "runs": [entry | {"recoveries": 0}]}
+    (copy / "scenes.json").write_text(json.dumps(document))
+    texts = []
+    for _ in range(2):
+        assert here("eugen-bench", "report", "--results", copy).returncode == 0
+        texts.append((copy / "README.md").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1] and "### Which scenes make a run collapse?" in texts[0]
+    assert "| thin | 12.00 | 17.50 (1 of 1 collapsed) |" in texts[0]
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return shutil.copytree(RESULTS, tmp_path / "results")

@@ -76,6 +76,23 @@ def test_the_ray_of_a_small_pixel_starts_in_the_middle_of_its_pixels(sphere_scen
         torch.testing.assert_close(small.origins[2, 4], full.origins[0])
 
 
+def test_images_read_at_half_size_are_means_of_blocks(sphere_scene: Path) -> None:
+    outputs = parsed(sphere_scene)
+    full, half = MultiScaleDataset(outputs), MultiScaleDataset(outputs, scale_factor=0.5)
+    for index in (0, 5):
+        small, expected = half[index]["image"], area_average(full[index]["image"], 2)
+        camera = half.cameras[index]
+        assert small.shape == (int(camera.height), int(camera.width), 4) == (12, 12, 4)
+        over_black = (image[..., :3] * image[..., 3:] for image in (small, expected))
+        torch.testing.assert_close(*over_black, atol=1.1 / 255, rtol=0)  # both are rounded to bytes, one before alpha
+        torch.testing.assert_close(small[..., 3], expected[..., 3], atol=0.51 / 255, rtol=0)
+
+
+def test_images_read_at_other_sizes_are_as_large_as_their_cameras(sphere_scene: Path) -> None:
+    dataset = MultiScaleDataset(parsed(sphere_scene), scale_factor=0.4)
+    assert dataset[0]["image"].shape == (int(dataset.cameras[0].height), int(dataset.cameras[0].width), 4) == (9, 9, 4)
+
+
 @pytest.mark.parametrize(("size", "scales", "fits"), [((20, 16), 4, 3), ((18, 16), 3, 2), ((15, 16), 2, 1)])
 def test_sizes_that_do_not_halve_are_refused_with_what_would_do(size: tuple[int, int], scales: int, fits: int) -> None:
     camera = Cameras(torch.eye(4)[None, :3], 20.0, 20.0, 8.0, 8.0, width=size[0], height=size[1])

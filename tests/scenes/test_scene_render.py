@@ -37,6 +37,11 @@ def test_model_fills_the_bounding_sphere_z_up(pathtracer, boxes):
     assert np.argmax(right) == 0 and np.argmax(up) == 2 and np.argmin(front) == 1
 
 
+def test_a_model_can_be_tiny(pathtracer, boxes):
+    whole, tiny = (pathtracer.model_mesh(boxes, radius=radius)[0] for radius in (1.2, 0.3))
+    assert np.allclose(tiny * 4, whole) and np.linalg.norm(tiny, axis=1).max() == pytest.approx(0.3)
+
+
 def test_srgb_colour_does_not_depend_on_alpha(pathtracer):
     colour, alpha = np.meshgrid(np.linspace(0, 1, 32), np.linspace(0.01, 1, 50))
     image = pathtracer.to_srgb_straight(np.stack([colour * alpha] * 3 + [alpha], axis=-1))
@@ -78,6 +83,9 @@ def test_errors_say_what_would_do(fails, catalogues, tmp_path):
     assert "--list" in fails("render.py", "--catalogues", catalogues)
     assert "--size 0" in fails("render.py", "threeBoxes", *here, "--size", "0")
     assert "--test-samples -1" in fails("render.py", "threeBoxes", *here, "--test-samples", "-1")
+    assert "--radius 1.3" in fails("render.py", "threeBoxes", *here, "--radius", "1.3")
+    assert "--light 0:" in fails("render.py", "threeBoxes", *here, "--light", "0")
+    assert "--roughness 0:" in fails("render.py", "threeBoxes", *here, "--roughness", "0")
     assert "no.exr is not a file" in fails("render.py", "threeBoxes", *here, "--hdri", "no.exr")
     (tmp_path / "stub").mkdir()
     (tmp_path / "stub" / "mitsuba.py").write_text("raise ImportError('not here')")
@@ -87,9 +95,18 @@ def test_errors_say_what_would_do(fails, catalogues, tmp_path):
 
 
 def test_a_folder_begun_otherwise_is_refused(load, boxes, tmp_path):
-    render, scene_error = load("render"), load("console").SceneError
+    render, scene_error, note = load("render"), load("console").SceneError, tmp_path / "out" / "render.json"
     render.claim(tmp_path / "out", render.Settings(), boxes)
     render.claim(tmp_path / "out", render.Settings(), boxes)
+    older = {
+        name: value
+        for name, value in json.loads(note.read_text()).items()
+        if name not in ("radius", "roughness", "light")
+    }
+    note.write_text(json.dumps(older))
+    render.claim(tmp_path / "out", render.Settings(), boxes)
+    with pytest.raises(scene_error, match="roughness was None, now 0.1"):
+        render.claim(tmp_path / "out", render.Settings(roughness=0.1), boxes)
     with pytest.raises(scene_error, match="size was 400, now 100"):
         render.claim(tmp_path / "out", render.Settings(size=100), boxes)
     (tmp_path / "out" / "render.json").write_text("[")

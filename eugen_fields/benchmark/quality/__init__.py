@@ -1,7 +1,8 @@
 """What training reaches: PSNR by steps, seconds, bytes and parameters."""
 
 from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.scenes import Scenes
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
 
-__all__ = ["Size", "Train", "Transfer"]
+__all__ = ["Scenes", "Size", "Train", "Transfer"]

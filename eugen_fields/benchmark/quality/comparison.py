@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import tyro
 
 from eugen_fields.benchmark.common import Results, TrainingBenchmark
 from eugen_fields.benchmark.quality.comparison_report import draw, goal_table, markdown_table
 from eugen_fields.errors import InputError
+
+RadianceMethod: TypeAlias = Literal[
+    "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
+]
+"""A method that is trained on images and scored by renders of others."""
 
 
 @dataclass(kw_only=True)
@@ -23,9 +28,7 @@ class Train(TrainingBenchmark):
 
     scene: Path = Path("scenes/hotdog")
     """Folder of the scene."""
-    method: Literal[
-        "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
-    ] = "eugen-nerf-tiny"
+    method: RadianceMethod = "eugen-nerf-tiny"
     """Method whose network, budget and data settings all runs share."""
     layers: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--layer"])] = (
         "dense",

@@ -38,6 +38,7 @@ def make_config(
     seed: int = 42,
     viewer: bool = False,
     num_scales: int = 1,
+    scale_factor: float = 1.0,
     model_options: dict[str, Any] | None = None,
 ) -> FieldTrainerConfig:
     """The configuration of one training run that writes below `output`.
@@ -50,6 +51,7 @@ def make_config(
         seed: of every random number in the run.
         viewer: serve nerfstudio's viewer while training.
         num_scales: train and score on images at full size, 1/2, 1/4, ...: so many sizes. Not for depth streams.
+        scale_factor: full size, as a share of the size of the files. Not for depth streams.
         model_options: further fields of the method's model config.
 
     Raises:
@@ -71,6 +73,7 @@ def make_config(
         if (Path(scene) / "transforms.json").exists():
             manager.dataparser = NerfstudioDataParserConfig()
         manager.num_scales = num_scales
+        manager.camera_res_scale_factor = scale_factor
     config.output_dir = Path(output)
     config.timestamp = f"{config.pipeline.model.layer}-seed{seed}"  # type: ignore[attr-defined]
     config.machine.seed = seed
@@ -162,8 +165,9 @@ def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -
 
     Returns:
         psnr, ssim: means over the test views; views: the same for each; empty_psnr: mean PSNR that a render of the
-        background alone would have, the mark of a collapsed run. Where images have several scales, psnr_by_scale and
-        ssim_by_scale: the means at full size, 1/2, ....
+        background alone would have, the mark of a collapsed run; opacity, fog: mean accumulated opacity of what the
+        test images show, and of the background around it (0 for images without alpha, which show no background).
+        Where images have several scales, psnr_by_scale and ssim_by_scale: the means at full size, 1/2, ....
     """
     trainer.pipeline.eval()
     model = radiance_model(trainer)
@@ -172,11 +176,13 @@ def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -
     indices = sorted(chosen_views(len(loader), views))
     for index in tqdm(indices, desc="Rendering test views", unit="view", disable=not progress):
         camera, batch = loader.get_camera(index)
-        metrics, _ = model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
+        outputs = model.get_outputs_for_camera(camera)
+        metrics, _ = model.get_image_metrics_and_images(outputs, batch)
         background = model.eval_background()
         truth = model.blend(batch["image"].to(background.device), background)
         empty = psnr(background.expand_as(truth), truth)
         scores = {name: float(value) for name, value in metrics.items()} | {"empty_psnr": float(empty)}
+        scores |= opacities(outputs["accumulation"], batch["image"].to(background.device))
         found.append(scores | {"scale": int(batch["scale"])})
     scores = {name: _mean(found, name) for name in found[0] if name != "scale"}
     scales = sorted({view["scale"] for view in found})
@@ -184,6 +190,16 @@ def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -
         of_scale = [[view for view in found if view["scale"] == scale] for scale in scales]
         scores |= {f"{name}_by_scale": [_mean(group, name) for group in of_scale] for name in ("psnr", "ssim")}
     return scores | {"views": found}
+
+
+def opacities(accumulation: torch.Tensor, image: torch.Tensor) -> dict[str, float]:
+    """Mean accumulated opacity (H, W, 1) of what an image (H, W, 3 or 4) shows, weighted by its alpha, and of the
+    background around it, weighted by 1 - alpha; 0 where there is none."""
+    shown = image[..., 3:] if image.shape[-1] == 4 else torch.ones_like(accumulation)
+    weights = {"opacity": shown, "fog": 1.0 - shown}
+    return {
+        name: float((accumulation * weight).sum() / weight.sum().clamp(min=1e-6)) for name, weight in weights.items()
+    }
 
 
 def _mean(views: list[dict[str, Any]], name: str) -> float:

@@ -41,6 +41,8 @@ class Trial:
     views: int
     """Test views that are scored at the end; 0: all."""
     device_type: str | None
+    scale_factor: float = 1.0
+    """Size of the images, as a share of the size of their files."""
 
     def __post_init__(self) -> None:
         self.config(0, None)
@@ -58,6 +60,7 @@ class Trial:
             steps=self.steps,
             seed=seed,
             num_scales=self.num_scales,
+            scale_factor=self.scale_factor,
             model_options=shared | chosen.options,
         )
         config.rate_factor = self.rate_factor
@@ -91,6 +94,7 @@ class Trial:
             "steps_per_second": curve.steps / train_seconds,
             **{name: value for name, value in scores.items() if name != "views"},
             "collapsed": not scores["psnr"] > scores["empty_psnr"] + 3.0,
+            "recoveries": getattr(trainer, "recoveries", 0),
             "parameters": train.parameter_count(trainer),
             "layer_bytes": train.layer_bytes(trainer),
             "stored_bytes": train.stored_bytes(trainer),

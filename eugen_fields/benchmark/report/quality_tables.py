@@ -8,6 +8,7 @@ from typing import Any
 
 from eugen_fields.benchmark.common.markdown import spread, table
 from eugen_fields.benchmark.layers.synthetic_report import KINDS
+from eugen_fields.benchmark.quality.scenes.scenes_report import markdown_table
 from eugen_fields.benchmark.quality.transfer_report import VARIANTS
 
 Document = dict[str, Any]
@@ -128,6 +129,11 @@ def lens(document: Document) -> str:
         quality = {run["seed"]: f"{run['psnr']:.2f}" for run in runs}
         rows.append((layer, f"{steps:,}", lens_used, *(quality.get(seed, "") for seed in range(3))))
     return table(("hidden layers", "steps", "lens coefficients", "seed 0", "seed 1", "seed 2"), rows)
+
+
+def scenes(document: Document) -> str:
+    """One row per scene, a column for each network."""
+    return markdown_table(document["runs"])
 
 
 def transfers(document: Document) -> str:

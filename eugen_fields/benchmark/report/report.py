@@ -37,7 +37,8 @@ class Report:
         parts = [INTRODUCTION]
         for title, sections in CHAPTERS.items():
             parts.append(f"## {title}")
-            parts += [self._section(section) for section in sections]
+            there = [section for section in sections if not section.optional or (self.results / section.file).exists()]
+            parts += [self._section(section) for section in there]
         return "\n\n".join([*parts, LAST]) + "\n"
 
     def _section(self, section: Section) -> str:

@@ -25,6 +25,8 @@ class Section:
     """A second table, behind the notes."""
     uses: str | None = None
     """A second JSON file that the table needs; its document is handed over under its name."""
+    optional: bool = False
+    """Left out of the report where there is no JSON file."""
 
 
 INTRODUCTION = """# Measured results
@@ -60,6 +62,7 @@ CHAPTERS: dict[str, list[Section]] = {
         Section("multiscale_cpu.json", quality_tables.scales),
         Section("garden_cpu.json", quality_tables.capture, after=quality_tables.capture_rates),
         Section("lens_cpu.json", quality_tables.lens),
+        Section("scenes.json", quality_tables.scenes, optional=True),
         Section("mesh_cpu.json", distance_tables.meshes),
     ],
     "Replacing layers that are trained": [
