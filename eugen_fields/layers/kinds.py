@@ -14,7 +14,7 @@ from torch import nn
 
 from eugen_fields.layers.activations import Activation
 from eugen_fields.layers.eugen import EUGenLinear
-from eugen_fields.layers.layer import Layer
+from eugen_fields.layers.layer import FeatureLayer, Layer, LinearLayer
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
 from eugen_fields.layers.snnk import SNNKLinear
@@ -82,6 +82,11 @@ class LayerKind:
     def holds_activation(self) -> bool:
         """Whether the non-linearity is inside the layer, so that no activation follows it."""
         return issubclass(self.cls, Layer) and self.cls.holds_activation
+
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether a layer of the kind can be fitted in closed form to a trained dense one."""
+        return issubclass(self.cls, (FeatureLayer, LinearLayer))
 
     def rate(self, family: str) -> float:
         """Adam's learning rate in a family of methods, one of DEFAULT_RATES."""

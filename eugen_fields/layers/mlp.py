@@ -83,6 +83,7 @@ class MLP(nn.Module):
         self.in_dim = in_dim
         self.out_dim = layer_width if out_dim is None else out_dim
         self.layer = layer
+        self.layer_options = layer_options
         self.replace = replace
         self.skip_connections = tuple(skip_connections)
         self.activation = activation
