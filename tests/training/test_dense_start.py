@@ -18,6 +18,7 @@ from eugen_fields.benchmark.quality.train import make_config, multiplications
 from eugen_fields.errors import InputError
 from eugen_fields.layers import LAYER_KINDS, MLP, EUGenLinear
 from eugen_fields.layers.kinds import LayerKind, replacements
+from eugen_fields.methods import METHODS
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.runs import open_run
@@ -27,6 +28,8 @@ from eugen_fields.training.optimizers import FieldOptimizerConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.schedule import WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
+from eugen_fields.transfer import TransferOptions
+from eugen_fields.transfer.new_run import transfer_run
 
 STEPS, SWITCH = 12, 6
 WIDTH = 16
@@ -235,6 +238,37 @@ def test_a_run_opens_before_and_after_the_switch(trained: FieldTrainer) -> None:
 
 def dense_like(field: Any) -> list[Any]:
     return [*field.trunk.layers, *field.color_head.layers]
+
+
+@pytest.mark.parametrize("method, scene, options", [(MIP, "capture", {"background": "white"}), (ISDF, "recording", {})])
+def test_other_methods_train_through_the_switch(
+    method: str, scene: str, options: dict[str, Any], scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    config = settings(method, scenes[scene], tmp_path, **options)
+    trainer = make_trainer(config)
+    trainer.train()
+    kinds = {step: (["dense"] * 2 if step < SWITCH else ["dense", "eugen"]) for step in (5, 10, 11)}
+    evaluated: SharedWeightsPipeline = copy.deepcopy(config.pipeline).setup(device="cpu", test_mode="test")
+    for step, path in list_checkpoints(trainer.checkpoint_dir):
+        run = open_run(config.get_base_dir(), "cpu", step)
+        state = read_checkpoint(path)["pipeline"]
+        evaluated.load_pipeline(state, step)  # as ns-eval and ns-viewer do, and once more for a later step
+        networks = dict(evaluated.model.networks())  # type: ignore[operator]
+        assert evaluated.in_dense_start == (step < SWITCH)
+        opened = {"field": run.field} | ({} if method == ISDF else {"proposal": run.proposal})  # type: ignore[attr-defined]
+        for name, network in opened.items():
+            assert set(layer_kinds(network.trunk)) == set(kinds[step]), name
+            weights = networks[name].state_dict()
+            assert_equal(dict(weights), dict(network.state_dict()))
+
+
+def test_a_dense_checkpoint_is_a_teacher_of_other_layers(trained: FieldTrainer, tmp_path: Path) -> None:
+    options = TransferOptions(run=trained.config.get_base_dir(), step=5, num_samples=500, output_dir=tmp_path)
+    options.num_features, options.device = 4, "cpu"
+    folder, _ = transfer_run(options, METHODS, progress=False)
+    run = open_run(folder, "cpu")
+    assert run.model_config.dense_start == 0.0
+    assert layer_kinds(run.field.trunk) == ["dense", "eugen", "eugen", "dense"]
 
 
 @pytest.mark.parametrize("from_step", [5, 10])
