@@ -36,6 +36,11 @@ class Field(nn.Module):
         self.evaluator.use(backend, self)
         return self
 
+    def set_trunk(self, trunk: MLP) -> None:
+        """Puts another trunk, which reads and gives as much as the old one, in its place. Kernels are made anew."""
+        self.trunk = trunk
+        self.evaluator.forget_kernels()
+
     def evaluate_network(self, name: str, x: Tensor) -> Tensor:
         """y (N, out_dim) of the named network at x (N, in_dim), with the selected backend."""
         return self.evaluator.network(name, getattr(self, name), x)

@@ -90,6 +90,10 @@ class NetworkEvaluator:
 
     # Kernels
 
+    def forget_kernels(self) -> None:
+        """Drops what was made for the networks of the field, which are about to be others."""
+        self.kernels, self.fused = {}, None
+
     def prepare_training(self, field: nn.Module) -> None:
         """Makes the kernels that train the networks of a field; the first step would do it otherwise."""
         for name, network in field.named_children():

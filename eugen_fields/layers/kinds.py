@@ -14,7 +14,7 @@ from torch import nn
 
 from eugen_fields.layers.activations import Activation
 from eugen_fields.layers.eugen import EUGenLinear
-from eugen_fields.layers.layer import AppendingLayer, Layer
+from eugen_fields.layers.layer import AppendingLayer, FeatureLayer, Layer, LinearLayer
 from eugen_fields.layers.low_rank import LowRankLinear
 from eugen_fields.layers.prp import PRPLinear
 from eugen_fields.layers.residual import ResidualEUGenLayer
@@ -90,6 +90,11 @@ class LayerKind:
         """Whether a layer appends features to its input: its outputs are as many as its inputs and features together,
         so that it stands for no dense layer."""
         return issubclass(self.cls, AppendingLayer)
+
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether a layer of the kind can be fitted in closed form to a trained dense one."""
+        return issubclass(self.cls, (FeatureLayer, LinearLayer))
 
     def rate(self, family: str) -> float:
         """Adam's learning rate in a family of methods, one of DEFAULT_RATES."""

@@ -94,6 +94,7 @@ class MLP(nn.Module):
         }
         self.in_dim = in_dim
         self.layer = layer
+        self.layer_options = layer_options
         self.replace = replace
         self.activation = activation
         hidden_activation = get_activation(activation)

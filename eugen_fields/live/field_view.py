@@ -5,12 +5,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nerfstudio.viewer.viewer_elements import ViewerControl
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.errors import describe
 from eugen_fields.live.refresh import Refresh
@@ -52,17 +51,13 @@ class FieldView(ViewerControl):
         self._wake = threading.Event()
         self._stopping = False
 
-    def _networks(self) -> Mapping[str, nn.Module]:
-        """The trained networks by name, the field first."""
-        return {"field": self.model.field}
-
     def _setup(self, viewer: Viewer) -> None:
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
         super()._setup(viewer)
         self._scale = VISER_NERFSTUDIO_SCALE_RATIO
         self._aabb = self.model.field.aabb.float().cpu()
-        self._facts = network_summary(self.model.config, self._networks())
+        self._describe()
         with viewer.viser_server.gui.add_folder(self.name, order=viewer.stats_markdown.order + 0.5):
             self._add_controls(viewer.viser_server.gui)
         viewer.viser_server.on_client_connect(lambda _: self._wake.set())
@@ -174,5 +169,13 @@ class FieldView(ViewerControl):
         """Layer kind, sizes and training step, as markdown."""
         return "  \n".join(f"**{name}** {value}" for name, value in self._card_rows().items())
 
+    def _describe(self) -> None:
+        """Takes note of what the networks are, between two training steps."""
+        with self._lock():
+            self._described = self.model.field.trunk
+            self._facts = network_summary(self.model.config, self.model.networks())
+
     def _card_rows(self) -> dict[str, Any]:
+        if self.model.field.trunk is not self._described:  # its layers are of another kind since
+            self._describe()
         return self._facts | {"step": f"{self._step():,}"}

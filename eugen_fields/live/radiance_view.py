@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.errors import describe
 from eugen_fields.live.field_view import FieldView
@@ -39,9 +38,6 @@ class RadianceView(FieldView):
         self._extracting = threading.Lock()
         self._covered = False
         self._reported = 0.0
-
-    def _networks(self) -> Mapping[str, nn.Module]:
-        return self.model.networks()
 
     def _add_mesh_controls(self, gui: Any) -> None:
         self._resolution = gui.add_dropdown("Mesh resolution", _RESOLUTIONS, initial_value="128")

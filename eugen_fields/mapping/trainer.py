@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from eugen_fields.errors import InputError
 from eugen_fields.mapping.pipeline import MappingPipeline
 from eugen_fields.mapping.stream_data_manager import StreamDataManagerConfig
+from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
 
@@ -29,6 +31,11 @@ class MappingTrainerConfig(FieldTrainerConfig):
             manager.check_numbers()
         except ValueError as error:
             raise InputError(f"--pipeline.datamanager.* flags: {error}.") from None
+        if manager.clock == "wall" and cast(ModelFlags, self.pipeline.model).dense_start > 0:
+            raise InputError(
+                "--pipeline.model.dense-start is a share of the training steps, whose number --pipeline.datamanager."
+                "clock wall leaves open. Leave one of them out."
+            )
         if self.machine.num_devices > 1:
             raise InputError(
                 f"--machine.num-devices {self.machine.num_devices}: a stream takes one device. Leave the flag out."

@@ -12,6 +12,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor
 
+from eugen_fields.fields import Field
 from eugen_fields.models.layer_flags import LayerFlags
 
 Render = Callable[[RayBundle], dict[str, Tensor]]
@@ -32,6 +33,15 @@ class FieldModelConfig(LayerFlags, ModelConfig):
     """Not used."""
     eval_num_rays_per_chunk: int = 4096
     """Rays rendered at once in evaluation."""
+
+    def build_field(self, aabb: Tensor, num_images: int = 1) -> Field:
+        """The untrained field on a scene box, shape (2, 3), for this many training images. Raises ValueError where a
+        flag is out of range."""
+        raise NotImplementedError
+
+    def build_networks(self, aabb: Tensor, num_images: int = 1) -> dict[str, Field]:
+        """All untrained networks, by the names of the model's `networks()`. Arguments and errors as of build_field."""
+        return {"field": self.build_field(aabb, num_images)}
 
 
 def render_in_chunks(camera_rays: RayBundle, render: Render, num_rays: int, device: torch.device) -> dict[str, Tensor]:

@@ -103,6 +103,7 @@ class ISDFModelConfig(FieldModelConfig):
         for name in ("position_scale", "output_scale", "near", "beyond", "surface_spread", "truncation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        self.check_dense_start()
         for name in ("num_near_surface", "num_stratified", "free_space_fit", "unseen_depth"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
@@ -141,6 +142,10 @@ class ISDFModel(Model):
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
 
+    def networks(self) -> dict[str, SDFField]:
+        """The trained networks by name."""
+        return {"field": self.field}
+
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         return self._train_outputs(ray_bundle) if self.training else self._eval_outputs(ray_bundle, self.field)
 
@@ -154,6 +159,18 @@ class ISDFModel(Model):
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """sdf (R, S) and gradient (R, S, 3) at samples of depth rays (R,), with their distances (R, S) and points
         (R, S, 3)."""
+        distances, points = self._train_samples(ray_bundle)
+        sdf, gradient = self.field.sdf_and_gradient(points.view(-1, 3), mode=self.config.gradient_mode)
+        sdf, gradient = sdf.view(distances.shape), gradient.view(points.shape)
+        return {"sdf": sdf, "gradient": gradient, "distances": distances, "points": points}
+
+    @torch.no_grad()
+    def trunk_inputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """What the trunk reads at samples of depth rays (R,), shape (samples, encoding width), by the field's name."""
+        return {"field": self.field.encode(self._train_samples(ray_bundle)[1].view(-1, 3))}
+
+    def _train_samples(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
+        """Distances (R, S) of samples along depth rays (R,), and their points (R, S, 3)."""
         config = self.config
         assert ray_bundle.metadata is not None
         distances = sample_depth_rays(
@@ -164,10 +181,7 @@ class ISDFModel(Model):
             spread=config.surface_spread,
             num_stratified=config.num_stratified,
         )
-        points = ray_bundle.origins[:, None] + distances[..., None] * ray_bundle.directions[:, None]
-        sdf, gradient = self.field.sdf_and_gradient(points.view(-1, 3), mode=config.gradient_mode)
-        sdf, gradient = sdf.view(distances.shape), gradient.view(points.shape)
-        return {"sdf": sdf, "gradient": gradient, "distances": distances, "points": points}
+        return distances, ray_bundle.origins[:, None] + distances[..., None] * ray_bundle.directions[:, None]
 
     def loss_terms(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """The weighted terms of each sample, (R, S)."""

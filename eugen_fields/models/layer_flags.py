@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from eugen_fields.kernels import Backend
-from eugen_fields.layers.kinds import options_from
+from eugen_fields.layers.kinds import layer_kind, options_from
 from eugen_fields.layers.names import LayerName
+
+Flags = TypeVar("Flags", bound="LayerFlags")
 
 
 @dataclass
@@ -27,20 +30,25 @@ class LayerFlags:
     """Highest order (k) of EUGen layers. Orders above 1 multiply projections: replace only a few layers with them."""
     feature_activation: Literal["relu", "gelu", "silu", "softplus", "sine", "tanh", "identity"] = "relu"
     """Activation of the features of EUGen and residual EUGen layers."""
-    norm: bool = True
-    """Append the norm of the input of EUGen layers as a further column."""
+    norm: bool | None = None
+    """Append the norm of the input of EUGen layers as a further column. None: yes, but not in a training with a dense
+    start whose fit takes neurons as projections (see projection-bias)."""
     share_projections: bool = False
     """Use one projection for all orders of EUGen layers."""
     train_projections: bool = True
     """Train the projections of EUGen and SNNK layers. False keeps them as drawn and out of the checkpoint."""
     init: Literal["gaussian", "rademacher", "orthogonal"] = "orthogonal"
     """Distribution of the initial projections of EUGen and residual EUGen layers."""
-    projection_bias: bool = False
-    """Add a bias to every projection of EUGen layers."""
+    projection_bias: bool | None = None
+    """Add a bias to every projection of EUGen layers. None: only in a training with a dense start of layers of order 1
+    with trained projections, which are then neurons of the dense layers; those have biases."""
     matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
     """Kind of the fixed random matrix of PRP layers."""
     rank: int = 0
     """Rank of low-rank layers (0: num-features), or of the low-rank term of PRP layers (0: no such term)."""
+    dense_start: float = 0.0
+    """Share of the training steps, at least 0 and below 1, for which the replaced layers are dense. They are then
+    fitted in closed form by layers of their kind, which train for the rest of the steps. 0: no dense start."""
 
     backend: Backend = "auto"
     """How networks are evaluated. auto: renders, exports and the viewer use fused CUDA kernels (float16 products) where
@@ -51,4 +59,45 @@ class LayerFlags:
     def layer_settings(self, layer: str | None = None) -> dict[str, Any]:
         """Keyword arguments of layers.MLP that these options set for a kind of layer; None: that of `layer`. Options of
         a kind that have no flag here stay at their defaults."""
-        return options_from(self, layer or self.layer)
+        options = options_from(self, layer or self.layer)
+        neurons = self.starts_dense and self.projections == "neurons"
+        chosen = {"norm": not neurons, "projection_bias": neurons}
+        return options | {name: value for name, value in chosen.items() if name in options and options[name] is None}
+
+    def kinds(self) -> set[str]:
+        """Kinds of the replaced layers of all networks."""
+        return {self.layer}
+
+    # Dense start
+
+    @property
+    def starts_dense(self) -> bool:
+        """Whether layers that are not dense are dense for the first steps of a training."""
+        return self.dense_start > 0 and self.kinds() != {"dense"}
+
+    @property
+    def projections(self) -> str:
+        """Where the closed form of a dense start takes the projections of EUGen layers from, as in layers.transfer."""
+        neurons = self.order == 1 and self.train_projections and self.projection_bias is not False
+        return "neurons" if neurons else "random"
+
+    def dense_phase(self: Flags) -> Flags:
+        """A copy of these options for the networks as they are during the dense start."""
+        return dataclasses.replace(self, layer="dense", dense_start=0.0)
+
+    def check_dense_start(self) -> None:
+        """Raises ValueError where the dense start is out of range, or a layer kind or the backend is not for it."""
+        if not 0 <= self.dense_start < 1:
+            raise ValueError(f"dense_start is {self.dense_start}; it must be at least 0 and below 1")
+        if not self.starts_dense:
+            return
+        for kind in sorted(self.kinds() - {"dense"}):
+            if not layer_kind(kind).can_be_fitted:
+                raise ValueError(
+                    f"dense_start is {self.dense_start}, but {kind} layers cannot be fitted to dense ones: it must be 0"
+                )
+        if self.backend == "tcnn":
+            raise ValueError(
+                f"dense_start is {self.dense_start}, but layers fitted to dense ones have biases, which backend tcnn "
+                "lacks: it must be 0, or the backend another one"
+            )

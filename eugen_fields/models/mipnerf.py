@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -108,6 +109,15 @@ class MipNeRFModelConfig(RadianceModelConfig):
     def check_flags(self) -> None:
         super().check_flags()
         self.build_proposal(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+
+    def build_networks(self, aabb: Tensor, num_images: int = 1) -> dict[str, Field]:
+        return super().build_networks(aabb, num_images) | {"proposal": self.build_proposal(aabb)}
+
+    def kinds(self) -> set[str]:
+        return {self.layer, self.setting("proposal_layer") or self.layer}
+
+    def dense_phase(self) -> MipNeRFModelConfig:
+        return dataclasses.replace(super().dense_phase(), proposal_layer="dense")
 
     def _check(self) -> None:
         counts = ("num_layers", "layer_width", "feature_dim", "color_width")
@@ -281,9 +291,29 @@ class MipNeRFModel(RadianceModel):
         accumulation = intervals.weights.sum(dim=1, keepdim=True)
         return intervals.on_all_rays(rgb, num_rays), intervals.on_all_rays(accumulation, num_rays)
 
-    def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+    def _correct_cameras(self, ray_bundle: RayBundle) -> None:
         with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
             self.camera_optimizer.apply_to_raybundle(ray_bundle)
+
+    @torch.no_grad()
+    def trunk_inputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        self._correct_cameras(ray_bundle)
+        networks = self.networks()
+        read: dict[str, list[Tensor]] = {name: [] for name in networks}
+
+        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+            return lambda _, inputs: read[name].append(inputs[0])
+
+        hooks = [network.trunk.register_forward_pre_hook(keep(name)) for name, network in networks.items()]
+        try:
+            self.march(ray_bundle, networks)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {name: torch.cat(inputs) for name, inputs in read.items()}
+
+    def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        self._correct_cameras(ray_bundle)
         intervals = self.march(ray_bundle, self.networks())
         rgb, accumulation = self._composite(ray_bundle, intervals, self.field)
         background = self._train_background(ray_bundle.origins)

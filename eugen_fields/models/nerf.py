@@ -100,10 +100,21 @@ class NeRFModel(RadianceModel):
         near, far = intersect_box(ray_bundle.origins, ray_bundle.directions, self.grid.bounds)
         return self._cut_limits(ray_bundle, near, far)
 
+    def _train_samples(self, ray_bundle: RayBundle) -> PackedSamples:
+        """Samples of training rays (R,), where the grid is occupied."""
+        near, far = self.ray_limits(ray_bundle)
+        origins, directions = ray_bundle.origins, ray_bundle.directions
+        return sample_rays(origins, directions, near, far, self.step_size, self.grid, stratified=True)
+
+    @torch.no_grad()
+    def trunk_inputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        samples = self._train_samples(ray_bundle)
+        along = samples.distances[:, None] * ray_bundle.directions[samples.ray_indices]
+        return {"field": self.field.encode(ray_bundle.origins[samples.ray_indices] + along)}
+
     def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         origins, directions = ray_bundle.origins, ray_bundle.directions
-        near, far = self.ray_limits(ray_bundle)
-        samples = sample_rays(origins, directions, near, far, self.step_size, self.grid, stratified=True)
+        samples = self._train_samples(ray_bundle)
         density, color = self._evaluate(self.field, origins, directions, samples)
         weights = render_weights(density, samples)
         accumulation = accumulate(weights, None, samples)

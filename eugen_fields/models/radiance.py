@@ -86,11 +86,10 @@ class RadianceModelConfig(FieldModelConfig):
             raise ValueError(f"samples_per_diagonal is {self.samples_per_diagonal}; it must be a positive integer")
         if self.grid_resolution < 2:
             raise ValueError(f"grid_resolution is {self.grid_resolution}; it must be at least 2")
+        self.check_dense_start()
         self.build_field(torch.tensor([[-1.0] * 3, [1.0] * 3]))
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> RadianceField:
-        """The untrained field on a scene box, shape (2, 3), for this many training images. Raises ValueError where a
-        flag is out of range."""
         raise NotImplementedError
 
     def build_grid(self, aabb: Tensor) -> OccupancyGrid:
@@ -170,6 +169,11 @@ class RadianceModel(Model):
     def networks(self) -> dict[str, Field]:
         """What rendering evaluates, by the name of its attribute."""
         return {"field": self.field}
+
+    def trunk_inputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """What the trunk of each network reads along training rays (R,), shape (samples, encoding width), by its
+        name, without gradient."""
+        raise NotImplementedError
 
     def _outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
         """Outputs (..., channels) of rays of any shape. Evaluation takes `networks`, the model's own or their inference

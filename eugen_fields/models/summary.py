@@ -33,10 +33,11 @@ def network_summary(config: ModelFlags, networks: Mapping[str, nn.Module]) -> di
 
 def _layers(config: ModelFlags, field: nn.Module) -> str:
     """The kind of the hidden layers, which layers of the trunk are of it, and their options."""
-    layer, replaced = config.layer, getattr(field.trunk, "replace", ())
+    kind, replaced = getattr(field.trunk, "layer", config.layer), getattr(field.trunk, "replace", ())
+    layer = kind
     if replaced and layer != "dense":
         layer += f" (layers {', '.join(map(str, replaced))})"
-    settings = config.layer_settings()
+    settings = config.layer_settings(kind)
     options = [text.format(settings[name]) for name, text in _SHOWN_OPTIONS.items() if settings.get(name)]
     return ", ".join([layer, *options])
 

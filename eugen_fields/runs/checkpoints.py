@@ -14,6 +14,9 @@ from eugen_fields.errors import InputError
 
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
+DENSE_START = "dense_start"
+"""Entry of a checkpoint's "pipeline" that is there, and True, where the networks are those of the dense start."""
+
 
 def checkpoint_path(folder: Path, step: int) -> Path:
     """nerfstudio's name for the checkpoint after a step."""

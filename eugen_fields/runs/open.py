@@ -23,6 +23,7 @@ from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.runs.checkpoints import (
+    DENSE_START,
     checkpoint_path,
     list_checkpoints,
     read_checkpoint,
@@ -143,6 +144,8 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
     config = read_config(config_path)
     model_config = _model_config(config, config_path)
     state, checkpoint = read_state(folder, config, step)
+    if state["pipeline"].get(DENSE_START):
+        model_config = model_config.dense_phase()
     target = resolve_device(device)
 
     field_state = _part(state, "_model.field.")

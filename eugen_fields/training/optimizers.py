@@ -163,6 +163,21 @@ class MuonWithAdam(torch.optim.Optimizer):
         self._share_groups()
 
 
+def take_over_state(new: torch.optim.Optimizer, old: torch.optim.Optimizer) -> None:
+    """Gives an optimiser the learning rates of another with the same settings, and the state that it has of the
+    parameters that both train."""
+    if isinstance(new, MuonWithAdam) and isinstance(old, MuonWithAdam):
+        for name, part in new.parts.items():
+            if name in old.parts:
+                take_over_state(part, old.parts[name])
+        return
+    for group, old_group in zip(new.param_groups, old.param_groups):
+        group |= {name: old_group[name] for name in ("lr", "initial_lr") if name in old_group}
+        for parameter in group["params"]:
+            if parameter in old.state:
+                new.state[parameter] = old.state[parameter]
+
+
 def algorithm_of(state: dict[str, Any]) -> str:
     """Which algorithm of FieldOptimizerConfig a state dict of its optimiser is of: muon or adam."""
     return "adam" if "param_groups" in state else "muon"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,10 +19,13 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from eugen_fields.data.pixels import silhouettes
-from eugen_fields.errors import report_uncaught_input_errors
+from eugen_fields.errors import InputError, report_uncaught_input_errors
+from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
+from eugen_fields.runs.checkpoints import DENSE_START
 from eugen_fields.sampling import OccupancyGrid, visual_hull
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig
+from eugen_fields.training.dense_start import describe, fit_trunks, renew_trunks
 
 _MOST_SILHOUETTES = 100
 _MIN_NUM_RAYS = 40
@@ -29,7 +33,11 @@ _MIN_NUM_RAYS = 40
 
 
 class SharedWeightsPipeline(VanillaPipeline):
-    """Data and model, on one device or on several; checkpoints do not depend on how many there were."""
+    """Data and model, on one device or on several; checkpoints do not depend on how many there were.
+
+    Attributes:
+        in_dense_start: whether the networks are those of the dense start of a training.
+    """
 
     datamanager: VanillaDataManager
 
@@ -46,22 +54,64 @@ class SharedWeightsPipeline(VanillaPipeline):
         # nerfstudio wraps the model for CUDA alone, so it is told of one process and the wrapping is done here
         super().__init__(config, device, test_mode, world_size=1, local_rank=0, grad_scaler=grad_scaler)
         self.world_size = world_size
-        if world_size > 1:
-            ids = [local_rank] if torch.device(device).type == "cuda" else None
-            wrapped = DistributedDataParallel(self._model, device_ids=ids, find_unused_parameters=True)
-            self._model = typing.cast(Model, wrapped)
-            dist.barrier(device_ids=ids)
+        self._device_ids = [local_rank] if torch.device(device).type == "cuda" else None
+        self.in_dense_start = typing.cast(ModelFlags, config.model).starts_dense
+        if self.in_dense_start:
+            renew_trunks(self.model, dense=True)
+        self._wrap()
+
+    def _wrap(self) -> None:
+        """Has several processes train the parameters that the model has now, from the values of the first one."""
+        if self.world_size == 1:
+            return
+        self._model = self.model
+        gc.collect()  # an earlier wrapper, whose hooks would average gradients once more
+        wrapped = DistributedDataParallel(self._model, device_ids=self._device_ids, find_unused_parameters=True)
+        self._model = typing.cast(Model, wrapped)
+        dist.barrier(device_ids=self._device_ids)
+
+    def end_dense_start(self, step: int) -> str:
+        """Fits layers of the kind that the options ask for to the dense ones, and puts them in their place.
+
+        Returns:
+            a sentence that says what happened.
+
+        Raises:
+            InputError: no fit is found.
+        """
+        fitted = fit_trunks(self.model, lambda: self.datamanager.next_train(step)[0], step)
+        self.in_dense_start = False
+        self._wrap()
+        return describe(fitted, step)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The same names whether the model is wrapped for several processes or not, so that any run opens anywhere."""
+        """The same names whether the model is wrapped for several processes or not, so that any run opens anywhere.
+        DENSE_START is among them where the networks are those of the dense start."""
         state = super().state_dict(*args, **kwargs)
-        return {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+        state = {name.replace("_model.module.", "_model.", 1): value for name, value in state.items()}
+        return state | ({DENSE_START: True} if self.in_dense_start else {})
 
     def prepare_start(self) -> None:
         """What a new training, not a resumed one, does before its first step."""
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        """Loads a checkpoint's weights into the model, wrapped or not. Raises RuntimeError if they do not fit."""
+        """Loads a checkpoint's weights into the model, wrapped or not, whose networks are those of the dense start
+        where the checkpoint's are.
+
+        Raises:
+            RuntimeError: the weights do not fit.
+            InputError: they are those of a dense start, for which the options do not ask.
+        """
+        dense = bool(loaded_state.get(DENSE_START))
+        if dense and not typing.cast(ModelFlags, self.config.model).starts_dense:
+            raise InputError(
+                f"the checkpoint of step {step} is from the dense start of a training. Give the "
+                "--pipeline.model.dense-start and --pipeline.model.layer that it was trained with."
+            )
+        if dense != self.in_dense_start:
+            renew_trunks(self.model, dense)
+            self.in_dense_start = dense
+            self._wrap()
         self.model.update_to_step(step)
         weights = {name: value for name, value in loaded_state.items() if name.startswith("_model.")}
         self.model.load_state_dict({name.removeprefix("_model."): value for name, value in weights.items()})

@@ -46,7 +46,7 @@ class Recovery:
         self._weight = 0.0
         self._best = -math.inf
         self._checks = 0
-        self._keep(first_step - 1)
+        self.keep(first_step - 1)
 
     def after_step(self, step: int, explained: Tensor) -> bool:
         """Takes note of a step, and every 50 steps checks the training.
@@ -77,11 +77,13 @@ class Recovery:
             self._restore(step)
             return True
         if mean >= max(self._best - 0.1, _HEALTHY) and self._checks % _SNAPSHOTS_EVERY == 0:
-            self._keep(step)
+            self.keep(step)
         self._best = max(self._best, mean)
         return False
 
-    def _keep(self, step: int) -> None:
+    def keep(self, step: int) -> None:
+        """Makes the state as it is, after a step, the one to restore; to be called where the networks are others than
+        those before."""
         self._kept_step = step
         self._kept: tuple[dict[str, Any], dict[str, Any]] = copy.deepcopy(
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
@@ -66,6 +67,42 @@ class WarmupDecayConfig(SchedulerConfig):
         return warm * math.exp(decayed * math.log(self.final_factor))
 
 
+class WarmupDecayLR(LambdaLR):
+    """A LambdaLR that can warm up once more; its state has from which step on, and for how many.
+
+    Attributes:
+        again_from, again_steps: step that the further warm-up begins at, and its steps; 0: none.
+    """
+
+    again_from = 0
+    again_steps = 0
+
+    def warm_up_again(self, steps: int, rate_factor: float = 1.0) -> None:
+        """Multiplies the learning rates by a factor from now on, and begins with a linear warm-up to them."""
+        self.again_from, self.again_steps = self.last_epoch, steps
+        self.base_lrs = [rate_factor * rate for rate in self.base_lrs]
+        self._last_lr = self._rates()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr):
+            group["lr"] = rate
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]
+        return self._rates()
+
+    def _rates(self) -> list[Any]:
+        """Learning rates of the groups at the step that the schedule has come to."""
+        warm = min(1.0, (self.last_epoch - self.again_from + 1) / max(1, self.again_steps))
+        return [warm * rate * factor(self.last_epoch) for factor, rate in zip(self.lr_lambdas, self.base_lrs)]
+
+
+def take_over_schedule(new: LambdaLR, old: LambdaLR) -> None:
+    """Has a schedule go on where another with the same settings is, whose groups of parameters may be others."""
+    factor = old.base_lrs[0] / old.optimizer.param_groups[0]["initial_lr"]  # a recovery lowers the former alone
+    of_groups = ("base_lrs", "lr_lambdas", "_last_lr")
+    new.__dict__.update({name: value for name, value in old.state_dict().items() if name not in of_groups})
+    new.base_lrs = [factor * group["initial_lr"] for group in new.optimizer.param_groups]
+    new._last_lr = [group["lr"] for group in new.optimizer.param_groups]
+
+
 class WarmupDecay(Scheduler):
     """Multiplies the learning rate by min(1, (step + 1) / warmup) * final_factor ** s, where s is the share of the
     steps after `hold` that are over."""
@@ -75,4 +112,4 @@ class WarmupDecay(Scheduler):
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
         config = self.config
 
-        return LambdaLR(optimizer, lr_lambda=lambda step: config.factor(step, step / max(1, config.max_steps)))
+        return WarmupDecayLR(optimizer, lr_lambda=lambda step: config.factor(step, step / max(1, config.max_steps)))

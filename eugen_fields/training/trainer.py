@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,8 @@ from eugen_fields.fields.base import Field
 from eugen_fields.layers.kinds import layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
-from eugen_fields.training.distributed import allow_processes_without_cuda
+from eugen_fields.training.checks import check_device, check_port
+from eugen_fields.training.dense_start import last_dense_steps, renew_optimizers
 from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.recovery import Recovery
@@ -51,6 +51,8 @@ class FieldTrainerConfig(TrainerConfig):
     """Factor on the tuned learning rates. It does not change rates that are given."""
     keep_checkpoints: int = 2
     """Number of the newest checkpoints that are kept: where one is damaged, the one before it is read. 0: all."""
+    dense_start_rate_factor: float = 1.0
+    """Factor on the learning rates after a dense start (--pipeline.model.dense-start)."""
 
     def save_config(self) -> None:
         """Checks everything a person can get wrong, fills in what depends on other flags, then saves config.yml.
@@ -70,7 +72,7 @@ class FieldTrainerConfig(TrainerConfig):
         Raises:
             InputError: naming the flag or file, what was found and what would do.
         """
-        self._check_device()
+        check_device(self.machine)
         self._choose_regime()
         self._check_numbers()
         self.fill_in_optimizers()
@@ -81,20 +83,6 @@ class FieldTrainerConfig(TrainerConfig):
         self.check_output()
         if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
             check_port(self.viewer.websocket_host, self.viewer.websocket_port)
-
-    def _check_device(self) -> None:
-        if self.machine.device_type == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                "--machine.device-type cuda, but torch finds no CUDA device. Leave the flag out to train on the CPU."
-            )
-        if self.machine.device_type == "cuda" and self.machine.num_devices > torch.cuda.device_count():
-            raise InputError(
-                f"--machine.num-devices {self.machine.num_devices}, but there are {torch.cuda.device_count()} devices."
-            )
-        if self.machine.num_devices < 1:
-            raise InputError(f"--machine.num-devices is {self.machine.num_devices}; it must be at least 1.")
-        if self.machine.device_type != "cuda" and self.machine.num_devices > 1:
-            allow_processes_without_cuda()
 
     def _choose_regime(self) -> None:
         """Fills in whether the scene is bounded where that is left to the data parser."""
@@ -110,6 +98,11 @@ class FieldTrainerConfig(TrainerConfig):
             cast(ModelFlags, self.pipeline.model).check_flags()
         except ValueError as error:
             raise InputError(f"--pipeline.model.* flags: {error}.") from None
+        if not self.dense_start_rate_factor > 0:
+            raise InputError(f"--dense-start-rate-factor is {self.dense_start_rate_factor}; it must be positive.")
+        model = cast(ModelFlags, self.pipeline.model)
+        if model.dense_start > 0 and not model.starts_dense:
+            CONSOLE.print("--pipeline.model.dense-start changes nothing where all layers are dense.")
 
     def fill_in_optimizers(self) -> None:
         """Fills in what the optimisers leave to the layer kind, the device and the length of the training.
@@ -156,19 +149,6 @@ class FieldTrainerConfig(TrainerConfig):
             ) from None
 
 
-def check_port(host: str, port: int) -> None:
-    """Raises InputError where a TCP port cannot be listened on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"the viewer cannot listen on {host}:{port} ({error}). Choose another port with "
-                "--viewer.websocket-port, or leave the flag out to get a free one."
-            ) from None
-
-
 class FieldTrainer(Trainer):
     """nerfstudio's trainer whose checkpoints survive a kill and whose resume ends where the training would have.
 
@@ -181,12 +161,16 @@ class FieldTrainer(Trainer):
     pipeline: SharedWeightsPipeline
     recovery: Recovery | None = None
     _interrupted = False
+    _dense_steps = 0
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         self.step_metrics: dict[str, torch.Tensor] = {}
         super().setup(test_mode)
         if self._start_step == 0:
             self.pipeline.prepare_start()
+        self._prepare_networks()
+
+    def _prepare_networks(self) -> None:
         for module in self.pipeline.model.modules():
             if isinstance(module, Field):
                 module.prepare_training()
@@ -205,6 +189,7 @@ class FieldTrainer(Trainer):
                 "Give a larger number to go on."
             )
         self.recovery = Recovery(self.pipeline.model, self.optimizers, self._start_step)
+        self._dense_steps = last_dense_steps(cast(ModelFlags, self.pipeline.model.config).dense_start, total)
         self.config.max_num_iterations = remaining  # nerfstudio counts this from the resumed step
         in_main_thread = threading.current_thread() is threading.main_thread()
         handler = signal.signal(signal.SIGINT, self._on_interrupt) if in_main_thread else None
@@ -233,6 +218,8 @@ class FieldTrainer(Trainer):
 
     def train_iteration(self, step: int):  # type: ignore[override]
         """One step; raises KeyboardInterrupt behind it where Ctrl-C was pressed."""
+        if self.pipeline.in_dense_start and step >= self._dense_steps:
+            self._end_dense_start(step)
         result = super().train_iteration(step)
         self.step_metrics = result[2]
         if "explained" in self.step_metrics and self.recovery is not None:
@@ -240,6 +227,17 @@ class FieldTrainer(Trainer):
         if self._interrupted:
             raise KeyboardInterrupt
         return result
+
+    def _end_dense_start(self, step: int) -> None:
+        """Goes on with layers of the kind that the options ask for."""
+        said = self.pipeline.end_dense_start(step)
+        groups, factor = self.pipeline.get_param_groups(), self.config.dense_start_rate_factor
+        renew_optimizers(self.optimizers, groups, factor)
+        self._prepare_networks()
+        if self.recovery is not None:
+            self.recovery.keep(step - 1)
+        if self.local_rank == 0:
+            CONSOLE.print(said)
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
@@ -269,11 +267,14 @@ class FieldTrainer(Trainer):
         else:
             return
         self._start_step = state["step"] + 1
+        in_dense_start = self.pipeline.in_dense_start
         try:
             self.pipeline.load_pipeline(state["pipeline"], state["step"])
         except RuntimeError as error:
             first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(f"checkpoint {path} is of another network than these flags build: {first_lines}") from None
+        if self.pipeline.in_dense_start != in_dense_start:
+            self.optimizers = self.setup_optimizers()
         self._load_optimizers(state["optimizers"], path)
         if config.load_scheduler:
             self.optimizers.load_schedulers(state["schedulers"])

@@ -77,7 +77,7 @@ def _write_run(
     """Writes the new run beside its place, then renames it."""
     trunk = student.trunk
     model_config: Any = config.pipeline.model
-    model_config.layer, model_config.replace = trunk.layer, trunk.replace
+    model_config.layer, model_config.replace, model_config.dense_start = trunk.layer, trunk.replace, 0.0
     first = trunk.layers[trunk.replace[0]]
     for name in layer_options(trunk.layer):
         if hasattr(first, name) and hasattr(model_config, name):

@@ -72,7 +72,13 @@ def make_view(clock: FrameClock) -> tuple[MapView, Page]:
         seen.add(stream.points(frame))
         seen.look(stream.depth(frame), stream.intrinsics[frame], stream.poses[frame])
     field = Ball()
-    model: Any = SimpleNamespace(field=field, seen=seen, device=torch.device("cpu"), config=ISDFModelConfig())
+    model: Any = SimpleNamespace(
+        field=field,
+        seen=seen,
+        device=torch.device("cpu"),
+        config=ISDFModelConfig(),
+        networks=lambda: {"field": field},
+    )
     manager: Any = SimpleNamespace(clock=clock, stream=stream)
     view, viewer = MapView(model, manager), make_viewer(page)
     view._setup(viewer)

@@ -249,6 +249,19 @@ def test_the_card_says_what_the_layers_are() -> None:
     assert "**step** 1,071" in page.shown["card"].content
 
 
+def test_the_card_follows_layers_that_are_of_another_kind_since() -> None:
+    config = NeRFModelConfig(num_layers=3, layer_width=32, color_width=16, num_features=8, dense_start=0.2)
+    config.skip_connections = ()
+    field, later = config.dense_phase().build_field(CUBE), config.build_field(CUBE)
+    view, page = make_view(field, config.build_grid(CUBE), config)
+    assert "**Layers** dense  \n" in page.shown["card"].content
+    field.set_trunk(later.trunk)
+    view.update()
+    card = page.shown["card"].content
+    assert "**Layers** eugen (layers 1, 2), 8 features" in card
+    assert f"{sum(values.numel() for values in later.parameters()):,}" in card
+
+
 def test_the_slice_is_opaque_where_the_ball_is() -> None:
     view, page = make_view()
     view.update()

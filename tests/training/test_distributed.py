@@ -17,6 +17,7 @@ _PROBE = PROJECT / "tests" / "training" / "distributed_probe.py"
 
 
 NERF = ("eugen-nerf-tiny",)
+DENSE_START = (*NERF, "--pipeline.model.dense-start", "0.4")
 MIP = (
     "eugen-mipnerf-tiny", "--pipeline.model.camera-optimizer.mode", "SO3xR3", "--pipeline.model.appearance-dim", "2",
     "--pipeline.model.anneal-steps", "10",
@@ -27,6 +28,7 @@ MIP = (
     "flags, method",
     [
         pytest.param(NERF, "fork", id="nerf", marks=pytest.mark.e2e),
+        pytest.param(DENSE_START, "fork", id="dense start", marks=pytest.mark.e2e),
         pytest.param(NERF, "spawn", id="nerf spawned", marks=pytest.mark.slow),
         pytest.param(MIP, "spawn", id="mipnerf spawned", marks=pytest.mark.slow),
     ],

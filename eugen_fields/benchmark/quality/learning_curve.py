@@ -9,6 +9,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocati
 from torch.optim.lr_scheduler import LambdaLR
 
 from eugen_fields.benchmark.quality.train import UNLIMITED, score_run
+from eugen_fields.errors import InputError
 from eugen_fields.training.schedule import WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
@@ -35,6 +36,8 @@ class LearningCurve:
         """Seconds that measuring took, which do not count as training."""
         self._checkpoints, self._views, self._seconds = checkpoints, views, seconds
         if seconds is not None:
+            if config.pipeline.model.dense_start > 0:  # type: ignore[attr-defined]
+                raise InputError("dense_start is a share of the training steps, which a budget of seconds leaves open.")
             config.prepare()  # the rates are those of the method's own number of steps
             config.max_num_iterations = UNLIMITED
         self._max_steps = config.max_num_iterations
