@@ -81,19 +81,21 @@ class Muon(torch.optim.Optimizer):
 
     def _step_alike(self, parameters: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         """One step of parameters of the same shape."""
-        gradients: list[Tensor] = [parameter.grad for parameter in parameters]  # type: ignore[misc]
-        means = []
-        for parameter, gradient in zip(parameters, gradients):
+        gradients, buffers = [], []
+        for parameter in parameters:
+            assert parameter.grad is not None
             state = self.state[parameter]
             if not state:
-                state["momentum_buffer"] = torch.zeros_like(gradient)
-            means.append(state["momentum_buffer"])
-        torch._foreach_lerp_(means, gradients, 1.0 - momentum)
-        ahead = torch._foreach_lerp(gradients, means, momentum)
-        updates = orthogonalise(torch.stack(ahead)).unbind()
-        if weight_decay:
-            torch._foreach_mul_(parameters, 1.0 - lr * weight_decay)
-        torch._foreach_add_(parameters, updates, alpha=-lr * _RMS * math.sqrt(max(parameters[0].shape)))
+                state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+            gradients.append(parameter.grad)
+            buffers.append(state["momentum_buffer"])
+        gradient = torch.stack(gradients)
+        mean = torch.stack(buffers).lerp_(gradient, 1.0 - momentum)
+        updates = orthogonalise(gradient.lerp(mean, momentum))
+        size = lr * _RMS * math.sqrt(max(updates.shape[1:]))
+        for parameter, buffer, new_buffer, update in zip(parameters, buffers, mean, updates):
+            buffer.copy_(new_buffer)
+            parameter.mul_(1.0 - lr * weight_decay).sub_(update, alpha=size)
 
 
 class MuonWithAdam(torch.optim.Optimizer):
