@@ -39,6 +39,9 @@ DEFAULT_MUON_RATES: Mapping[str, float] = {
 }
 """Muon's learning rate of the same, in a training of MUON_STEPS steps."""
 
+MUON_FAMILIES = ("nerf tiny",)
+"""Families that are trained by Muon where nothing else is asked for: those in which its rates are tuned."""
+
 MUON_STEPS = 2400
 _SHORTEST = 300
 

@@ -195,9 +195,10 @@ class FieldOptimizerConfig(LayerAdamConfig):
     """Optimiser of a field: Muon for its matrices and Adam for the rest, or Adam alone."""
 
     _target: type[torch.optim.Optimizer] = MuonWithAdam
-    algorithm: Literal["muon", "adam"] = "muon"
+    algorithm: Literal["auto", "muon", "adam"] = "auto"
     """Optimiser of the weight matrices. muon: orthogonalised momentum (Jordan et al., 2024), with Adam for vectors and
-    for matrices with a side below 4. adam: Adam for all parameters."""
+    for matrices with a side below 4. adam: Adam for all parameters. auto: muon for tiny methods in bounded scenes, for
+    which its rates are tuned, and adam elsewhere."""
     lr: float = 0.0
     """Learning rate of matrices. 0: the rate tuned for the kind of layer, the algorithm and the number of steps."""
     adam_lr: float = 0.0
@@ -206,7 +207,7 @@ class FieldOptimizerConfig(LayerAdamConfig):
     """Decay rate of Muon's running mean of the gradient."""
 
     def setup(self, params: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimiser of these parameters."""
+        """The optimiser of these parameters; auto means muon here, where nothing is known of the scene."""
         if self.algorithm == "adam":
             return torch.optim.AdamW(
                 params, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=self.fused or None

@@ -18,7 +18,7 @@ from tyro.conf import Suppress
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError, report_uncaught_input_errors
 from eugen_fields.fields.base import Field
-from eugen_fields.layers.kinds import layer_kind
+from eugen_fields.layers.kinds import MUON_FAMILIES, layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.checks import check_device, check_port
@@ -46,7 +46,7 @@ class FieldTrainerConfig(TrainerConfig):
     rate_family: Suppress[str] = "nerf"
     """Family of methods whose tuned learning rates (layers.kinds.DEFAULT_RATES) are used where an optimiser's is 0."""
     unbounded_rate_family: Suppress[str] = ""
-    """The same in unbounded scenes; empty: as in bounded ones."""
+    """Family in unbounded scenes; empty: as in bounded ones."""
     rate_factor: float = 1.0
     """Factor on the tuned learning rates. It does not change rates that are given."""
     keep_checkpoints: int = 2
@@ -116,6 +116,8 @@ class FieldTrainerConfig(TrainerConfig):
         kind = layer_kind(model.layer)
         for group in self.optimizers.values():
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
+            if isinstance(optimizer, FieldOptimizerConfig) and optimizer.algorithm == "auto":
+                optimizer.algorithm = "muon" if family in MUON_FAMILIES else "adam"
             if isinstance(optimizer, FieldOptimizerConfig) and optimizer.algorithm == "muon":
                 if optimizer.lr == 0:
                     optimizer.lr = self.rate_factor * kind.muon_rate(family, self.max_num_iterations)

@@ -82,7 +82,8 @@ def _write_run(
     for name in layer_options(trunk.layer):
         if hasattr(first, name) and hasattr(model_config, name):
             setattr(model_config, name, getattr(first, name))
-    config.optimizers["fields"]["optimizer"].lr = 0.0  # the rate of the new layer kind
+    optimizer = config.optimizers["fields"]["optimizer"]
+    optimizer.lr = optimizer.adam_lr = 0.0  # the rates of the new layer kind
     config.fill_in_optimizers()
 
     model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})

@@ -30,6 +30,7 @@ def shows_sphere(path: Path) -> bool:
     return bool(blue > 0.03 and red > 0.03 and white.mean() > 0.3)
 
 
+@pytest.mark.e2e
 def test_training_shows_the_forming_object(tmp_path: Path) -> None:
     train = [
         str(BIN / "ns-train"), "eugen-nerf-tiny", "--data", str(PROJECT / "scenes" / "hotdog"),

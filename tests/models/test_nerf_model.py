@@ -11,7 +11,9 @@ from eugen_fields.benchmark.quality.train import make_config, radiance_model
 
 
 def test_training_goes_on_from_an_empty_grid(sphere_scene: Path, tmp_path: Path) -> None:
-    config = make_config("eugen-nerf-tiny", sphere_scene, tmp_path, model_options={"grid_resolution": 16})
+    config = make_config(
+        "eugen-nerf-tiny", sphere_scene, tmp_path, model_options={"grid_resolution": 16, "visual_hull": False}
+    )
     config.prepare()
     torch.manual_seed(0)
     trainer = config.setup(local_rank=0, world_size=1)

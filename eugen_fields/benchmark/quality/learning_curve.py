@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
@@ -79,4 +80,8 @@ class LearningCurve:
         for name, scheduler in trainer.optimizers.schedulers.items():
             settings: Any = trainer.config.optimizers[name]["scheduler"]
             assert isinstance(settings, WarmupDecayConfig) and isinstance(scheduler, LambdaLR)
-            scheduler.lr_lambdas = [lambda step, settings=settings: settings.factor(step, self._passed())]
+            factor = partial(self._factor, settings)
+            scheduler.lr_lambdas = [factor] * len(scheduler.optimizer.param_groups)
+
+    def _factor(self, settings: WarmupDecayConfig, step: int) -> float:
+        return settings.factor(step, self._passed())

@@ -44,6 +44,7 @@ def run(scene: str, layer: str, psnr: float, **changes) -> dict:
     return key | scores(psnr) | changes
 
 
+@pytest.mark.e2e
 def test_every_network_is_trained_on_every_scene_once(folder: Path, tmp_path: Path, capsys) -> None:
     scenes = bench(folder, tmp_path)
     scenes.main()
