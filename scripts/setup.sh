@@ -47,7 +47,6 @@ ticker=""
 stop_ticker() {
   [ -n "$ticker" ] || return 0
   kill "$ticker" 2>/dev/null || true
-  wait "$ticker" 2>/dev/null || true  # or bash says that it was terminated
   ticker=""
 }
 trap 'stop_ticker; rm -f "$log"' EXIT
@@ -59,6 +58,7 @@ run() {
   # the sleep gets no output of ours: whoever reads it would wait for a sleep that outlives its loop
   while sleep 15 </dev/null >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "$what, $SECONDS s so far"; done &
   ticker=$!
+  disown "$ticker"  # or bash says that it was terminated
   "$@" >"$log" 2>&1 || status=$?
   stop_ticker
   return "$status"
