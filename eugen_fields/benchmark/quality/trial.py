@@ -94,7 +94,7 @@ class Trial:
             "steps_per_second": curve.steps / train_seconds,
             **{name: value for name, value in scores.items() if name != "views"},
             "collapsed": not scores["psnr"] > scores["empty_psnr"] + 3.0,
-            "recoveries": getattr(trainer, "recoveries", 0),
+            "recoveries": trainer.recovery.count if trainer.recovery is not None else 0,
             "parameters": train.parameter_count(trainer),
             "layer_bytes": train.layer_bytes(trainer),
             "stored_bytes": train.stored_bytes(trainer),
