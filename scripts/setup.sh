@@ -153,7 +153,7 @@ configure_uv() {
   export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-120}
 }
 
-uv_install() { "$uv" pip install -q --python .venv/bin/python -c scripts/constraints.txt "$@"; }
+uv_install() { "$uv" pip install -q --compile-bytecode --python .venv/bin/python -c scripts/constraints.txt "$@"; }
 
 say "installing into .venv with $("$python" --version) (some minutes the first time)"
 find_uv

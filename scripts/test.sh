@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh --dev
 # threads that wait asleep: spinning ones are slow wherever something else runs too
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+export PYTHONDONTWRITEBYTECODE=  # a dozen processes import the same modules: they are compiled once
 in_two_processes() {
   OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"
 }
