@@ -49,7 +49,8 @@ stop_ticker() {
   kill "$ticker" 2>/dev/null || true
   ticker=""
 }
-trap 'stop_ticker; rm -f "$log"' EXIT
+# only here: a ticker that is ended before it has let go of this trap would remove the log
+trap '[ "$BASHPID" != "$$" ] || { stop_ticker; rm -f "$log"; }' EXIT
 
 # run WHAT COMMAND...: runs the command with its output in the log; every 15 seconds a line says what takes so long.
 run() {
@@ -153,7 +154,7 @@ configure_uv() {
   export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-120}
 }
 
-uv_install() { "$uv" pip install -q --compile-bytecode --python .venv/bin/python -c scripts/constraints.txt "$@"; }
+uv_install() { "$uv" pip install -q --python .venv/bin/python --compile-bytecode -c scripts/constraints.txt "$@"; }
 
 say "installing into .venv with $("$python" --version) (some minutes the first time)"
 find_uv
