@@ -282,8 +282,8 @@ def test_a_resumed_training_ends_as_one_that_was_never_stopped(
     resumed.train()
     printed = " ".join(capsys.readouterr().out.split())
     assert (f"step {SWITCH}: layers 1, 2 are eugen layers from now on (relative errors" in printed) == (from_step == 5)
-    ends = [read_checkpoint(list_checkpoints(run.checkpoint_dir)[-1][1]) for run in (trained, resumed)]
-    assert_equal(*ends)
+    first, second = [read_checkpoint(list_checkpoints(run.checkpoint_dir)[-1][1]) for run in (trained, resumed)]
+    assert_equal(first, second)
 
 
 def assert_equal(first: Any, second: Any, name: str = "state") -> None:
