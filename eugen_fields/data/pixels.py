@@ -79,10 +79,16 @@ def _foreground(image: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def silhouettes(packed: dict[str, Tensor]) -> list[Tensor] | None:
-    """Where each image of pack_pixels is not transparent, bool (height, width) each; None for images without alpha."""
+    """Where each image of pack_pixels may show something, bool (height, width) each: what is not transparent, and what
+    is masked out. None for images without alpha."""
     if packed["image"].shape[-1] != 4:
         return None
     visible = packed["image"][:, 3] > 0
+    if "valid" in packed:
+        known = torch.zeros_like(visible)
+        starts = packed["first_pixel"].repeat_interleave(packed["num_valid"])
+        known[(starts + packed["valid"]).to(known.device)] = True
+        visible = visible | ~known
     counts = torch.diff(packed["first_pixel"].cpu(), append=torch.tensor([len(visible)]))
     parts = visible.split(counts.tolist())
     return [part.view(-1, width) for part, width in zip(parts, packed["width"].tolist())]

@@ -111,7 +111,10 @@ class RadianceView(FieldView):
     def _slice_colors(self, points: Tensor) -> np.ndarray:
         with self._lock():
             field = self.model.field.folded()
-        density = evaluate_density(field, points.view(-1, 3)).view(points.shape[:2])
+        density = evaluate_density(field, points.view(-1, 3))
+        if self.model.grid is not None:
+            density = density * self.model.grid.allowed_at(points.view(-1, 3))
+        density = density.view(points.shape[:2])
         config = self.model.config
         step_size = config.step_size(self._aabb)
         return density_colors(density, config.grid_min_opacity / step_size, _OPAQUE_STEP / step_size)

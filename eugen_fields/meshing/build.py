@@ -99,14 +99,16 @@ def _density_surface(
                 span,
             )
     grid_tells = level > grid.min_density
+    inside = partial(near_occupied, grid, anywhere=not grid_tells)
+    bounded = grid_tells or not bool(grid.allowed.all())
     vertices, faces = extract_mesh(
         # densities span decades: their logarithm is what runs straighter between lattice points
         region.in_scene(lambda points: torch.log1p(evaluate_density(field, points) / level)),
         region.aabb,
         options.resolution,
         math.log(2.0),
-        occupied=region.occupied(near_occupied(grid) if grid_tells else None),
-        occupied_within=region.occupied_within(partial(near_occupied, grid)) if grid_tells else None,
+        occupied=region.occupied(inside() if bounded else None),
+        occupied_within=region.occupied_within(inside) if bounded else None,
         halvings=_HALVINGS,
         device=run.field.aabb.device,
         progress=progress,

@@ -70,6 +70,12 @@ class OccupancyGrid(nn.Module):
         cells = (points - self.aabb[0]) / self.cell_size()
         return self.occupied[self._flat_cells(*cells.unbind(-1))]
 
+    def allowed_at(self, points: Tensor) -> Tensor:
+        """Whether points, shape (..., 3), lie in cells that may be occupied (see `restrict`), shape (...). In others a
+        field is not trained, and may have anything."""
+        cells = (points - self.aabb[0]) / self.cell_size()
+        return self.allowed[self._flat_cells(*cells.unbind(-1))]
+
     def occupied_along(self, origins: Tensor, directions: Tensor, distances: Tensor) -> Tensor:
         """Like occupied_at for origins + distances * directions, shape (R, S), axis by axis to save memory traffic.
 
@@ -84,9 +90,17 @@ class OccupancyGrid(nn.Module):
         slope = directions / self.cell_size()
         return self._flat_cells(*(start[:, axis, None] + distances * slope[:, axis, None] for axis in range(3)))
 
-    def dilated(self, cells: int) -> Tensor:
-        """Whether cells, flat like `occupied`, are occupied or within so many cells of one that is, along each axis."""
-        cube = self.occupied.view(1, 1, self.resolution, self.resolution, self.resolution).float()
+    def dilated(self, cells: int, mask: Tensor | None = None) -> Tensor:
+        """Whether cells, flat like `occupied`, are occupied or within so many cells of one that is, along each axis.
+
+        Args:
+            mask: bool, flat too, in place of `occupied`.
+        """
+        cube = (
+            (self.occupied if mask is None else mask)
+            .view(1, 1, self.resolution, self.resolution, self.resolution)
+            .float()
+        )
         for axis in range(3):
             kernel, padding = [1, 1, 1], [0, 0, 0]
             kernel[axis], padding[axis] = 2 * cells + 1, cells

@@ -136,3 +136,13 @@ def test_silhouettes_are_those_of_the_images() -> None:
     assert first.nonzero().tolist() == [[1, 2]] and first.shape == (4, 4)
     assert second.nonzero().tolist() == [[0, 0], [4, 5]] and second.shape == (6, 6)
     assert silhouettes(pack_pixels([numbered(0, 3, 3)])) is None
+
+
+def test_what_is_masked_out_may_show_anything() -> None:
+    mask = torch.ones(4, 4, 1, dtype=torch.bool)
+    mask[3] = False
+    first, second = silhouettes(  # type: ignore[misc]
+        pack_pixels([with_alpha(0, [(1, 2)], size=4), with_alpha(1, [(0, 0)], size=4) | {"mask": mask}])
+    )
+    assert first.nonzero().tolist() == [[1, 2]]
+    assert second.nonzero().tolist() == [[0, 0], *([3, column] for column in range(4))]

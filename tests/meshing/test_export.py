@@ -84,6 +84,16 @@ def test_the_dilated_grid_reaches_one_cell_further(run):
     assert near(center + steps).tolist() == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_the_mesh_keeps_to_what_the_grid_allows(run, share):
+    """Whatever the field has elsewhere, at levels that the grid tells of and at lower ones."""
+    run.grid.restrict(run.grid.cell_centers()[:, 0] > 0)
+    level = share * run.grid.min_density
+    mesh, _ = build_mesh(run, resolution=32, frame="training", level=level, progress=False)
+    assert mesh.vertices[:, 0].min() > -0.13, "no further than one cell"
+    assert mesh.vertices[:, 0].max() > 0.5
+
+
 @pytest.mark.parametrize("radius", [0.0, 0.1, 0.4, 9.0])
 def test_what_is_occupied_within_a_radius_is_never_missed(run, radius):
     generator = torch.Generator().manual_seed(0)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eugen_fields.layers.kinds import layer_kind
+from eugen_fields.methods import METHODS
 from eugen_fields.training.optimizers import (
     FieldOptimizerConfig,
     Muon,
@@ -147,3 +149,36 @@ def test_a_state_of_other_parts_is_refused() -> None:
     vectors = MuonWithAdam([nn.Parameter(torch.zeros(3))], lr=0.1)
     with pytest.raises(ValueError, match="adam; this optimiser has muon, adam"):
         MuonWithAdam(network().parameters(), lr=0.1).load_state_dict(vectors.state_dict())
+
+
+@pytest.mark.parametrize(
+    "method, regime, algorithm",
+    [
+        ("eugen-nerf-tiny", None, "muon"),
+        ("eugen-mipnerf-tiny", "bounded", "muon"),
+        ("eugen-mipnerf-tiny", "unbounded", "adam"),
+        ("prp-nerf", None, "adam"),
+    ],
+)
+def test_methods_train_by_muon_where_its_rates_are_tuned(method: str, regime: str | None, algorithm: str) -> None:
+    config = copy.deepcopy(METHODS[method])
+    if regime is not None:
+        config.pipeline.model.regime = regime  # type: ignore[attr-defined]
+    config.rate_factor = 0.5
+    config.max_num_iterations = 600
+    config.fill_in_optimizers()
+    optimizer = config.optimizers["fields"]["optimizer"]
+    kind = layer_kind(config.pipeline.model.layer)  # type: ignore[attr-defined]
+    family = config.unbounded_rate_family if regime == "unbounded" else config.rate_family
+    assert optimizer.algorithm == algorithm
+    if algorithm == "muon":
+        assert optimizer.lr == 0.5 * kind.muon_rate(family, 600) and optimizer.adam_lr == 0.5 * kind.rate(family)
+    else:
+        assert optimizer.lr == 0.5 * kind.rate(family)
+
+
+def test_rates_that_are_given_are_kept() -> None:
+    config = copy.deepcopy(METHODS["eugen-nerf-tiny"])
+    config.optimizers["fields"]["optimizer"].lr, config.rate_factor = 0.007, 0.5
+    config.fill_in_optimizers()
+    assert config.optimizers["fields"]["optimizer"].lr == 0.007

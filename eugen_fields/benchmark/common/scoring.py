@@ -46,7 +46,8 @@ class Scorer:
         """psnr and ssim: means over the views; render_seconds: time of all renders.
 
         Args:
-            own_grid: find what is occupied from the field itself, as where a file holds nothing but the field.
+            own_grid: find what is occupied from the field itself, as where a file holds nothing but the field and the
+                visual hull that it was trained in.
         """
         self.model.field = field
         if own_grid:

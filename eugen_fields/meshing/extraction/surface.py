@@ -86,14 +86,19 @@ def density_span(field: RadianceField, grid: OccupancyGrid, num_points: int = 1 
     return float(density.min()), float(density.max())
 
 
-def near_occupied(grid: OccupancyGrid, radius: float = 0.0) -> Callable[[Tensor], Tensor]:
-    """A function from points (N, 3) to whether each lies in an occupied cell or next to one, bool (N,); with a radius:
-    whether that may be so of a place within it, scene units."""
-    cells = 1 + math.ceil(radius / float(grid.cell_size().min()))
-    if cells >= grid.resolution:
+def near_occupied(grid: OccupancyGrid, radius: float = 0.0, *, anywhere: bool = False) -> Callable[[Tensor], Tensor]:
+    """A function from points (N, 3) to whether each lies in an allowed cell that is occupied or next to one, bool (N,);
+    with a radius: whether that may be so of a place within it, scene units.
+
+    Args:
+        anywhere: any allowed cell will do, occupied or not.
+    """
+    near = grid.allowed if anywhere else grid.allowed & grid.dilated(1)
+    cells = math.ceil(radius / float(grid.cell_size().min()))
+    if cells + 1 >= grid.resolution:
         return lambda points: torch.ones_like(points[:, 0], dtype=torch.bool)
     wider = OccupancyGrid(grid.aabb, grid.resolution, step_size=1.0).to(grid.aabb.device)
-    wider.occupied.copy_(grid.dilated(cells))
+    wider.occupied.copy_(grid.dilated(cells, near))
     return wider.occupied_at
 
 
