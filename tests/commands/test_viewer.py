@@ -30,7 +30,6 @@ def shows_sphere(path: Path) -> bool:
     return bool(blue > 0.03 and red > 0.03 and white.mean() > 0.3)
 
 
-@pytest.mark.e2e
 def test_training_shows_the_forming_object(tmp_path: Path) -> None:
     train = [
         str(BIN / "ns-train"), "eugen-nerf-tiny", "--data", str(PROJECT / "scenes" / "hotdog"),
@@ -52,7 +51,6 @@ def test_training_shows_a_forming_capture_without_bounds(tmp_path: Path) -> None
     watch(train, shows_sphere, artefacts(tmp_path) / "live_capture.png", seconds=480)
 
 
-@pytest.mark.e2e
 def test_ns_viewer_shows_a_finished_run(trained_run: Path, tmp_path: Path) -> None:
     view = [
         str(BIN / "ns-viewer"), "--load-config", str(trained_run / "config.yml"),
