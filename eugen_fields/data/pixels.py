@@ -125,9 +125,8 @@ class AreaPixelSampler(PixelSampler):
         """
         image = image_batch["image"]
         extra = int(self._extra_share(image_batch) * self.num_rays_per_batch)
-        draws = [_draw(image_batch, "valid", "share", self.num_rays_per_batch - extra)]
-        if extra:
-            draws.append(_draw(image_batch, "foreground", "foreground_share", extra))
+        kinds = (("valid", "share", self.num_rays_per_batch - extra), ("foreground", "foreground_share", extra))
+        draws = [_draw(image_batch, *kind) for kind in kinds if kind[-1] > 0]
         choice, offsets = (torch.cat(parts) for parts in zip(*draws))
         pixels = image_batch["first_pixel"][choice] + offsets
         width = image_batch["width"][choice]

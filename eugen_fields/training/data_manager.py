@@ -36,6 +36,10 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
 
     def check_data(self, data: Path | None) -> None:
         """Checks what training reads. Raises InputError naming the file, what was found and what would do."""
+        if not 0.0 <= self.least_foreground <= 1.0:
+            raise InputError(
+                f"--pipeline.datamanager.least-foreground is {self.least_foreground}; it must be from 0 to 1."
+            )
         check_scene(self.dataparser, data, ("train", "val"), num_scales=self.num_scales)
 
 

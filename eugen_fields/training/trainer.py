@@ -98,6 +98,8 @@ class FieldTrainerConfig(TrainerConfig):
             cast(ModelFlags, self.pipeline.model).check_flags()
         except ValueError as error:
             raise InputError(f"--pipeline.model.* flags: {error}.") from None
+        if not self.rate_factor > 0:
+            raise InputError(f"--rate-factor is {self.rate_factor}; it must be positive.")
         if not self.dense_start_rate_factor > 0:
             raise InputError(f"--dense-start-rate-factor is {self.dense_start_rate_factor}; it must be positive.")
         model = cast(ModelFlags, self.pipeline.model)
@@ -286,7 +288,9 @@ class FieldTrainer(Trainer):
     def _load_optimizers(self, states: dict[str, Any], path: Path) -> None:
         """Loads the states of all optimisers. Raises InputError for those of another algorithm."""
         for name, optimizer in self.optimizers.optimizers.items():
-            saved, wanted = (algorithm_of(state) for state in (states.get(name, {}), optimizer.state_dict()))
+            if name not in states:
+                continue
+            saved, wanted = algorithm_of(states[name]), algorithm_of(optimizer.state_dict())
             if saved != wanted:
                 raise InputError(
                     f"checkpoint {path} was trained by {saved}, but these flags train by {wanted}. Resume with "

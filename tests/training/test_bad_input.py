@@ -143,6 +143,20 @@ def test_wrong_layer_options_are_named(sphere_scene: Path, tmp_path: Path, optio
     assert says in refusal(start(sphere_scene, tmp_path / "out", **options))
 
 
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_rate_factors_out_of_range_are_named(sphere_scene: Path, tmp_path: Path, factor: float) -> None:
+    config = start(sphere_scene, tmp_path / "out")
+    config.rate_factor = factor
+    assert "--rate-factor is" in refusal(config)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_of_rays_out_of_range_is_named(sphere_scene: Path, tmp_path: Path, share: float) -> None:
+    config = start(sphere_scene, tmp_path / "out")
+    config.pipeline.datamanager.least_foreground = share
+    assert "--pipeline.datamanager.least-foreground is" in refusal(config)
+
+
 def test_cuda_without_a_device_is_refused(sphere_scene: Path, tmp_path: Path) -> None:
     config = start(sphere_scene, tmp_path / "out")
     config.machine.device_type = "cuda"
