@@ -13,19 +13,16 @@ export PYTHONDONTWRITEBYTECODE=  # a dozen processes import the same modules: th
 in_two_processes() {
   OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"
 }
-# The tests of a kind, pages in a browser last and alone; those files are named, so that pytest does not import the others.
-all_of() {
-  in_two_processes -m "$1 and not browser"
-  # shellcheck disable=SC2046
-  .venv/bin/python -m pytest -m "$1 and browser" $(grep -lrE 'support(\.| import )(view_)?browser' tests --include='test_*.py')
-}
 if [ "$*" = "-m fast" ] || [[ "$*" = "-m fast "* ]]; then
   # the folders are named as well, so that pytest does not import the others
   in_two_processes "$@" tests/layers tests/encodings tests/sampling tests/fields
 elif [ "$*" = "-m e2e" ]; then
-  all_of "e2e and not slow"
+  in_two_processes -m "e2e and not slow"
 elif [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest "$@"
 else
-  all_of "not e2e and not slow"
+  in_two_processes -m "not e2e and not slow and not browser"
+  # pages last and alone; the files are named, so that pytest does not import the others
+  # shellcheck disable=SC2046
+  .venv/bin/python -m pytest -m "browser and not slow" $(grep -lrE 'support(\.| import )(view_)?browser' tests --include='test_*.py')
 fi
