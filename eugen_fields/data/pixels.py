@@ -116,6 +116,7 @@ class AreaPixelSampler(PixelSampler):
     """
 
     least_foreground: float = 0.0
+    _measured: tuple[dict[str, Tensor], float] | None = None
 
     def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column.
@@ -137,7 +138,10 @@ class AreaPixelSampler(PixelSampler):
         """Share of the rays to draw from foreground, so that with the uniform ones it has the least share."""
         if self.least_foreground <= 0.0 or "foreground" not in image_batch:
             return 0.0
-        natural = float(image_batch["foreground_share"].sum() / image_batch["share"].sum())
+        if self._measured is None or self._measured[0] is not image_batch:  # once a batch: CUDA would wait each time
+            share = float(image_batch["foreground_share"].sum() / image_batch["share"].sum())
+            self._measured = image_batch, share
+        natural = self._measured[1]
         if natural == 0.0 or natural >= self.least_foreground:
             return 0.0
         return (self.least_foreground - natural) / (1.0 - natural)

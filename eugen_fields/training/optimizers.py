@@ -139,13 +139,10 @@ class MuonWithAdam(torch.optim.Optimizer):
         """The groups are those of the parts, so that schedules reach both."""
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for part in self.parts.values():
+        first, *others = self.parts.values()
+        loss = first.step(closure)  # type: ignore[arg-type]
+        for part in others:
             part.step()
         return loss
 
