@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
-
 Progress = bool | Callable[[str, float], None]
 """How a long computation reports: True shows a bar where there is a terminal, False nothing; a function is called with
 what is being done and the share of it that is done, 0 to 1, and may raise to end the computation."""
@@ -22,6 +20,8 @@ def counted(progress: Progress, what: str, total: int, unit: str) -> Iterator[Ca
         unit: name of an item.
     """
     if isinstance(progress, bool):
+        from tqdm import tqdm  # here: a field file is loaded without it
+
         with tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=None if progress else True) as bar:
             yield bar.update
         return

@@ -34,14 +34,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": MODELS | {"errors", "progress"},
     "data": {"errors", "progress", "sampling"},
     "runs": RUNS | {"errors", "progress"},
-    "meshing": RUNS | {"errors", "progress"},
+    "storing": RUNS | {"errors", "progress"},
+    "meshing": RUNS | {"errors", "progress", "storing"},
     "training": TRAINING | {"errors", "progress"},
     "mapping": TRAINING | {"errors", "progress"},
     "live": TRAINING | {"errors", "progress", "mapping", "meshing"},
     "methods": TRAINING | {"errors", "mapping", "live"},
     "transfer": TRAINING | {"errors", "progress", "methods"},
-    "benchmark": TRAINING | {"errors", "progress", "methods", "mapping", "meshing", "transfer"},
-    "viewer": RUNS | {"errors", "progress", "methods", "meshing"},
+    "benchmark": TRAINING | {"errors", "progress", "methods", "mapping", "meshing", "transfer", "storing"},
+    "viewer": RUNS | {"errors", "progress", "methods", "meshing", "storing"},
 }
 """The rooms that each room (or file beside the rooms) may import, itself aside."""
 

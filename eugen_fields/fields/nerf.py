@@ -1,6 +1,8 @@
 """The NeRF network built from MLPs whose hidden layers are chosen by name."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -49,11 +51,8 @@ class NeRFField(RadianceField):
         **layer_options: Any,
     ) -> None:
         super().__init__()
-        self.register_buffer("aabb", aabb.clone().float())
-        self.feature_dim = feature_dim
-        self.initial_density = initial_optical_depth / float((aabb[1] - aabb[0]).max())
-        self.position_encoding = FrequencyEncoding(3, position_frequencies)
-        self.direction_encoding = FrequencyEncoding(3, direction_frequencies)
+        initial_density = initial_optical_depth / float((aabb[1] - aabb[0]).max())
+        self._prepare(aabb, feature_dim, position_frequencies, direction_frequencies, initial_density)
         self.trunk = MLP(
             self.position_encoding.out_dim,
             num_layers + 1,
@@ -67,6 +66,47 @@ class NeRFField(RadianceField):
         self.color_head = MLP(
             feature_dim + self.direction_encoding.out_dim, 2, color_width, 3, layer="dense", out_activation="sigmoid"
         )
+
+    def _prepare(
+        self,
+        aabb: Tensor,
+        feature_dim: int,
+        position_frequencies: int,
+        direction_frequencies: int,
+        initial_density: float,
+    ) -> None:
+        """Everything but the networks."""
+        self.register_buffer("aabb", aabb.clone().float())
+        self.feature_dim = feature_dim
+        self.initial_density = initial_density
+        self.position_encoding = FrequencyEncoding(3, position_frequencies)
+        self.direction_encoding = FrequencyEncoding(3, direction_frequencies)
+
+    @classmethod
+    def of_networks(
+        cls,
+        aabb: Tensor,
+        make_networks: Callable[[int, int], tuple[Any, Any]],
+        *,
+        feature_dim: int,
+        position_frequencies: int,
+        direction_frequencies: int,
+        initial_density: float,
+    ) -> NeRFField:
+        """A field of networks that are there already, such as folded ones.
+
+        Args:
+            aabb: the scene box, shape (2, 3).
+            make_networks: from the widths of the encoded position and direction to the trunk and the colour head.
+            initial_density: what the exponential of the trunk's first output is multiplied by, per scene unit.
+            feature_dim, position_frequencies, direction_frequencies: as of the field.
+        """
+        field = cls.__new__(cls)
+        RadianceField.__init__(field)
+        field._prepare(aabb, feature_dim, position_frequencies, direction_frequencies, initial_density)
+        encodings = field.position_encoding, field.direction_encoding
+        field.trunk, field.color_head = make_networks(*(encoding.out_dim for encoding in encodings))
+        return field
 
     def encode(self, positions: Tensor) -> Tensor:
         """What the trunk reads: positions (N, 3) in scene units, scaled and encoded, shape (N, encoding width)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -59,13 +59,7 @@ class SDFField(Field):
         **layer_options: Any,
     ) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("output_scale", output_scale)):
-            if not value > 0:
-                raise ValueError(f"{name} is {value}; it must be positive")
-        self.register_buffer("aabb", aabb.clone().to(torch.get_default_dtype()))
-        self.register_buffer("scale", torch.tensor(float(scale)))
-        self.output_scale = output_scale
-        self.position_encoding = IntegratedEncoding(position_frequencies, basis="icosahedron")
+        self._prepare(aabb, scale, position_frequencies, output_scale)
         self.trunk = MLP(
             self.position_encoding.out_dim,
             num_layers + 1,
@@ -77,6 +71,38 @@ class SDFField(Field):
             activation=activation,
             **layer_options,
         )
+
+    def _prepare(self, aabb: Tensor, scale: float, position_frequencies: int, output_scale: float) -> None:
+        """Everything but the network."""
+        for name, value in (("scale", scale), ("output_scale", output_scale)):
+            if not value > 0:
+                raise ValueError(f"{name} is {value}; it must be positive")
+        self.register_buffer("aabb", aabb.clone().to(torch.get_default_dtype()))
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.output_scale = output_scale
+        self.position_encoding = IntegratedEncoding(position_frequencies, basis="icosahedron")
+
+    @classmethod
+    def of_network(
+        cls,
+        aabb: Tensor,
+        make_trunk: Callable[[int], Any],
+        *,
+        scale: float,
+        position_frequencies: int,
+        output_scale: float,
+    ) -> SDFField:
+        """A field of a network that is there already, such as a folded one.
+
+        Args:
+            make_trunk: from the width of the encoded position to the trunk.
+            aabb, scale, position_frequencies, output_scale: as of the field.
+        """
+        field = cls.__new__(cls)
+        Field.__init__(field)
+        field._prepare(aabb, scale, position_frequencies, output_scale)
+        field.trunk = make_trunk(field.position_encoding.out_dim)
+        return field
 
     def encode(self, points: Tensor) -> Tensor:
         """What the trunk reads at points (N, 3) in metres, shape (N, encoding width)."""

@@ -17,10 +17,7 @@ from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.field_model import FieldModelConfig, render_in_chunks
 from eugen_fields.models.sdf_losses import SDFLossWeights, sdf_loss_terms
 from eugen_fields.models.viewer_start import StartAbove
-from eugen_fields.sampling import SeenCells, intersect_box, point_bounds, ray_bounds, sample_depth_rays, sphere_trace
-
-_SURFACE_COLOR = (0.86, 0.84, 0.80)
-_BACKGROUND = 1.0
+from eugen_fields.sampling import SeenCells, point_bounds, ray_bounds, sample_depth_rays, shaded, trace_box
 
 
 @dataclass
@@ -222,40 +219,14 @@ class ISDFModel(Model):
         Returns:
             metres along the rays (R,), where they leave the box if they meet nothing; and which meet something, (R,).
         """
-        near, far = intersect_box(origins, directions, self.field.aabb)
-        near = near.clamp(min=0.0)
-        if limits is not None:
-            near, far = torch.maximum(near, limits[0]), torch.minimum(far, limits[1])
-        inside = near < far
-        depth, hit = far.clamp(min=0.0).clone(), torch.zeros_like(inside)
-        if bool(inside.any()):
-            start = origins[inside] + near[inside, None] * directions[inside]
-            reach = (far - near)[inside]
-            met, found = sphere_trace(
-                field.sdf, start, directions[inside], 0.0, float(reach.max()), max_steps=self.config.trace_steps
-            )
-            found &= met < reach
-            hit[inside] = found
-            depth[inside] = torch.where(found, near[inside] + met, far[inside])
-        return depth, hit
+        return trace_box(field.sdf, self.field.aabb, origins, directions, limits, max_steps=self.config.trace_steps)
 
     def _render(
         self, field: SDFField, origins: Tensor, directions: Tensor, limits: tuple[Tensor, Tensor] | None
     ) -> dict[str, Tensor]:
         """rgb (lit from the camera), accumulation, depth along unit rays and normals, each (R, channels)."""
         depth, hit = self.trace(field, origins, directions, limits)
-        normals = torch.zeros_like(origins)
-        if bool(hit.any()):
-            points = (origins + depth[:, None] * directions)[hit]
-            normals[hit] = field.normals(points).detach()
-        light = 0.2 + 0.8 * (normals * directions).sum(dim=-1, keepdim=True).abs()
-        color = light * torch.tensor(_SURFACE_COLOR, device=light.device)
-        return {
-            "rgb": torch.where(hit[:, None], color, torch.full_like(color, _BACKGROUND)).clamp(0.0, 1.0),
-            "accumulation": hit[:, None].to(depth),
-            "depth": depth[:, None],
-            "normals": (normals + 1.0) / 2.0,
-        }
+        return shaded(field.normals, origins, directions, depth, hit)
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """RGBA; exporters drop what has little alpha."""

@@ -15,9 +15,11 @@ from eugen_fields.fields import Field, NeRFField, RadianceField, VanillaField
 from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import (
+    VISIBLE,
     OccupancyGrid,
     PackedSamples,
     accumulate,
+    evaluate_chunks,
     follow_rays,
     intersect_box,
     render_weights,
@@ -130,23 +132,17 @@ class NeRFModel(RadianceModel):
         self, field: RadianceField, origins: Tensor, directions: Tensor, samples: PackedSamples
     ) -> tuple[Tensor, Tensor]:
         """Density (N,) and colour (N, 3) of samples on rays with origins and directions (R, 3)."""
+        if not self.training:
+            return evaluate_chunks(field, origins, directions, samples, self.config.eval_num_samples_per_chunk)
         ray_directions = directions[samples.ray_indices]
-        positions = origins[samples.ray_indices] + samples.distances[:, None] * ray_directions
-        if self.training:
-            return field(positions, ray_directions)
-        size = self.config.eval_num_samples_per_chunk
-        pairs = [field(*chunk) for chunk in zip(positions.split(size), ray_directions.split(size))]
-        if not pairs:
-            return positions.new_zeros(0), positions.new_zeros(0, 3)
-        density, color = zip(*pairs)
-        return torch.cat(density), torch.cat(color)
+        return field(origins[samples.ray_indices] + samples.distances[:, None] * ray_directions, ray_directions)
 
     def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
         field = networks["field"]
         assert isinstance(field, RadianceField)
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self.ray_limits(ray_bundle)
-        rgb, depth, accumulation = follow_rays(
+        composite = follow_rays(
             origins,
             directions,
             near,
@@ -156,13 +152,8 @@ class NeRFModel(RadianceModel):
             partial(self._evaluate, field),
             stop_transmittance=self.config.stop_transmittance,
         )
-        visible = accumulation > 1e-4
-        distance = torch.where(visible, depth / accumulation.clamp(min=1e-10), far.clamp(min=0.0)[:, None])
-        outputs = {
-            "rgb": (rgb + (1.0 - accumulation) * self.eval_background()).clamp(0.0, 1.0),
-            "accumulation": accumulation.clamp(0.0, 1.0),
-            "depth": distance,
-        }
+        outputs = composite.over(self.eval_background(), far)
         if self.config.output_normals:
-            outputs["normals"] = self._normals(origins + distance * directions, visible[:, 0])
+            points = origins + outputs["depth"] * directions
+            outputs["normals"] = self._normals(points, composite.accumulation[:, 0] > VISIBLE)
         return outputs

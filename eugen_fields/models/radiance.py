@@ -20,7 +20,7 @@ from eugen_fields.fields import Field, RadianceField
 from eugen_fields.models.field_model import FieldModelConfig, render_in_chunks
 from eugen_fields.models.metrics import image_metrics, psnr
 from eugen_fields.models.viewer_start import StartAtTrainingPose
-from eugen_fields.sampling import OccupancyGrid
+from eugen_fields.sampling import OccupancyGrid, density_normals
 
 
 def explained_share(rgb: Tensor, truth: Tensor, image: Tensor, background: Tensor | None) -> Tensor:
@@ -212,14 +212,8 @@ class RadianceModel(Model):
 
     def _normals(self, points: Tensor, visible: Tensor) -> Tensor:
         """Normals (R, 3) mapped to [0, 1], against the density gradient; 0.5 where nothing is visible."""
-        normals = torch.zeros_like(points)
-        for chunk in visible.nonzero()[:, 0].split(self.config.eval_num_samples_per_chunk):
-            with torch.enable_grad():
-                places = points[chunk].detach().requires_grad_(True)
-                density = self.field.density(places)[0]
-                (gradient,) = torch.autograd.grad(density.sum(), places)
-            normals[chunk] = -F.normalize(gradient, dim=-1)
-        return (normals + 1.0) / 2.0
+        size = self.config.eval_num_samples_per_chunk
+        return density_normals(lambda places: self.field.density(places)[0], points, visible, size)
 
     def blend(self, image: Tensor, background: Tensor) -> Tensor:
         """An RGBA image (..., 4) with straight alpha over a background; RGB images (..., 3) pass through."""

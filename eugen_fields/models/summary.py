@@ -24,14 +24,14 @@ def network_summary(config: ModelFlags, networks: Mapping[str, nn.Module]) -> di
     if len(counts) > 1:
         counts = {name: f"{count} ({name})" for name, count in counts.items()}
     return {
-        "Layers": _layers(config, next(iter(networks.values()))),
+        "Layers": layers_summary(config, next(iter(networks.values()))),
         "Parameters": f"{sum(values.numel() for network in networks.values() for values in network.parameters()):,}",
         "Multiplications per sample": " + ".join(counts.values()),
         "Size of the weights": f"{sum(map(stored_bytes, networks.values())):,} bytes",
     }
 
 
-def _layers(config: ModelFlags, field: nn.Module) -> str:
+def layers_summary(config: ModelFlags, field: nn.Module) -> str:
     """The kind of the hidden layers, which layers of the trunk are of it, and their options."""
     kind, replaced = getattr(field.trunk, "layer", config.layer), getattr(field.trunk, "replace", ())
     layer = kind

@@ -7,7 +7,6 @@ surfaces as from the nearest of those that were seen: the bound is an upper one,
 from typing import NamedTuple
 
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor
 
 _TOUCHING = 1e-5
@@ -39,6 +38,8 @@ def nearest_points(queries: Tensor, points: Tensor, chunk_size: int = 1 << 22) -
         distances (N,), metres, and indices (N,) into points.
     """
     if queries.device.type == "cpu" and len(points) > _FEW_POINTS:
+        from scipy.spatial import KDTree  # here: a field file is loaded without it
+
         indices = torch.from_numpy(KDTree(points.detach().numpy()).query(queries.detach().numpy())[1])
         return (queries - points[indices]).norm(dim=-1), indices
     distances = queries.new_empty(len(queries))

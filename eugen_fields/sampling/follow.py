@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from eugen_fields.sampling.occupancy import OccupancyGrid
@@ -13,6 +14,9 @@ from eugen_fields.sampling.packed import PackedSamples, accumulate, render_weigh
 
 Evaluate = Callable[[Tensor, Tensor, PackedSamples], tuple[Tensor, Tensor]]
 """Density (N,) per scene unit and colour (N, 3) of samples on rays with origins and directions (R, 3)."""
+
+VISIBLE = 1e-4
+"""Accumulation above which a ray meets something."""
 
 
 class Composite(NamedTuple):
@@ -24,6 +28,24 @@ class Composite(NamedTuple):
     """Distances along the ray, scene units, shape (R, 1); divided by the accumulation: the mean distance."""
     accumulation: Tensor
     """Ones, shape (R, 1): the opacity of the ray."""
+
+    def over(self, background: Tensor, far: Tensor) -> dict[str, Tensor]:
+        """What a render shows of the rays, each (R, channels).
+
+        Args:
+            background: RGB behind them, shape (3,).
+            far: shape (R,), the distance of rays that meet nothing, scene units.
+
+        Returns:
+            rgb and accumulation in [0, 1], and depth, the mean distance along the ray.
+        """
+        visible = self.accumulation > VISIBLE
+        distance = self.depth / self.accumulation.clamp(min=1e-10)
+        return {
+            "rgb": (self.rgb + (1.0 - self.accumulation) * background).clamp(0.0, 1.0),
+            "accumulation": self.accumulation.clamp(0.0, 1.0),
+            "depth": torch.where(visible, distance, far.clamp(min=0.0)[:, None]),
+        }
 
 
 def follow_rays(
@@ -79,3 +101,39 @@ def follow_rays(
         going_on = (num_steps[alive] > first_step) & (1.0 - accumulation[alive, 0] > stop_transmittance)
         alive = alive[going_on]
     return Composite(rgb, depth, accumulation)
+
+
+def density_normals(density: Callable[[Tensor], Tensor], points: Tensor, visible: Tensor, chunk_size: int) -> Tensor:
+    """Normals (R, 3) mapped to [0, 1], against the density gradient; 0.5 where nothing is visible.
+
+    Args:
+        density: of points (N, 3), shape (N,), differentiable.
+        points: shape (R, 3).
+        visible: which of them lie on something, shape (R,).
+        chunk_size: points evaluated at once.
+    """
+    normals = torch.zeros_like(points)
+    for chunk in visible.nonzero()[:, 0].split(chunk_size):
+        with torch.enable_grad():
+            places = points[chunk].detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(density(places).sum(), places)
+        normals[chunk] = -F.normalize(gradient, dim=-1)
+    return (normals + 1.0) / 2.0
+
+
+def evaluate_chunks(
+    field: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    origins: Tensor,
+    directions: Tensor,
+    samples: PackedSamples,
+    chunk_size: int,
+) -> tuple[Tensor, Tensor]:
+    """Density (N,) and colour (N, 3) of samples on rays with origins and directions (R, 3), from a field that gives
+    them for positions (M, 3) and directions (M, 3), chunk_size at once."""
+    ray_directions = directions[samples.ray_indices]
+    positions = origins[samples.ray_indices] + samples.distances[:, None] * ray_directions
+    pairs = [field(*chunk) for chunk in zip(positions.split(chunk_size), ray_directions.split(chunk_size))]
+    if not len(positions):
+        return positions.new_zeros(0), positions.new_zeros(0, 3)
+    density, color = zip(*pairs)
+    return torch.cat(density), torch.cat(color)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 
@@ -31,6 +30,7 @@ class SeenCells(nn.Module):
         super().__init__()
         if resolution < 1:
             raise ValueError(f"resolution is {resolution}; it must be at least 1")
+        self.resolution = resolution
         extent = (aabb[1] - aabb[0]).double()
         self.cell_size = float(extent.max()) / resolution
         x, y, z = (max(1, round(float(side) / self.cell_size + 0.499)) for side in extent)
@@ -90,6 +90,8 @@ class SeenCells(nn.Module):
         """How far points (N, 3) in the box are from space that no camera has looked into, and from the outside of the
         box, metres, shape (N,); 0 there, and within half a cell of it. Interpolated between the middles of cells."""
         if self._unseen_distances is None:
+            from scipy.ndimage import distance_transform_edt  # here: a field file is loaded without it
+
             padded = F.pad(self.open_cells(), (1,) * 6).cpu().numpy()
             cells = torch.from_numpy(distance_transform_edt(padded)).to(self.aabb)
             self._unseen_distances = (self.cell_size * (cells - 0.5)).clamp(min=0.0)

@@ -1,11 +1,16 @@
 """Where rays meet the zero level of a signed distance that is only nearly one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from eugen_fields.sampling.packed import intersect_box
+
+SURFACE_COLOR = (0.86, 0.84, 0.80)
+SURFACE_BACKGROUND = (1.0, 1.0, 1.0)
 _BISECTIONS = 10
+_AMBIENT = 0.2
 
 
 @torch.no_grad()
@@ -82,3 +87,72 @@ def sphere_trace(
     depth[rays] = 0.5 * (before + behind)
     hit[rays] = True
     return torch.where(hit, depth, torch.full_like(depth, far)), hit
+
+
+@torch.no_grad()
+def trace_box(
+    sdf: Callable[[Tensor], Tensor],
+    aabb: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    limits: tuple[Tensor, Tensor] | None = None,
+    *,
+    max_steps: int,
+) -> tuple[Tensor, Tensor]:
+    """Where rays (R,) meet the surface inside a box (2, 3), metres.
+
+    Args:
+        sdf, origins, directions, max_steps: as of sphere_trace.
+        limits: further nears and fars of the rays, each (R,), metres.
+
+    Returns:
+        metres along the rays (R,), where they leave the box if they meet nothing; and which meet something, (R,).
+    """
+    near, far = intersect_box(origins, directions, aabb)
+    near = near.clamp(min=0.0)
+    if limits is not None:
+        near, far = torch.maximum(near, limits[0]), torch.minimum(far, limits[1])
+    inside = near < far
+    depth, hit = far.clamp(min=0.0).clone(), torch.zeros_like(inside)
+    if bool(inside.any()):
+        start = origins[inside] + near[inside, None] * directions[inside]
+        reach = (far - near)[inside]
+        met, found = sphere_trace(sdf, start, directions[inside], 0.0, float(reach.max()), max_steps=max_steps)
+        found &= met < reach
+        hit[inside] = found
+        depth[inside] = torch.where(found, near[inside] + met, far[inside])
+    return depth, hit
+
+
+def shaded(
+    normals_at: Callable[[Tensor], Tensor],
+    origins: Tensor,
+    directions: Tensor,
+    depth: Tensor,
+    hit: Tensor,
+    *,
+    surface_color: Sequence[float] = SURFACE_COLOR,
+    background: Sequence[float] = SURFACE_BACKGROUND,
+) -> dict[str, Tensor]:
+    """A surface lit from the camera: rgb, accumulation, depth along unit rays and normals mapped to [0, 1],
+    each (R, channels).
+
+    Args:
+        normals_at: unit normals (N, 3) at points (N, 3), metres.
+        origins, directions: shape (R, 3).
+        depth, hit: of trace_box, shape (R,).
+        surface_color, background: RGB in [0, 1].
+    """
+    normals = torch.zeros_like(origins)
+    if bool(hit.any()):
+        points = (origins + depth[:, None] * directions)[hit]
+        normals[hit] = normals_at(points).detach()
+    light = _AMBIENT + (1.0 - _AMBIENT) * (normals * directions).sum(dim=-1, keepdim=True).abs()
+    color = light * torch.tensor(surface_color, device=light.device)
+    behind = torch.tensor(background, device=light.device).expand_as(color)
+    return {
+        "rgb": torch.where(hit[:, None], color, behind).clamp(0.0, 1.0),
+        "accumulation": hit[:, None].to(depth),
+        "depth": depth[:, None],
+        "normals": (normals + 1.0) / 2.0,
+    }

@@ -1,0 +1,185 @@
+"""A run as the content of a field file, in full precision: what quantisation starts from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eugen_fields.errors import InputError
+from eugen_fields.fields import NeRFField
+from eugen_fields.layers.folding import fold
+from eugen_fields.layers.folding.folded import FoldedMLP
+from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.radiance import BACKGROUNDS
+from eugen_fields.models.summary import layers_summary
+from eugen_fields.runs import RadianceRun, Run, SDFRun
+from eugen_fields.sampling import SURFACE_BACKGROUND, SURFACE_COLOR
+from eugen_fields.storing import container
+from eugen_fields.storing.cameras import Camera
+from eugen_fields.storing.loading import StoredField, understand
+from eugen_fields.storing.networks import describe
+
+HALF_MOST = 65504.0
+"""The largest float16 number."""
+
+
+@dataclass
+class Draft:
+    """What a field file is made of, with the numbers of its networks in float32."""
+
+    kind: str
+    scene: dict[str, Any]
+    """All but `bits` and `measured`."""
+    numbers: dict[str, Tensor]
+    """Matrices and vectors of the networks, by name."""
+    arrays: dict[str, np.ndarray]
+    """Everything else that is in the file: grids and cameras."""
+    source: Path
+    """Of the run, for messages."""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def matrices(self) -> list[str]:
+        """Names of what can be stored as integers."""
+        return [name for name, value in self.numbers.items() if value.dim() == 2]
+
+    def encode(self, stored: Mapping[str, tuple[Tensor, Tensor, int]] | None = None) -> bytes:
+        """The bytes of the field file.
+
+        Args:
+            stored: for matrices, by name, integers (rows, columns), scales (rows,) and bits; others are float32.
+        """
+        arrays, bits = dict(self.arrays), {}
+        for name, value in self.numbers.items():
+            chosen = stored.get(name) if stored else None
+            if chosen is not None:
+                integers, scales, bits[name] = chosen
+                arrays[name] = integers.to(torch.int8).numpy()
+                arrays[f"{name}.scale"] = scales.half().numpy()
+            elif stored and value.dim() == 1 and float(value.abs().max()) <= HALF_MOST:
+                arrays[name] = value.half().numpy()
+            else:
+                arrays[name] = value.numpy()
+        return container.encode(self.kind, self.scene | {"bits": bits, "measured": self.measured}, arrays)
+
+    def decode(self, data: bytes) -> StoredField:
+        """The field of such bytes."""
+        return understand(container.decode(data), self.source)
+
+
+def draft_of(run: Run, cameras: Sequence[Camera] = ()) -> Draft:
+    """A run in the form of a field file.
+
+    Args:
+        run: of a NeRF or iSDF method.
+        cameras: that go with it, at most storing.scene.MOST_CAMERAS.
+
+    Raises:
+        InputError: the run is of a kind that cannot be stored; the message says what would do.
+    """
+    check_can_be_stored(run)
+    shared: dict[str, Any] = {
+        "name": _scene_name(run),
+        "method": run.method_name,
+        "layer": layers_summary(run.model_config, run.field),
+        "step": run.step,
+        "aabb": run.aabb.tolist(),
+        "world_from_scene": run.world_from_scene.flatten().tolist(),
+        "position_frequencies": _octaves(run),
+        "lenses": _lenses(cameras),
+    }
+    try:
+        networks, numbers = _networks(run)
+    except ValueError as error:
+        raise InputError(f"{run.folder} cannot be stored: {error}.") from None
+    arrays = {}
+    if cameras:
+        poses = torch.stack([camera.pose.flatten() for camera in cameras])
+        arrays["cameras"] = poses.half().numpy() if float(poses.abs().max()) < 1000 else poses.numpy()
+    if isinstance(run, RadianceRun):
+        config, network = run.model_config, run.field
+        assert isinstance(network, NeRFField) and isinstance(config, NeRFModelConfig)
+        arrays["grid"] = np.packbits(run.grid.occupied.cpu().numpy(), bitorder="little")
+        own: dict[str, Any] = {
+            "background": list(BACKGROUNDS[config.eval_background]),
+            "direction_frequencies": network.direction_encoding.num_frequencies,
+            "feature_dim": network.feature_dim,
+            "initial_density": network.initial_density,
+            "step_size": run.step_size,
+            "near_plane": config.near_plane,
+            "stop_transmittance": config.stop_transmittance,
+            "grid_resolution": run.grid.resolution,
+        }
+        kind = "radiance"
+    else:
+        assert isinstance(run, SDFRun)
+        arrays["surface"] = run.seen.surface_bits.cpu().numpy()
+        arrays["open"] = run.seen.open_bits.cpu().numpy()
+        own = {
+            "background": list(SURFACE_BACKGROUND),
+            "scale": float(run.field.scale),
+            "output_scale": run.field.output_scale,
+            "trace_steps": run.model_config.trace_steps,
+            "seen_resolution": run.seen.resolution,
+            "surface_color": list(SURFACE_COLOR),
+            "slice_height": float(run.aabb[:, 2].mean()),
+        }
+        kind = "distance"
+    return Draft(kind, shared | own | {"networks": networks}, numbers, arrays, run.folder)
+
+
+def check_can_be_stored(run: Run) -> None:
+    """Raises InputError for a run that field files have no kind for."""
+    if isinstance(run, SDFRun):
+        return
+    if isinstance(run.model_config, NeRFModelConfig):
+        if not isinstance(run.field, NeRFField):
+            raise InputError(
+                f"{run.folder} has the network of nerfstudio's vanilla-nerf, which cannot be stored in a field file. "
+                "Train eugen-nerf or prp-nerf on the scene and store that run."
+            )
+        return
+    raise InputError(
+        f"{run.folder} is of {run.method_name}, whose renders look at cones; field files have no kind for that. Train "
+        "eugen-nerf-tiny, eugen-nerf or prp-nerf on the scene, or export a mesh with --output."
+    )
+
+
+def _networks(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Stages of the folded networks by name, and all numbers."""
+    form: Any = fold(copy.deepcopy(run.field).cpu().float(), materialise=False)
+    networks, numbers = {}, {}
+    for name in ("trunk", "color_head"):
+        network = getattr(form, name, None)
+        if network is not None:
+            assert isinstance(network, FoldedMLP)
+            networks[name], values = describe(network, name)
+            numbers |= values
+    return networks, numbers
+
+
+def _octaves(run: Run) -> int:
+    if isinstance(run, SDFRun):
+        return len(run.field.position_encoding.octaves)
+    assert isinstance(run.field, NeRFField)
+    return run.field.position_encoding.num_frequencies
+
+
+def _lenses(cameras: Sequence[Camera]) -> list[list[float]]:
+    """One lens where all cameras have the same."""
+    lenses = [list(camera.lens) for camera in cameras]
+    return lenses[:1] if lenses and all(lens == lenses[0] for lens in lenses) else lenses
+
+
+def _scene_name(run: Run) -> str:
+    """The scene's name, which nerfstudio has as the folder above those of the method and the time."""
+    *_, scene, method, own = ("", "", *run.folder.resolve().parts)
+    name = scene if method == run.method_name else own
+    return "".join(character if character.isprintable() else "?" for character in name)[:200]
