@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from eugen_fields.runs import RadianceRun, Run, SDFRun
 from eugen_fields.sampling import SURFACE_BACKGROUND, SURFACE_COLOR
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
+from eugen_fields.storing.compression.numbers import storable
+from eugen_fields.storing.compression.quantise import Quantised
 from eugen_fields.storing.loading import StoredField, understand
 from eugen_fields.storing.networks import describe
-
-HALF_MOST = 65504.0
-"""The largest float16 number."""
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Draft:
 
     kind: str
     scene: dict[str, Any]
-    """All but `bits` and `measured`."""
+    """All but `measured`."""
     numbers: dict[str, Tensor]
     """Matrices and vectors of the networks, by name."""
     arrays: dict[str, np.ndarray]
@@ -50,24 +49,25 @@ class Draft:
         """Names of what can be stored as integers."""
         return [name for name, value in self.numbers.items() if value.dim() == 2]
 
-    def encode(self, stored: Mapping[str, tuple[Tensor, Tensor, int]] | None = None) -> bytes:
+    def encode(self, quantised: Quantised | None = None) -> bytes:
         """The bytes of the field file.
 
         Args:
-            stored: for matrices, by name, integers (rows, columns), scales (rows,) and bits; others are float32.
+            quantised: its numbers, vectors in float16; None: all in float32.
         """
-        arrays, bits = dict(self.arrays), {}
+        arrays = dict(self.arrays)
         for name, value in self.numbers.items():
-            chosen = stored.get(name) if stored else None
-            if chosen is not None:
-                integers, scales, bits[name] = chosen
-                arrays[name] = integers.to(torch.int8).numpy()
-                arrays[f"{name}.scale"] = scales.half().numpy()
-            elif stored and value.dim() == 1 and float(value.abs().max()) <= HALF_MOST:
-                arrays[name] = value.half().numpy()
+            rounded = quantised.matrices.get(name) if quantised else None
+            if rounded is not None:
+                arrays[name] = rounded.integers.to(torch.int8).numpy()
+                arrays[f"{name}.scale"] = rounded.scales.half().numpy()
+            elif quantised is not None and value.dim() == 1:
+                vector = storable(quantised.vectors.get(name, value))
+                half = vector.half()
+                arrays[name] = (half if half.float().equal(vector) else vector).numpy()
             else:
                 arrays[name] = value.numpy()
-        return container.encode(self.kind, self.scene | {"bits": bits, "measured": self.measured}, arrays)
+        return container.encode(self.kind, self.scene | {"measured": self.measured}, arrays)
 
     def decode(self, data: bytes) -> StoredField:
         """The field of such bytes."""

@@ -40,6 +40,8 @@ class StoredField:
     """Where surfaces were seen; None for density."""
     cameras: list[Camera]
     """Some of the training cameras."""
+    bits: dict[str, int]
+    """Bits that hold the integers of each matrix, by its name."""
     sha256: str
 
     @property
@@ -65,7 +67,7 @@ class StoredField:
             "kind": self.kind,
             "bytes": self.bytes,
             "multiplications": sum(network.multiplications() for network in networks),  # type: ignore[operator]
-            "bits": dict(self.scene.bits),
+            "bits": dict(self.bits),
             "measured": dict(self.scene.measured),
         }
 
@@ -88,22 +90,26 @@ class StoredField:
             normals: of fields of density, for which they take a gradient per pixel.
             chunk_rays: rays that are rendered at once.
         """
+        outputs = self.render_rays(*camera.rays(), normals=normals, chunk_rays=chunk_rays)
+        return {name: value.view(camera.height, camera.width, -1) for name, value in outputs.items()}
+
+    def render_rays(
+        self, origins: Tensor, directions: Tensor, *, normals: bool = False, chunk_rays: int = 1 << 13
+    ) -> dict[str, Tensor]:
+        """The same for rays with origins and unit directions (R, 3), in scene units; each (R, channels)."""
         device = self.field.aabb.device
         network = self.field.folded()
         chunks = []
         with torch.no_grad():
-            for origins, directions in zip(*(values.to(device).split(chunk_rays) for values in camera.rays())):
+            for rays in zip(origins.to(device).split(chunk_rays), directions.to(device).split(chunk_rays)):
                 if isinstance(network, NeRFField):
                     assert isinstance(self.scene, RadianceScene) and self.grid is not None
-                    outputs = render_radiance(self.scene, network, self.grid, origins, directions, normals=normals)
+                    outputs = render_radiance(self.scene, network, self.grid, *rays, normals=normals)
                 else:
                     assert isinstance(self.scene, DistanceScene)
-                    outputs = render_distance(self.scene, network, origins, directions)
+                    outputs = render_distance(self.scene, network, *rays)
                 chunks.append({name: value.cpu() for name, value in outputs.items()})
-        return {
-            name: torch.cat([chunk[name] for chunk in chunks]).view(camera.height, camera.width, -1)
-            for name in chunks[0]
-        }
+        return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def load_field(path: str | Path) -> StoredField:
@@ -145,7 +151,13 @@ def understand(content: container.Content, path: Path) -> StoredField:
     parts.finish()
     size = path.stat().st_size if path.is_file() else 0
     network = network.eval().requires_grad_(False)
-    return StoredField(path, size, content.kind, scene, network, grid, seen, cameras, content.sha256)
+    bits = {name: bits_of(array) for name, array in content.arrays.items() if array.dtype.kind == "i"}
+    return StoredField(path, size, content.kind, scene, network, grid, seen, cameras, bits, content.sha256)
+
+
+def bits_of(integers: np.ndarray) -> int:
+    """Bits that hold integers and their signs, at least 2."""
+    return max(2, 1 + int(np.abs(integers.astype(np.int32)).max(initial=0)).bit_length())
 
 
 @dataclass

@@ -48,8 +48,6 @@ class Scene:
     """width, height, fx, fy, cx, cy of the cameras, pixels; one for all cameras, or one for each."""
     measured: dict[str, Any] = field(default_factory=dict)
     """What writing the file cost: `on` says what was compared, and the other entries are numbers by name."""
-    bits: dict[str, int] = field(default_factory=dict)
-    """Bits of the integers of each matrix."""
 
     def as_dict(self) -> dict[str, Any]:
         """The entries of the JSON object."""
@@ -127,7 +125,6 @@ class SceneReader:
             "background": self.numbers("background", 3, 0.0, 1.0),
             "lenses": self._lenses(),
             "measured": self._facts("measured"),
-            "bits": self._bits(),
         }
         if kind == "radiance":
             scene: RadianceScene | DistanceScene = RadianceScene(
@@ -233,13 +230,6 @@ class SceneReader:
             self._entry_name(key): inner.text(key) if isinstance(value, str) else inner.number(key, -1e12, 1e12)
             for key, value in facts.items()
         }
-
-    def _bits(self) -> dict[str, int]:
-        bits = self.take("bits")
-        if not isinstance(bits, dict) or len(bits) > 256:
-            raise self.wrong("bits is not an object of at most 256 entries")
-        inner = SceneReader(bits, self._source)
-        return {self._entry_name(key): inner.count(key, 2, 32) for key in bits}
 
     def _entry_name(self, key: str) -> str:
         if len(key) > 64 or not key.isascii() or not key.replace("_", "").replace(".", "").isalnum():

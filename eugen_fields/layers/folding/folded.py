@@ -136,19 +136,27 @@ class FoldedStage(Stage):
         matrices = (*self.weights.values(), self.norm_weight)
         return sum(matrix.numel() for matrix in matrices if matrix is not None)
 
-    def forward(self, values: Mapping[str, Tensor]) -> Tensor:
+    def norm(self, values: Mapping[str, Tensor]) -> Tensor:
+        """|[u; h]|, shape (..., 1): what norm_column is multiplied by."""
+        first, *others = self.reads
+        h = values[first]
+        h = h if self.norm_weight is None else F.linear(h, self.norm_weight, self.norm_bias)
+        return safe_norm(torch.cat([*(values[name] for name in others), h], dim=-1) if others else h)
+
+    def projected(self, values: Mapping[str, Tensor]) -> Tensor:
+        """What products are made from and the activation is applied to, shape (..., rows)."""
         weights = self.weights
         first, *others = self.reads
         z = F.linear(values[first], weights[first], self.bias)
         for name in others:
             z = z + F.linear(values[name], weights[name])
         if self.norm_column is not None:
-            h = values[first]
-            h = h if self.norm_weight is None else F.linear(h, self.norm_weight, self.norm_bias)
-            if others:
-                h = torch.cat([*(values[name] for name in others), h], dim=-1)
-            norm_term = safe_norm(h) * self.norm_column
+            norm_term = self.norm(values) * self.norm_column
             z = z - norm_term.square() if self.squared_norm else z + norm_term
+        return z
+
+    def forward(self, values: Mapping[str, Tensor]) -> Tensor:
+        z = self.projected(values)
         if self.products is not None:
             z = product_features(z, *self.products)
         return self.activation(z)

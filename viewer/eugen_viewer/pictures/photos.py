@@ -7,20 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
-from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
 
-from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
-from eugen_fields.errors import InputError
-from eugen_fields.runs.restore import restore_data_parser
+from eugen_fields.runs.scene_data import read_scene_data
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.pictures.cameras import View
-
-PARSERS = (BlenderDataParserConfig, NerfstudioDataParserConfig, DepthStreamDataParserConfig)
-"""The data parsers that are run for a stranger's config.yml, built from its plain values."""
 
 
 @dataclass
@@ -78,30 +70,6 @@ def find_photos(opened: OpenedRun) -> Photos:
     Raises:
         InputError: it is not, or it was read by another data parser than ours.
     """
-    config_path = opened.folder / "config.yml"
-    parser = restore_data_parser(opened.config, config_path)
-    if not isinstance(parser, PARSERS):
-        raise InputError(f"the photos of {config_path} were read by {type(parser).__name__}, which is not shown.")
-    parser.data = _find_data(parser.data, opened.folder)
-    try:
-        outputs = parser.setup().get_dataparser_outputs("train")
-        cameras = outputs.cameras
-        paths = [Path(name) for name in outputs.image_filenames] if outputs.metadata.get("has_color", True) else []
-        if cameras.height is None or bool((cameras.height <= 0).any()):
-            with Image.open(paths[0]) as image:
-                cameras.width = torch.full_like(cameras.cx, image.width, dtype=torch.int64)
-                cameras.height = torch.full_like(cameras.cx, image.height, dtype=torch.int64)
-    except InputError:
-        raise
-    except Exception as error:  # data parsers raise many kinds for damaged data
-        raise InputError(f"the photos in {parser.data} cannot be read ({error}).") from None
-    return Photos(paths, cameras)
-
-
-def _find_data(data: Path, folder: Path) -> Path:
-    """The folder of the data: as config.yml has it, else below one of the folders above the run."""
-    around = [] if data.is_absolute() else [parent / data for parent in folder.resolve().parents]
-    for place in (data, *around):
-        if place.exists():
-            return place
-    raise InputError(f"the data {data} of the run {folder} is not there, so that its photos are not shown.")
+    outputs = read_scene_data(opened.folder, opened.config, "train")
+    has_color = outputs.metadata.get("has_color", True)
+    return Photos([Path(name) for name in outputs.image_filenames] if has_color else [], outputs.cameras)

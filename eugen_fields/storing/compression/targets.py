@@ -1,0 +1,227 @@
+"""What a stored field is held against: the run's own renders or distances, at places that matter. No image is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eugen_fields.fields import NeRFField, SDFField
+from eugen_fields.sampling import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+from eugen_fields.storing.loading import StoredField
+from eugen_fields.storing.scene import RadianceScene
+
+_CALIBRATION_BATCHES = 8
+"""Batches whose samples say what networks read."""
+_PROBES = 2
+Rays = tuple[Tensor, Tensor]
+"""Origins and unit directions, both (R, 3)."""
+_SEEN_MARGIN = 1
+_FREE_SHARE = 0.25
+"""Share of the points of a signed distance that lie anywhere that was looked into, not near surfaces."""
+
+
+@dataclass
+class RayBatch:
+    """Rays with the samples that light reaches in the run's field, and the colours that it gives them."""
+
+    samples: PackedSamples
+    positions: Tensor
+    """Shape (N, 3)."""
+    directions: Tensor
+    """Unit viewing directions of the samples, shape (N, 3)."""
+    color: Tensor
+    """Over black, shape (R, 3)."""
+    accumulation: Tensor
+    """Shape (R, 1)."""
+
+    def render(self, density: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour over black (R, 3) and accumulation (R, 1) of densities (N,) and colours (N, 3)."""
+        weights = render_weights(density, self.samples)
+        return accumulate(weights, color, self.samples), accumulate(weights, None, self.samples)
+
+
+class RenderTarget:
+    """Renders of random pixels of some views by the run's own field.
+
+    Args:
+        stored: the run in full precision.
+        views: rays of all pixels of each view.
+        num_pixels: of all views together.
+        batch_samples: samples of a batch, about.
+        seed: of the choice of pixels.
+    """
+
+    def __init__(
+        self, stored: StoredField, views: Sequence[Rays], *, num_pixels: int, batch_samples: int, seed: int
+    ) -> None:
+        assert isinstance(stored.scene, RadianceScene) and stored.grid is not None
+        self._field, self._scene = stored.field, stored.scene
+        assert isinstance(self._field, NeRFField)
+        self.background = torch.tensor(self._scene.background)
+        generator = torch.Generator().manual_seed(seed)
+        each = math.ceil(num_pixels / len(views))
+        origins, directions = [], []
+        for view in views:
+            chosen = torch.randint(len(view[0]), (each,), generator=generator)
+            origins.append(view[0][chosen])
+            directions.append(view[1][chosen])
+        self.num_pixels = each * len(views)
+        rays = torch.cat(origins), torch.cat(directions)
+        near, far = intersect_box(*rays, stored.grid.bounds)
+        near = near.clamp(min=self._scene.near_plane)
+        samples = sample_rays(*rays, near, far, self._scene.step_size, stored.grid, stratified=False)
+        order = torch.randperm(len(near), generator=generator)
+        order = order[samples.counts[order] > 0]
+        self.batches: list[RayBatch] = []
+        if len(order) == 0:
+            return
+        groups = max(1, round(int(samples.counts.sum()) / batch_samples))
+        for group in order.tensor_split(min(groups, len(order))):
+            self.batches.append(self._batch(rays[0][group], rays[1][group], near[group], far[group], stored))
+
+    @torch.no_grad()
+    def _batch(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, stored: StoredField) -> RayBatch:
+        scene = self._scene
+        samples = sample_rays(origins, directions, near, far, scene.step_size, stored.grid, stratified=False)
+        along = directions[samples.ray_indices]
+        positions = origins[samples.ray_indices] + samples.distances[:, None] * along
+        density, color = self._field(positions, along)
+        weights = render_weights(density, samples)
+        reached = weights / (-torch.expm1(-density * scene.step_size)).clamp(min=1e-12) > scene.stop_transmittance
+        reached |= density <= 1e-6 / scene.step_size
+        kept = samples.keep(reached)
+        batch = RayBatch(kept, positions[reached], along[reached], origins[:0], origins[:0])
+        batch.color, batch.accumulation = batch.render(density[reached], color[reached])
+        return batch
+
+    def loss(self, field: NeRFField, batch: RayBatch) -> Tensor:
+        """Sum of squared errors over the colours of the batch's rays; differentiable."""
+        return self._error(batch, *batch.render(*field(batch.positions, batch.directions)))
+
+    def _error(self, batch: RayBatch, color: Tensor, accumulation: Tensor) -> Tensor:
+        return self._shown(color - batch.color, accumulation - batch.accumulation).square().sum()
+
+    @torch.no_grad()
+    def mean_loss(self, field: NeRFField, most_batches: int | None = None) -> float:
+        """Mean squared error over all pixels, those that meet nothing included, and all colours."""
+        batches = self.batches[:most_batches]
+        share = len(batches) / max(1, len(self.batches))
+        total = sum(float(self.loss(field, batch)) for batch in batches)
+        return total / max(1.0, 3.0 * self.num_pixels * share)
+
+    def probe(self, field: NeRFField, batch: RayBatch, generator: torch.Generator) -> Tensor:
+        """The sum of all colours of the batch with random signs: its squared gradient is, in the mean, the diagonal of
+        the Gauss-Newton matrix of the loss."""
+        color, accumulation = batch.render(*field(batch.positions, batch.directions))
+        shown = self._shown(color, accumulation)
+        signs = torch.randint(0, 2, shown.shape, generator=generator) * 2.0 - 1.0
+        return (shown * signs).sum()
+
+    @torch.no_grad()
+    def inputs(self, field: NeRFField) -> tuple[Tensor, Tensor, Tensor]:
+        """What the trunk reads (N, width), the encoded directions (N, width), and how much each sample matters (N,):
+        the squared gradient of the colours of its ray."""
+        parts = []
+        generator = torch.Generator().manual_seed(0)
+        for batch in self.batches[:_CALIBRATION_BATCHES]:
+            density, color = field(batch.positions, batch.directions)
+            matter = self._matter(batch, density, color, generator)
+            parts.append((field.encode(batch.positions), field.direction_encoding(batch.directions), matter))
+        inputs, directions, matter = (torch.cat(values) for values in zip(*parts))
+        return inputs, directions, matter + 1e-3 * matter.mean()
+
+    def _matter(self, batch: RayBatch, density: Tensor, color: Tensor, generator: torch.Generator) -> Tensor:
+        log_density, color = density.clamp(min=1e-12).log().requires_grad_(True), color.clone().requires_grad_(True)
+        matter = torch.zeros_like(density)
+        with torch.enable_grad():
+            for _ in range(_PROBES):
+                shown = self._shown(*batch.render(log_density.exp(), color))
+                signs = torch.randint(0, 2, shown.shape, generator=generator) * 2.0 - 1.0
+                by_density, by_color = torch.autograd.grad((shown * signs).sum(), (log_density, color))
+                matter += by_density.square() + by_color.square().sum(dim=-1)
+        return matter
+
+    def _shown(self, color: Tensor, accumulation: Tensor) -> Tensor:
+        """Colours over the background, but for that itself."""
+        return color - accumulation * self.background
+
+
+@dataclass
+class PointBatch:
+    """Points with the distances of the run's field."""
+
+    positions: Tensor
+    """Shape (N, 3), metres."""
+    distance: Tensor
+    """Shape (N,), metres."""
+    weight: Tensor
+    """Of squared errors, shape (N,)."""
+
+
+class DistanceTarget:
+    """Signed distances of the run's own field, most of them near surfaces that were seen.
+
+    Args:
+        stored: the run in full precision.
+        num_points: of all batches together.
+        batch_points: of a batch.
+        seed: of the points.
+    """
+
+    def __init__(self, stored: StoredField, *, num_points: int, batch_points: int, seed: int) -> None:
+        assert stored.seen is not None and isinstance(stored.field, SDFField)
+        generator = torch.Generator().manual_seed(seed)
+        low, high = stored.aabb
+        places = low + torch.rand(24 * num_points, 3, generator=generator) * (high - low)
+        near = places[stored.seen.near(_SEEN_MARGIN)(places)]
+        free = places[stored.seen.is_open(places)]
+        if len(near) == 0:
+            near = places
+        count = round(_FREE_SHARE * num_points) if len(free) else 0
+        points = torch.cat([near[: num_points - count], free[:count]])
+        weight = torch.ones(len(points))
+        weight[num_points - count :] = 0.1
+        order = torch.randperm(len(points), generator=generator)
+        with torch.no_grad():
+            distance = torch.cat([stored.field.sdf(part) for part in points[order].split(batch_points)])
+        parts = (points[order], distance, weight[order])
+        self.batches = [PointBatch(*part) for part in zip(*(value.split(batch_points) for value in parts))]
+
+    def loss(self, field: SDFField, batch: PointBatch) -> Tensor:
+        """Weighted sum of squared errors, square metres; differentiable."""
+        return (batch.weight * (field.sdf(batch.positions) - batch.distance).square()).sum()
+
+    @torch.no_grad()
+    def mean_loss(self, field: SDFField, most_batches: int | None = None) -> float:
+        """Weighted mean of squared errors, square metres."""
+        batches = self.batches[:most_batches]
+        total = sum(float(self.loss(field, batch)) for batch in batches)
+        return total / max(1e-12, sum(float(batch.weight.sum()) for batch in batches))
+
+    @torch.no_grad()
+    def change(self, field: SDFField) -> float:
+        """Mean absolute difference near surfaces, metres."""
+        parts = [(field.sdf(batch.positions) - batch.distance).abs()[batch.weight == 1.0] for batch in self.batches]
+        return float(torch.cat(parts).mean())
+
+    def probe(self, field: SDFField, batch: PointBatch, generator: torch.Generator) -> Tensor:
+        """As RenderTarget.probe."""
+        signs = torch.randint(0, 2, batch.weight.shape, generator=generator) * 2.0 - 1.0
+        return (field.sdf(batch.positions) * batch.weight.sqrt() * signs).sum()
+
+    @torch.no_grad()
+    def inputs(self, field: SDFField) -> tuple[Tensor, None, Tensor]:
+        """What the trunk reads (N, width), nothing, and how much each point matters (N,)."""
+        batches = self.batches[:_CALIBRATION_BATCHES]
+        return (
+            torch.cat([field.encode(batch.positions) for batch in batches]),
+            None,
+            torch.cat([batch.weight for batch in batches]),
+        )
+
+
+Target = RenderTarget | DistanceTarget
