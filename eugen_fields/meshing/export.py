@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from eugen_fields.errors import exit_on_input_error
+from eugen_fields.errors import InputError, exit_on_input_error
 from eugen_fields.meshing.options import MeshOptions
 
 
@@ -17,13 +18,30 @@ from eugen_fields.meshing.options import MeshOptions
 class ExportOptions(MeshOptions):
     """Extracts the surface of a trained run as a triangle mesh with normals: watertight and coloured for fields of
     density and colour; for fields of signed distance cut to where surfaces were seen. A .json file beside it says what
-    it is like."""
+    it is like. With --field it writes the field itself instead, in a file of some kilobytes that eugen-view,
+    eugen-export and eugen_fields.load_field open."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run (it holds config.yml), or a folder above exactly one run. May still be training."""
+    """Folder of the run (it holds config.yml), or a folder above exactly one run; it may still be training. Or a field
+    file."""
     output: Path | None = None
     """File to write; its ending gives the format: .ply, .glb, .obj or .stl (the shape alone). None: mesh.ply in the
     run's folder (mesh.glb with --texture, points.ply with --points)."""
+    field: Path | None = None
+    """Field file to write in place of a mesh, such as scene.field: the network, its occupancy grid, some cameras and
+    what that costs, measured on the test views or, where the data is gone, on the run's own renders."""
+    bits: int | None = None
+    """Bits of all matrices in the field file: 8, 6, 5 or 4. None: each number is as fine as it matters."""
+    max_loss: float | None = None
+    """Largest loss of the field file: dB of PSNR, or centimetres of distance for fields of signed distance. None: 0.1,
+    if neither --bits nor --max-bytes is given."""
+    max_bytes: int | None = None
+    """Largest size of the field file; its loss is the least that is found."""
+    tune_steps: int | None = None
+    """Steps of fine-tuning for the field file, on the run's own renders. None: 250, but none for 6 or 8 --bits. 0: no
+    fine-tuning, which takes most of the time."""
+    seed: int = 0
+    """Seed of the places where a field file is compared with its run, and of the fine-tuning."""
     device: str | None = None
     """Device of the network, such as cpu or cuda:0. None: CUDA if there is one, else the CPU."""
     step: int | None = None
@@ -35,12 +53,23 @@ def main() -> None:
     """Entry point of eugen-export."""
     options = tyro.cli(ExportOptions, prog="eugen-export")
     warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
-    from eugen_fields.meshing.export_mesh import export_mesh
-
+    settings = vars(options)
+    storing = {name: settings.pop(name) for name in ("field", "bits", "max_loss", "max_bytes", "tune_steps", "seed")}
+    for name in ("bits", "max_loss", "max_bytes", "tune_steps"):
+        if options.field is None and storing[name] is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for field files; name one with --field.")
     try:
-        facts = export_mesh(**vars(options))
+        lines = _mesh(settings) if options.field is None else _field(settings, storing)
     except KeyboardInterrupt:
         raise SystemExit("stopped; no file was written.") from None
+    print("\n".join(f"{name:<10}  {value}" for name, value in lines.items()))
+
+
+def _mesh(settings: dict[str, Any]) -> dict[str, Any]:
+    """Writes the mesh; what is to be said of it."""
+    from eugen_fields.meshing.export_mesh import export_mesh
+
+    facts = export_mesh(**settings)
     sides = " x ".join(f"{side:.4g}" for side in facts["extent"])
     lines = {"step": facts["step"], "level": f"{facts['level']:.4g}", "where": facts["where"]}
     if "points" in facts:
@@ -48,12 +77,39 @@ def main() -> None:
     else:
         lines |= {name: facts[name] for name in ("vertices", "faces", "components")}
         lines["watertight"] = "no" if facts["volume"] is None else f"yes, holds {facts['volume']:.4g}"
-    lines |= {
+    return lines | {
         "extent": f"{sides} ({facts['units']})",
         "time": f"{facts['seconds']:.1f} s",
         "file": facts["path"],
     }
-    print("\n".join(f"{name:<10}  {value}" for name, value in lines.items()))
+
+
+def _field(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
+    """Writes the field file; what is to be said of it."""
+    from eugen_fields.storing.store import store_run
+
+    if settings["output"] is not None:
+        raise InputError("--output writes a mesh and --field a field file; give one of them.")
+    start = time.perf_counter()
+    names = ("bits", "max_loss", "max_bytes", "tune_steps", "seed")
+    facts = store_run(
+        settings["run"],
+        storing["field"],
+        device=settings["device"],
+        step=settings["step"],
+        **{name: storing[name] for name in names},
+    )
+    lines: dict[str, Any] = {}
+    if "psnr_before" in facts:
+        lost = facts["psnr_before"] - facts["psnr_after"]
+        lines["PSNR"] = f"{facts['psnr_before']:.2f} dB before, {facts['psnr_after']:.2f} dB after, {lost:.2f} dB lost"
+    elif "psnr_of_change" in facts:
+        lines["PSNR"] = f"{facts['psnr_of_change']:.2f} dB between the renders of the file and of the run"
+    else:
+        lines["change"] = f"{100 * facts['distance_change']:.3g} cm of the distance, mean"
+    lines["measured"] = f"on {facts['on']}" + (f": {facts['why']}" if facts.get("why") else "")
+    lines |= {"bytes": f"{facts['bytes']:,}", "time": f"{time.perf_counter() - start:.1f} s", "file": facts["path"]}
+    return lines
 
 
 if __name__ == "__main__":

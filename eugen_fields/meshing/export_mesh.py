@@ -12,7 +12,8 @@ from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.meshing.region import apply
 from eugen_fields.meshing.report import run_facts, surface_facts
 from eugen_fields.progress import Progress
-from eugen_fields.runs import Run, open_run
+from eugen_fields.runs import Run
+from eugen_fields.storing.opening import open_run_or_file
 
 
 def export_mesh(
@@ -45,9 +46,9 @@ def export_mesh(
     if output is not None:
         chosen.check_output(Path(output).expanduser())
     if isinstance(run, (str, Path)):
-        run = open_run(run, device, step)
+        run = open_run_or_file(run, device, step)
     chosen.check_run(run)
-    path = run.folder / chosen.default_name() if output is None else Path(output).expanduser()
+    path = run.output_folder / chosen.default_name() if output is None else Path(output).expanduser()
     chosen.check_output(path)
     surface, level = find_surface(run, chosen, progress)
     vertices = surface.vertices if chosen.frame == "training" else apply(run.world_from_scene, surface.vertices)

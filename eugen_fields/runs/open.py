@@ -100,6 +100,11 @@ class Run:
     world_from_scene: Tensor
     """Maps points of the training frame to the world of the data set, shape (4, 4), float64, on the CPU."""
 
+    @property
+    def output_folder(self) -> Path:
+        """Where files made of it go, if no other place is asked for."""
+        return self.folder
+
 
 @dataclass
 class RadianceRun(Run):

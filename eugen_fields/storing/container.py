@@ -6,6 +6,7 @@ size, what it inflates to, the length of its header, and the place and shape of 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -137,7 +138,8 @@ def write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def read(path: str | Path) -> Content:

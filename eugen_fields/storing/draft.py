@@ -146,9 +146,15 @@ def check_can_be_stored(run: Run) -> None:
                 "Train eugen-nerf or prp-nerf on the scene and store that run."
             )
         return
+    if not getattr(run.field, "bounded", True):
+        reason = "goes on without bounds, and field files hold what lies in a box"
+    elif getattr(run.field, "appearance", None) is not None:
+        reason = "has an appearance code for each training image, which field files have no place for"
+    else:
+        reason = "looks at cones when it renders, which field files have no kind for"
     raise InputError(
-        f"{run.folder} is of {run.method_name}, whose renders look at cones; field files have no kind for that. Train "
-        "eugen-nerf-tiny, eugen-nerf or prp-nerf on the scene, or export a mesh with --output."
+        f"{run.folder} is of {run.method_name} and {reason}. eugen-export --output writes a mesh of it; runs of "
+        "eugen-nerf-tiny, eugen-nerf and prp-nerf can be stored."
     )
 
 

@@ -32,8 +32,8 @@ ASSUMED_PSNR = 36.0
 TUNING_STEPS = 250
 _TUNED_FROM = 5
 """Bits from which down --bits is followed by fine-tuning."""
-_FINEST, _COARSEST = 2.0**-8, 2.0
-_HALVINGS = 7
+_FINEST, _COARSEST = 2.0**-22, 2.0**-6
+_HALVINGS = 8
 _EXPECTED_GAIN = 1.0
 """dB that fine-tuning is expected to gain."""
 _ROUNDS = 4
@@ -78,7 +78,8 @@ def store_run(
         progress: as in eugen_fields.progress.
 
     Returns:
-        path, bytes, and what was measured: on, psnr_before and psnr_after, or psnr_of_change, or distance_change.
+        path, bytes, and what was measured: on, psnr_before and psnr_after, or psnr_of_change and why there are no test
+        views, or distance_change.
 
     Raises:
         InputError: a bad option, the run cannot be stored, the goal cannot be met, or the file cannot be written.
@@ -102,7 +103,8 @@ def store_run(
     if max_bytes is not None and len(data) > max_bytes:  # by the few digits of what was measured
         raise InputError(f"--max-bytes {max_bytes} was missed by {len(data) - max_bytes} bytes; give a few more.")
     container.write(path, data)
-    return {"path": path, "bytes": len(data)} | store.draft.measured
+    facts = {"path": path, "bytes": len(data)} | store.draft.measured
+    return facts if store.before is not None or store.is_distance else facts | {"why": store.views.missing}
 
 
 def check_options(bits: int | None, max_loss: float | None, max_bytes: int | None, tune_steps: int | None) -> None:

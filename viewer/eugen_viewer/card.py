@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from eugen_fields.models.summary import network_summary
+from eugen_fields.storing import StoredField
+from eugen_fields.storing.opening import stored_of
 from eugen_viewer.live import Timing
 from eugen_viewer.opened import Shown
 
@@ -13,11 +15,30 @@ def summary(shown: Shown) -> dict[str, str]:
     """Rows of the card that belong to the checkpoint."""
     run = shown.run
     rows = {"Method": run.method_name, "Training step": f"{run.step:,}"}
+    stored = stored_of(run)
+    if stored is not None:
+        return rows | _stored_summary(stored)
     rows |= network_summary(run.model_config, networks_of(shown))
     try:
         rows["Checkpoint file"] = f"{shown.checkpoint.stat().st_size:,} bytes"
     except OSError:  # the training has removed it
         pass
+    return rows
+
+
+def _stored_summary(stored: StoredField) -> dict[str, str]:
+    """Rows of a field file."""
+    facts = stored.facts
+    measured = facts["measured"]
+    rows = {
+        "Layers": facts["layer"],
+        "Multiplications per sample": f"{facts['multiplications']:,}",
+        "Field file": f"{facts['bytes']:,} bytes",
+    }
+    if "psnr_before" in measured and "psnr_after" in measured:
+        rows["PSNR of run and file"] = f"{measured['psnr_before']:.2f} and {measured['psnr_after']:.2f} dB"
+    if "distance_change" in measured:
+        rows["Change of distances"] = f"{100 * measured['distance_change']:.2g} cm"
     return rows
 
 

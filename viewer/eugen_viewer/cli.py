@@ -18,7 +18,7 @@ class ViewOptions:
     them. Nothing in a run is executed, so the run of a stranger can be opened."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN]")]
-    """Folders of one or two runs (they hold config.yml), or folders above exactly one run each."""
+    """Folders of one or two runs (they hold config.yml), folders above exactly one run each, or field files."""
     port: int = 7010
     """Port of the page; 0 chooses any free port."""
     host: str = "127.0.0.1"

@@ -10,9 +10,10 @@ import torch
 from eugen_fields.errors import InputError
 from eugen_fields.models.isdf import ISDFModel
 from eugen_fields.models.radiance import RadianceModel
-from eugen_fields.runs import Run, checkpoint_folder, open_run, read_config, resolve_device
+from eugen_fields.runs import ClassData, Run, checkpoint_folder, open_run, read_config, resolve_device
 from eugen_fields.runs.checkpoints import checkpoint_path, list_checkpoints
 from eugen_fields.runs.render import build_model
+from eugen_fields.storing.opening import open_run_or_file, stored_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Shown:
     run: Run
     model: RadianceModel | ISDFModel
     checkpoint: Path
+    """File of the weights."""
 
     @property
     def name(self) -> str:
@@ -33,7 +35,7 @@ class OpenedRun:
     """A run that may still be training; `shown` is its newest checkpoint that could be read.
 
     Args:
-        path: folder of the run, as in open_run.
+        path: folder of the run, as in open_run, or a field file.
         device: device of the networks, as in open_run.
         step: training step of a checkpoint to stay with; None: follow new ones.
 
@@ -44,20 +46,22 @@ class OpenedRun:
     def __init__(self, path: Path, device: str | None = None, step: int | None = None) -> None:
         self._device = resolve_device(device)
         self._step = step
-        run = open_run(path, self._device, step)
+        run = open_run_or_file(path, self._device, step)
         self.folder = run.folder
-        self.config = read_config(run.folder / "config.yml")
-        self._checkpoints = checkpoint_folder(run.folder, self.config)
+        self.config: ClassData | None = None if stored_of(run) else read_config(run.folder / "config.yml")
+        """What the run's config.yml says; None for a field file, which has none and does not grow."""
+        self._checkpoints = None if self.config is None else checkpoint_folder(run.folder, self.config)
         self._seen = self._signature()
         self.shown = self._ready(run)
 
     def _ready(self, run: Run) -> Shown:
-        return Shown(run, build_model(run), checkpoint_path(self._checkpoints, run.step))
+        path = run.folder if self._checkpoints is None else checkpoint_path(self._checkpoints, run.step)
+        return Shown(run, build_model(run), path)
 
     def _signature(self) -> tuple:
         """Names, sizes and times of the checkpoints that are there."""
         found = []
-        for step, path in list_checkpoints(self._checkpoints):
+        for step, path in list_checkpoints(self._checkpoints) if self._checkpoints else ():
             try:
                 facts = path.stat()
             except OSError:  # the training has just removed it

@@ -18,8 +18,9 @@ from eugen_fields.benchmark.common.results import run_name
 from eugen_fields.benchmark.common.timing import interleaved, spread
 from eugen_fields.errors import InputError
 from eugen_fields.models.radiance import RadianceModel
-from eugen_fields.runs import RadianceRun, open_run
+from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.render import build_model, render_chunks
+from eugen_fields.storing.opening import open_run_or_file
 
 _FIELD_OF_VIEW = math.radians(40.0)
 _ELEVATION = math.radians(25.0)
@@ -29,7 +30,7 @@ def open_radiance_runs(folders: tuple[Path, ...], device: str) -> list[RadianceR
     """The runs in folders, on a device. Raises InputError for runs of signed distance."""
     opened = []
     for path in folders:
-        run = open_run(path, device)
+        run = open_run_or_file(path, device)
         if not isinstance(run, RadianceRun):
             raise InputError(f"{path} is a run of signed distance; eugen-bench isdf-speed times those.")
         opened.append(run)

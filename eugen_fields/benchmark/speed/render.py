@@ -21,7 +21,7 @@ class Render(RecordedBenchmark):
     that is occupied is in view."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of the runs; times are compared with those of the first."""
+    """Folders of the runs, or field files; times are compared with those of the first."""
     sizes: tuple[int, ...] | None = None
     """Pixels along the sides of the frames. Default: 400 800; with --quick 100 200."""
     occupancy: bool = True

@@ -3,7 +3,8 @@
 Theory of rates: entropy-coded numbers with a rounding step D take log2(1 / D) bits, up to a constant, and each adds
 F D^2 / 12 to the loss, F its entry on the diagonal of the Gauss-Newton matrix of the loss. The least loss for so many
 bits has the same F D^2 everywhere ("Elements of Information Theory", Cover and Thomas, section 13.3, reverse
-water-filling): steps are `fineness` / sqrt(F), and one number is left to choose. As a field file has one scale per row
+water-filling): steps are `fineness` / sqrt(F), and one number is left to choose: n numbers that are rounded one by one
+add n fineness^2 / 12 to the loss. As a field file has one scale per row
 of a matrix, F is the mean over the row. It also follows from this that steps are not adapted to the largest entry of a
 row: Huffman codes give small entries few bits.
 """
@@ -30,7 +31,7 @@ _LARGEST = 127
 
 @dataclass
 class Sensitivity:
-    """How much each number matters."""
+    """How much each number matters: F, by which the mean loss grows for the square of a small change."""
 
     rows: dict[str, Tensor]
     """For each matrix the mean of F over each row, shape (rows,)."""
@@ -65,14 +66,15 @@ def sensitivity(field: StoredNetwork, work: StoredNetwork, target: Target, names
     set_numbers(work, numbers)
     found = {name: torch.zeros_like(value) for name, value in numbers.items()}
     batches = target.batches
-    for probe in range(max(_PROBES, len(batches))):
+    probes = len(batches) * -(-_PROBES // len(batches))
+    for probe in range(probes):
         batch = batches[probe % len(batches)]
         with torch.enable_grad():
             value = target.probe(work, batch, generator)  # type: ignore[arg-type]
             gradients = torch.autograd.grad(value, list(numbers.values()), allow_unused=True)
         for name, gradient in zip(names, gradients):
             if gradient is not None:
-                found[name] += gradient.square()
+                found[name] += gradient.square() * (len(batches) / (probes * target.count))
     set_numbers(work, {name: value.detach() for name, value in numbers.items()})
     return Sensitivity(
         {name: value.mean(dim=1) for name, value in found.items() if value.dim() == 2},

@@ -98,6 +98,11 @@ class RenderTarget:
         batch.color, batch.accumulation = batch.render(density[reached], color[reached])
         return batch
 
+    @property
+    def count(self) -> float:
+        """What the sum of all losses is divided by: colours of all pixels, those that meet nothing included."""
+        return 3.0 * self.num_pixels
+
     def loss(self, field: NeRFField, batch: RayBatch) -> Tensor:
         """Sum of squared errors over the colours of the batch's rays; differentiable."""
         return self._error(batch, *batch.render(*field(batch.positions, batch.directions)))
@@ -106,12 +111,9 @@ class RenderTarget:
         return self._shown(color - batch.color, accumulation - batch.accumulation).square().sum()
 
     @torch.no_grad()
-    def mean_loss(self, field: NeRFField, most_batches: int | None = None) -> float:
-        """Mean squared error over all pixels, those that meet nothing included, and all colours."""
-        batches = self.batches[:most_batches]
-        share = len(batches) / max(1, len(self.batches))
-        total = sum(float(self.loss(field, batch)) for batch in batches)
-        return total / max(1.0, 3.0 * self.num_pixels * share)
+    def mean_loss(self, field: NeRFField) -> float:
+        """Mean squared error over all colours."""
+        return sum(float(self.loss(field, batch)) for batch in self.batches) / self.count
 
     def probe(self, field: NeRFField, batch: RayBatch, generator: torch.Generator) -> Tensor:
         """The sum of all colours of the batch with random signs: its squared gradient is, in the mean, the diagonal of
@@ -191,16 +193,19 @@ class DistanceTarget:
         parts = (points[order], distance, weight[order])
         self.batches = [PointBatch(*part) for part in zip(*(value.split(batch_points) for value in parts))]
 
+    @property
+    def count(self) -> float:
+        """What the sum of all losses is divided by: the sum of the weights."""
+        return sum(float(batch.weight.sum()) for batch in self.batches)
+
     def loss(self, field: SDFField, batch: PointBatch) -> Tensor:
         """Weighted sum of squared errors, square metres; differentiable."""
         return (batch.weight * (field.sdf(batch.positions) - batch.distance).square()).sum()
 
     @torch.no_grad()
-    def mean_loss(self, field: SDFField, most_batches: int | None = None) -> float:
+    def mean_loss(self, field: SDFField) -> float:
         """Weighted mean of squared errors, square metres."""
-        batches = self.batches[:most_batches]
-        total = sum(float(self.loss(field, batch)) for batch in batches)
-        return total / max(1e-12, sum(float(batch.weight.sum()) for batch in batches))
+        return sum(float(self.loss(field, batch)) for batch in self.batches) / self.count
 
     @torch.no_grad()
     def change(self, field: SDFField) -> float:

@@ -7,10 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from nerfstudio.cameras.cameras import Cameras
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from PIL import Image
 
+from eugen_fields.errors import InputError
 from eugen_fields.runs.scene_data import read_scene_data
+from eugen_fields.storing.opening import stored_of
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.pictures.cameras import View
 
@@ -65,11 +68,22 @@ def _read(path: Path, longest: int) -> np.ndarray | None:
 
 
 def find_photos(opened: OpenedRun) -> Photos:
-    """The training photos of a run, if its data is still there.
+    """The training photos of a run, if its data is still there; of a field file its cameras, without photos.
 
     Raises:
-        InputError: it is not, or it was read by another data parser than ours.
+        InputError: the data is not there, or was read by another data parser than ours; the file has no cameras.
     """
+    if opened.config is None:
+        return Photos([], _stored_cameras(opened))
     outputs = read_scene_data(opened.folder, opened.config, "train")
     has_color = outputs.metadata.get("has_color", True)
     return Photos([Path(name) for name in outputs.image_filenames] if has_color else [], outputs.cameras)
+
+
+def _stored_cameras(opened: OpenedRun) -> Cameras:
+    stored = stored_of(opened.shown.run)
+    if stored is None or not stored.cameras:
+        raise InputError(f"{opened.folder} holds no cameras, so that none are shown.")
+    width, height, fx, fy, cx, cy = torch.tensor([camera.lens for camera in stored.cameras]).T[..., None]
+    poses = torch.stack([camera.pose for camera in stored.cameras])
+    return Cameras(poses, fx, fy, cx, cy, width.long(), height.long(), camera_type=CameraType.PERSPECTIVE)
