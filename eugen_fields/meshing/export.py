@@ -53,7 +53,7 @@ def main() -> None:
     """Entry point of eugen-export."""
     options = tyro.cli(ExportOptions, prog="eugen-export")
     warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
-    settings = vars(options)
+    settings = dict(vars(options))
     storing = {name: settings.pop(name) for name in ("field", "bits", "max_loss", "max_bytes", "tune_steps", "seed")}
     for name in ("bits", "max_loss", "max_bytes", "tune_steps"):
         if options.field is None and storing[name] is not None:

@@ -37,6 +37,9 @@ _HALVINGS = 8
 _EXPECTED_GAIN = 1.0
 """dB that fine-tuning is expected to gain."""
 _ROUNDS = 4
+_NEAR = 0.9
+"""Share of the loss that is allowed, from which on no smaller file is looked for."""
+_MOST_SLACK = 3.0
 _PIXELS, _TUNING_PIXELS, _BATCH_SAMPLES = 16_000, 60_000, 16_384
 _POINTS, _TUNING_POINTS, _BATCH_POINTS = 16_384, 65_536, 4_096
 
@@ -143,6 +146,7 @@ class Store:
         self.target = self._target(_PIXELS, _POINTS, seed)
         self.before = self._psnr(self.full) if self.views.tests else None
         self._sensitivity: Sensitivity | None = None
+        self._made: dict[float, Result] = {}
         self._tuning_target: Target | None = None
 
     def _target(self, num_pixels: int, num_points: int, seed: int) -> Target:
@@ -188,15 +192,25 @@ class Store:
                 f"--max-loss {loss:g} cannot be reached: int8 costs {self._loss_of(finest.change):.2g} "
                 f"{'cm' if self.is_distance else 'dB'} on {self.run.folder}. Give more."
             )
-        slack = _EXPECTED_GAIN if tune_steps else 0.0
+        best, slack = finest, _EXPECTED_GAIN if tune_steps else 0.0
         for _ in range(_ROUNDS):
             goal = self._eased(wanted, slack)
             found = self._search(lambda result, goal=goal: not self._is_good(result, goal), None, finest)
             result = self._tuned(found, tune_steps) if tune_steps else found
-            if self._loss(result) <= loss:
-                return result
-            slack -= 0.6
-        return finest
+            lost = self._loss(result)
+            if lost <= loss and len(result.data) < len(best.data):
+                best = result
+            if _NEAR * loss <= lost <= loss:
+                break
+            slack += min(max(self._decibels(loss, lost), -_MOST_SLACK), _MOST_SLACK)
+        return best
+
+    def _decibels(self, loss: float, lost: float) -> float:
+        """By how much the change may grow (or has to fall) to come from one loss to another."""
+        lost = max(lost, 1e-3 * loss)
+        if self.is_distance:
+            return 20.0 * math.log10(loss / lost)
+        return 10.0 * math.log10((10 ** (loss / 10) - 1.0) / (10 ** (lost / 10) - 1.0))
 
     def _search(self, is_small: Callable[[Result], bool], coarse: Result | None, fine: Result | None = None) -> Result:
         """By halving the interval of the fineness, in powers of two: where `coarse` is given, the finest result that is
@@ -216,13 +230,16 @@ class Store:
         return best
 
     def _allocated(self, fineness: float) -> Result:
-        """Every number as fine as it matters."""
+        """Every number as fine as it matters; made once for each fineness."""
+        if fineness in self._made:
+            return self._made[fineness]
         names = list(self.draft.numbers)
         if self._sensitivity is None:
             self._sensitivity = sensitivity(self.field, self.work, self.target, names, self.seed)
         found = self._sensitivity
         steps = {name: found.vector_step(name, fineness) for name in names if name not in self.draft.matrices}
-        return self._rounded(lambda name, matrix, _: found.grid(name, matrix, fineness), steps)
+        self._made[fineness] = self._rounded(lambda name, matrix, _: found.grid(name, matrix, fineness), steps)
+        return self._made[fineness]
 
     def _rounded(self, choose: Callable[..., Grid], vector_steps: dict[str, float] | None) -> Result:
         grids: dict[str, Grid] = {}

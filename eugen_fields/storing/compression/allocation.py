@@ -3,10 +3,9 @@
 Theory of rates: entropy-coded numbers with a rounding step D take log2(1 / D) bits, up to a constant, and each adds
 F D^2 / 12 to the loss, F its entry on the diagonal of the Gauss-Newton matrix of the loss. The least loss for so many
 bits has the same F D^2 everywhere ("Elements of Information Theory", Cover and Thomas, section 13.3, reverse
-water-filling): steps are `fineness` / sqrt(F), and one number is left to choose: n numbers that are rounded one by one
-add n fineness^2 / 12 to the loss. As a field file has one scale per row
-of a matrix, F is the mean over the row. It also follows from this that steps are not adapted to the largest entry of a
-row: Huffman codes give small entries few bits.
+water-filling): steps are `fineness` / sqrt(F), and one number is left to choose. n numbers that are rounded one by one
+then add n fineness^2 / 12 to the loss. As a field file has one scale per row of a matrix, F is the mean over the row.
+It also follows that steps are not adapted to the largest entry of a row: Huffman codes give small entries few bits.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from eugen_fields.storing.compression.numbers import StoredNetwork, coarse, get_
 from eugen_fields.storing.compression.rounding import Grid
 from eugen_fields.storing.compression.targets import Target
 
-_PROBES = 8
+_PROBES = 32
 _SCALE_BITS = 1
 """Bits behind the first of a row's scale: coarse, since steps need not be exact, and codes of scales are short then."""
 _LEAST_SHARE = 1e-3
@@ -42,9 +41,8 @@ class Sensitivity:
         """What a matrix (rows, columns) is rounded to; steps are at least so large that int8 holds the row."""
         matter = self.rows[name]
         matter = matter + _LEAST_SHARE * matter.mean() + 1e-30
-        steps = fineness * matter.rsqrt()
-        steps = torch.maximum(steps, matrix.abs().amax(dim=1) / _LARGEST)
-        return Grid(coarse(steps, _SCALE_BITS), _LARGEST)
+        least = coarse(matrix.abs().amax(dim=1) / _LARGEST, _SCALE_BITS, up=True)
+        return Grid(torch.maximum(coarse(fineness * matter.rsqrt(), _SCALE_BITS), least), _LARGEST)
 
     def vector_step(self, name: str, fineness: float) -> float:
         """What a vector is rounded to multiples of: a power of two, which leaves bits of its float16 numbers at 0."""

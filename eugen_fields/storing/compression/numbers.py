@@ -29,11 +29,12 @@ def set_numbers(field: StoredNetwork, numbers: Mapping[str, Tensor]) -> None:
         setattr(*place_of(field, name), value)
 
 
-def coarse(values: Tensor, mantissa_bits: int) -> Tensor:
-    """Positive numbers rounded to so many bits behind the first, as float16 can hold them: zero bytes take no space in
-    a file."""
+def coarse(values: Tensor, mantissa_bits: int, *, up: bool = False) -> Tensor:
+    """Positive numbers rounded (up, if asked for) to so many bits behind the first, as float16 can hold them: zero
+    bytes take no space in a file."""
     mantissa, exponent = torch.frexp(values.double())
-    rounded = torch.round(mantissa * 2.0 ** (mantissa_bits + 1)) * 2.0 ** -(mantissa_bits + 1)
+    unit = 2.0 ** -(mantissa_bits + 1)
+    rounded = (torch.ceil(mantissa / unit) if up else torch.round(mantissa / unit)) * unit
     return torch.ldexp(rounded, exponent).clamp(2.0**-24, 65504.0).float()
 
 

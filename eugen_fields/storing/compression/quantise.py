@@ -47,7 +47,7 @@ def quantise(reference: StoredNetwork, work: StoredNetwork, target: Target, choo
         target: whose batches say what the networks read.
         choose: what each matrix is rounded to.
     """
-    inputs, directions, matter = target.inputs(reference)  # type: ignore[arg-type]
+    inputs, directions, matter = target.inputs
     weight = matter / matter.sum()
     found = Quantised()
     trunk = _Network("trunk", reference, work, weight, choose, found)

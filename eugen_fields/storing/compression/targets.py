@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ class RenderTarget:
         self, stored: StoredField, views: Sequence[Rays], *, num_pixels: int, batch_samples: int, seed: int
     ) -> None:
         assert isinstance(stored.scene, RadianceScene) and stored.grid is not None
+        assert isinstance(stored.field, NeRFField)
         self._field, self._scene = stored.field, stored.scene
-        assert isinstance(self._field, NeRFField)
         self.background = torch.tensor(self._scene.background)
         generator = torch.Generator().manual_seed(seed)
         each = math.ceil(num_pixels / len(views))
@@ -123,11 +124,12 @@ class RenderTarget:
         signs = torch.randint(0, 2, shown.shape, generator=generator) * 2.0 - 1.0
         return (shown * signs).sum()
 
+    @functools.cached_property
     @torch.no_grad()
-    def inputs(self, field: NeRFField) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
         """What the trunk reads (N, width), the encoded directions (N, width), and how much each sample matters (N,):
         the squared gradient of the colours of its ray."""
-        parts = []
+        parts, field = [], self._field
         generator = torch.Generator().manual_seed(0)
         for batch in self.batches[:_CALIBRATION_BATCHES]:
             density, color = field(batch.positions, batch.directions)
@@ -176,6 +178,7 @@ class DistanceTarget:
 
     def __init__(self, stored: StoredField, *, num_points: int, batch_points: int, seed: int) -> None:
         assert stored.seen is not None and isinstance(stored.field, SDFField)
+        self._field = stored.field
         generator = torch.Generator().manual_seed(seed)
         low, high = stored.aabb
         places = low + torch.rand(24 * num_points, 3, generator=generator) * (high - low)
@@ -218,12 +221,13 @@ class DistanceTarget:
         signs = torch.randint(0, 2, batch.weight.shape, generator=generator) * 2.0 - 1.0
         return (field.sdf(batch.positions) * batch.weight.sqrt() * signs).sum()
 
+    @functools.cached_property
     @torch.no_grad()
-    def inputs(self, field: SDFField) -> tuple[Tensor, None, Tensor]:
+    def inputs(self) -> tuple[Tensor, None, Tensor]:
         """What the trunk reads (N, width), nothing, and how much each point matters (N,)."""
         batches = self.batches[:_CALIBRATION_BATCHES]
         return (
-            torch.cat([field.encode(batch.positions) for batch in batches]),
+            torch.cat([self._field.encode(batch.positions) for batch in batches]),
             None,
             torch.cat([batch.weight for batch in batches]),
         )

@@ -1,0 +1,200 @@
+"""Runs to field files within budgets, and the commands that write and open them."""
+
+import json
+
+import pytest
+import torch
+from support.helpers import here
+from support.stored_runs import distance_run, radiance_run
+from support.view_helpers import write_run
+
+from eugen_fields import load_field
+from eugen_fields.errors import InputError
+from eugen_fields.runs import open_run
+from eugen_fields.storing.store import store_run
+from eugen_fields.storing.views import find_views
+
+QUIET = {"progress": False, "tune_steps": 0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose data is not there."""
+    return open_run(write_run(tmp_path_factory.mktemp("runs") / "cups" / "eugen-nerf-tiny" / "now"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def run_with_data(sphere_scene, tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "run", data=sphere_scene)
+
+
+def test_fewer_bits_are_fewer_bytes_and_more_change(run, tmp_path):
+    found = [store_run(run, tmp_path / f"{bits}.field", bits=bits, **QUIET) for bits in (8, 6, 5, 4)]
+    sizes, changes = ([facts[name] for facts in found] for name in ("bytes", "psnr_of_change"))
+    assert sizes == sorted(sizes, reverse=True) and changes == sorted(changes, reverse=True)
+    assert len(set(sizes)) == 4 and changes[0] > changes[3] + 12
+    for facts in found:
+        assert facts["path"].stat().st_size == facts["bytes"]
+        assert facts["on"] == "the run's own renders" and facts["why"]
+        assert load_field(facts["path"]).facts["measured"] == {
+            "on": facts["on"], "psnr_of_change": facts["psnr_of_change"]
+        }  # fmt: skip
+
+
+def test_a_budget_of_bytes_is_kept_and_used(run, tmp_path):
+    eight = store_run(run, tmp_path / "8.field", bits=8, **QUIET)
+    budget = int(0.7 * eight["bytes"])
+    facts = store_run(run, tmp_path / "small.field", max_bytes=budget, **QUIET)
+    assert 0.9 * budget < facts["bytes"] <= budget
+    plain = store_run(run, tmp_path / "5.field", bits=5, **QUIET)
+    roomy = store_run(run, tmp_path / "same.field", max_bytes=plain["bytes"], **QUIET)
+    assert roomy["psnr_of_change"] > plain["psnr_of_change"], "precision is not where it matters"
+
+
+def test_a_budget_that_cannot_be_kept_names_the_smallest(run, tmp_path):
+    path = tmp_path / "x.field"
+    with pytest.raises(InputError, match="smallest file") as error:
+        store_run(run, path, max_bytes=500, **QUIET)
+    assert not path.exists()
+    smallest = int(error.value.message.partition(" has ")[2].partition(" bytes")[0].replace(",", ""))
+    assert store_run(run, path, max_bytes=smallest, **QUIET)["bytes"] <= smallest
+
+
+def test_a_loss_on_test_views_is_kept(run_with_data, tmp_path):
+    facts = [store_run(run_with_data, tmp_path / "x.field", max_loss=loss, **QUIET) for loss in (0.02, 1.0)]
+    for found, loss in zip(facts, (0.02, 1.0)):
+        assert found["on"] == "2 test views" and found["psnr_before"] - found["psnr_after"] <= loss + 1e-3
+    assert facts[1]["bytes"] < facts[0]["bytes"]
+    with pytest.raises(InputError, match="cannot be reached"):
+        store_run(run_with_data, tmp_path / "y.field", max_loss=1e-9, **QUIET)
+
+
+def test_the_psnr_before_is_that_of_the_run(run_with_data, tmp_path):
+    from nerfstudio.data.datasets.base_dataset import InputDataset
+
+    from eugen_fields.runs import build_model, read_config
+    from eugen_fields.runs.restore import restore_data_parser
+
+    run = open_run(run_with_data, "cpu")
+    config = run.folder / "config.yml"
+    photos = InputDataset(restore_data_parser(read_config(config), config).setup().get_dataparser_outputs("test"))
+    model, found = build_model(run), []
+    for index in range(len(photos)):
+        outputs = model.get_outputs_for_camera_ray_bundle(photos.cameras.generate_rays(index, keep_shape=True))
+        batch = {"image": photos.get_image_float32(index)}
+        found.append(float(model.get_metrics_dict(outputs, batch)["psnr"]))
+    facts = store_run(run, tmp_path / "x.field", bits=8, **QUIET)
+    assert facts["psnr_before"] == pytest.approx(sum(found) / len(found), abs=0.002)
+    assert len(load_field(facts["path"]).cameras) == 8
+
+
+def test_fine_tuning_is_repeatable_and_does_no_harm(run, tmp_path):
+    found = [
+        store_run(run, tmp_path / f"{index}.field", bits=4, tune_steps=steps, progress=False)
+        for index, steps in enumerate((0, 40, 40))
+    ]
+    assert found[1]["psnr_of_change"] >= found[0]["psnr_of_change"]
+    assert found[1]["path"].read_bytes() == found[2]["path"].read_bytes()
+
+
+def test_distances_are_stored_by_centimetres(tmp_path):
+    run = distance_run(tmp_path / "run", layer="eugen", num_features=8)
+    facts = [store_run(run, tmp_path / "x.field", max_loss=loss, **QUIET) for loss in (0.2, 3.0)]
+    assert all(found["distance_change"] <= loss / 100 for found, loss in zip(facts, (0.2, 3.0)))
+    assert facts[1]["bytes"] < facts[0]["bytes"] and facts[1]["distance_change"] > 0.002
+
+
+def test_own_views_look_at_what_the_run_shows(run):
+    views = find_views(run)
+    assert views.missing and not views.tests and len(views.cameras) == 8
+    stored = radiance_run(run.folder)
+    assert len(find_views(stored).training) == len(views.training)
+    origins, directions = views.training[0]()
+    center = run.grid.bounds.mean(dim=0)
+    along = ((center - origins) * directions).sum(dim=-1)
+    nearest = (origins + along[:, None] * directions - center).norm(dim=-1)
+    assert float(nearest.min()) < 0.02 and float(torch.linalg.norm(origins[0] - center)) > 1.0
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"bits": 7}, "--bits is 7"), ({"bits": 32}, "8, 6, 5 or 4"), ({"bits": 8, "max_loss": 1.0}, "--bits and --max"),
+    ({"max_loss": 0.0}, "--max-loss"), ({"max_loss": float("nan")}, "--max-loss"), ({"max_bytes": 0}, "--max-bytes"),
+    ({"tune_steps": -1}, "--tune-steps"),
+])  # fmt: skip
+def test_options_out_of_range_are_refused(options, words, run, tmp_path):
+    with pytest.raises(InputError) as error:
+        store_run(run, tmp_path / "x.field", **options)
+    assert words in error.value.message
+
+
+def test_a_folder_is_no_file(run, tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        store_run(run, tmp_path, **QUIET)
+
+
+# Commands
+
+
+@pytest.fixture(scope="module")
+def field_file(run_with_data, tmp_path_factory):
+    """A field file that the command has written, and what it printed."""
+    path = tmp_path_factory.mktemp("files") / "ball.field"
+    result = here("eugen-export", run_with_data, "--field", path, "--bits", 8, "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    return path, result.stdout
+
+
+def test_the_command_says_what_it_cost(field_file):
+    path, printed = field_file
+    assert f"{path.stat().st_size:,}" in printed and str(path) in printed
+    assert "dB before" in printed and "dB after" in printed and "2 test views" in printed
+
+
+def test_without_data_the_command_says_so(run, tmp_path):
+    path = tmp_path / "x.field"
+    result = here("eugen-export", run.folder, "--field", path, "--bits", 6, "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    assert "the run's own renders" in result.stdout and "between the renders" in result.stdout
+
+
+def test_a_field_file_is_exported_like_a_run(field_file, run_with_data, tmp_path):
+    path, _ = field_file
+    volumes = []
+    for source, name in ((path, "file"), (run_with_data, "run")):
+        output = tmp_path / f"{name}.ply"
+        result = here("eugen-export", source, "--output", output, "--resolution", 32, "--device", "cpu")
+        assert result.returncode == 0, result.stderr
+        volumes.append(json.loads(output.with_suffix(".json").read_text())["volume"])
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.03)
+    result = here("eugen-export", path, "--resolution", 16, "--device", "cpu")
+    assert result.returncode == 0 and (path.parent / "mesh.ply").exists()
+
+
+def test_a_field_file_is_timed_like_a_run(field_file, run_with_data, tmp_path):
+    path, _ = field_file
+    results = tmp_path / "render.json"
+    result = here(
+        "eugen-bench", "render", path, run_with_data, "--sizes", 16, "--rounds", 1, "--views", 1, "--json", results,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "ball.field" in result.stdout
+
+
+@pytest.mark.parametrize("flags, words", [
+    (("--bits", 8), "name one with --field"), (("--field", "x.field", "--output", "x.ply"), "give one of them"),
+    (("--field", "x.field", "--bits", 3), "--bits is 3"),
+])  # fmt: skip
+def test_flags_that_do_not_go_together_are_refused(flags, words, run_with_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = here("eugen-export", run_with_data, *flags)
+    assert result.returncode == 1 and words in result.stderr and "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_field_files_end_commands_with_a_line(field_file, tmp_path):
+    path = tmp_path / "cut.field"
+    path.write_bytes(field_file[0].read_bytes()[:-9])
+    for command in (("eugen-export", path), ("eugen-bench", "render", path), ("eugen-view", path, "--port", 0)):
+        result = here(*command)
+        assert result.returncode == 1 and "too early" in result.stderr and "Traceback" not in result.stderr
