@@ -257,4 +257,4 @@ class _Parts:
             raise self.wrong(f"its networks are not {' and '.join(names)}")
         own = {name: self.left.pop(name) for name in list(self.left) if name.partition(".")[0] in names}
         self.numbers = dequantised(own, self.source)
-        return NetworkReader(self.numbers, self.source)
+        return NetworkReader(self.numbers, self.source, self.content.is_later)

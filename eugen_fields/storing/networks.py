@@ -27,6 +27,7 @@ MOST_WIDTH = 1024
 MOST_DRAWN = 1 << 21
 """Entries of all matrices of a network that are drawn from seeds."""
 MATRICES = ("gaussian", "ternary", "orthogonal", "hadamard")
+_STAGE_ENTRIES = {"type", "reads", "activation", "norm", "products", "matrix", "out", "seed"}
 _PRP_VECTORS = ("alpha", "scale", "bias")
 
 
@@ -79,10 +80,11 @@ class NetworkReader:
     Args:
         numbers: by their names; those that are used are taken out.
         source: name of the file, for messages.
+        later: pass over entries of stages that are not known, as in a file of a later version.
     """
 
-    def __init__(self, numbers: dict[str, Tensor], source: str) -> None:
-        self._numbers, self._source = numbers, source
+    def __init__(self, numbers: dict[str, Tensor], source: str, later: bool = False) -> None:
+        self._numbers, self._source, self._later = numbers, source, later
         self._drawn = 0
 
     def build(self, name: str, stages: Any, in_dim: int, out_dim: int) -> FoldedMLP:
@@ -97,8 +99,8 @@ class NetworkReader:
         built: list[Stage] = []
         for index, about in enumerate(stages):
             place = f"{name}.{index}"
-            if not isinstance(about, dict):
-                raise self._wrong(f"stage {place} is not described")
+            if not isinstance(about, dict) or not (self._later or _STAGE_ENTRIES.issuperset(about)):
+                raise self._wrong(f"stage {place} is not described as stages are")
             reads = about.get("reads")
             if not isinstance(reads, list) or not reads or len(set(map(str, reads))) != len(reads):
                 raise self._wrong(f"stage {place} does not say what it reads")

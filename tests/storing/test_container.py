@@ -184,11 +184,14 @@ def test_what_a_later_minor_version_adds_is_passed_over(files, tmp_path):
     path = tmp_path / "later.field"
     header["__metadata__"]["version"] = "1.7"
     header["__metadata__"]["scene"]["exposure"] = [1.0, {"of": "camera"}]
+    header["__metadata__"]["scene"]["networks"]["trunk"][0]["dropout"] = 0.5
     header["shadows"] = {"dtype": "U8", "shape": [4], "data_offsets": [len(body), len(body) + 4]}
     header["trunk.0.shift"] = {"dtype": "F16", "shape": [2], "data_offsets": [len(body) + 4, len(body) + 8]}
     path.write_bytes(joined(header, body + bytes(8)))
     assert load_field(path).facts["name"]
     header["__metadata__"]["version"] = "1.0"
+    assert "dropout" not in refused(joined(header, body + bytes(8)), path)
+    del header["__metadata__"]["scene"]["networks"]["trunk"][0]["dropout"]
     assert "not known" in refused(joined(header, body + bytes(8)), path)
 
 

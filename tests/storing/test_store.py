@@ -60,11 +60,10 @@ def test_a_budget_that_cannot_be_kept_names_the_smallest(run, tmp_path):
     assert store_run(run, path, max_bytes=smallest, **QUIET)["bytes"] <= smallest
 
 
-def test_a_loss_on_test_views_is_kept(run_with_data, tmp_path):
-    facts = [store_run(run_with_data, tmp_path / "x.field", max_loss=loss, **QUIET) for loss in (0.02, 1.0)]
-    for found, loss in zip(facts, (0.02, 1.0)):
-        assert found["on"] == "2 test views" and found["psnr_before"] - found["psnr_after"] <= loss + 1e-3
-    assert facts[1]["bytes"] < facts[0]["bytes"]
+def test_a_loss_on_test_views_is_kept_and_used(run_with_data, tmp_path):
+    found = store_run(run_with_data, tmp_path / "x.field", max_loss=0.5, **QUIET)
+    assert found["on"] == "2 test views" and found["psnr_before"] - found["psnr_after"] <= 0.5 + 1e-3
+    assert found["bytes"] < store_run(run_with_data, tmp_path / "z.field", bits=8, **QUIET)["bytes"]
     with pytest.raises(InputError, match="cannot be reached"):
         store_run(run_with_data, tmp_path / "y.field", max_loss=1e-9, **QUIET)
 
@@ -99,9 +98,9 @@ def test_fine_tuning_is_repeatable_and_does_no_harm(run, tmp_path):
 
 def test_distances_are_stored_by_centimetres(tmp_path):
     run = distance_run(tmp_path / "run", layer="eugen", num_features=8)
-    facts = [store_run(run, tmp_path / "x.field", max_loss=loss, **QUIET) for loss in (0.2, 3.0)]
-    assert all(found["distance_change"] <= loss / 100 for found, loss in zip(facts, (0.2, 3.0)))
-    assert facts[1]["bytes"] < facts[0]["bytes"] and facts[1]["distance_change"] > 0.002
+    facts = store_run(run, tmp_path / "x.field", max_loss=1.5, **QUIET)
+    assert 0.007 < facts["distance_change"] <= 0.015 and "near" in facts["on"]
+    assert facts["bytes"] < store_run(run, tmp_path / "y.field", bits=8, **QUIET)["bytes"]
 
 
 def test_own_views_look_at_what_the_run_shows(run):
