@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from eugen_fields.errors import InputError
+from eugen_fields.storing.damage import DamagedFile
 from eugen_fields.storing.deflate import gzip_of
 
 FORMAT = "eugen-field"
@@ -170,9 +171,9 @@ def decode(data: bytes, name: str = "the data") -> Content:
     """
     plain = memoryview(_inflate(data, name))
     if len(plain) < 8 or not 2 <= (length := int.from_bytes(plain[:8], "little")) <= len(plain) - 8:
-        raise _damaged(name, "the length of its header does not fit its size")
+        raise DamagedFile(name, "the length of its header does not fit its size")
     if length > MOST_HEADER_BYTES:
-        raise _damaged(name, f"its header has {length:,} bytes; at most {MOST_HEADER_BYTES:,} are allowed")
+        raise DamagedFile(name, f"its header has {length:,} bytes; at most {MOST_HEADER_BYTES:,} are allowed")
     header = parse_json(bytes(plain[8 : 8 + length]), name, "header")
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
@@ -180,12 +181,12 @@ def decode(data: bytes, name: str = "the data") -> Content:
     version = _version(metadata.get("version"), name)
     for entry in ("kind", "sha256", "scene"):
         if not isinstance(metadata.get(entry), str):
-            raise _damaged(name, f"its header has no text {entry!r}")
+            raise DamagedFile(name, f"its header has no text {entry!r}")
     body = plain[8 + length :]
     digest = hashlib.sha256(metadata["scene"].encode("utf-8", "replace"))
     digest.update(body)
     if digest.hexdigest() != metadata["sha256"]:
-        raise _damaged(name, "its content does not have the SHA-256 that its header names")
+        raise DamagedFile(name, "its content does not have the SHA-256 that its header names")
     arrays = _arrays(header, body, name)
     scene = parse_json(metadata["scene"].encode("utf-8", "replace"), name, "scene")
     return Content(metadata["kind"], scene, arrays, version, metadata["sha256"])
@@ -198,20 +199,20 @@ def _inflate(data: bytes, name: str) -> bytes:
     try:
         plain = inflater.decompress(data, MOST_INFLATED_BYTES + 1)
     except zlib.error as error:
-        raise _damaged(name, f"gzip says {error}") from None
+        raise DamagedFile(name, f"gzip says {error}") from None
     if len(plain) > MOST_INFLATED_BYTES:
-        raise _damaged(name, f"it inflates to more than {MOST_INFLATED_BYTES >> 20} MB, which no field file does")
+        raise DamagedFile(name, f"it inflates to more than {MOST_INFLATED_BYTES >> 20} MB, which no field file does")
     if not inflater.eof:
         raise InputError(f"{name} ends too early, after {len(data):,} bytes. Download or copy it again.")
     if inflater.unused_data:
-        raise _damaged(name, f"{len(inflater.unused_data):,} bytes follow its end")
+        raise DamagedFile(name, f"{len(inflater.unused_data):,} bytes follow its end")
     return plain
 
 
 def _version(text: Any, name: str) -> tuple[int, int]:
     match = _VERSION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise _damaged(name, "its header names no version of the format")
+        raise DamagedFile(name, "its header names no version of the format")
     version = int(match[1]), int(match[2])
     if version[0] != VERSION[0]:
         raise InputError(
@@ -224,31 +225,31 @@ def _version(text: Any, name: str) -> tuple[int, int]:
 def _arrays(header: dict[str, Any], body: memoryview, name: str) -> dict[str, np.ndarray]:
     """Arrays over the body, which they fill from its start to its end without a gap."""
     if len(header) > MOST_ARRAYS:
-        raise _damaged(name, f"it has {len(header)} arrays; at most {MOST_ARRAYS} are allowed")
+        raise DamagedFile(name, f"it has {len(header)} arrays; at most {MOST_ARRAYS} are allowed")
     found: list[tuple[int, int, str, str, tuple[int, ...]]] = []
     for array_name, entry in header.items():
         if not _ARRAY_NAME.fullmatch(array_name):
-            raise _damaged(name, "an array in it has a name that none has")
+            raise DamagedFile(name, "an array in it has a name that none has")
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise _damaged(name, f"the header does not describe array {array_name} as safetensors does")
+            raise DamagedFile(name, f"the header does not describe array {array_name} as safetensors does")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise _damaged(name, f"array {array_name} is not of one of the number formats {', '.join(DTYPES)}")
+            raise DamagedFile(name, f"array {array_name} is not of one of the number formats {', '.join(DTYPES)}")
         if not _are_counts(shape, 3) or not _are_counts(offsets, 2) or len(offsets) != 2:
-            raise _damaged(name, f"array {array_name} has no shape or place that can be")
+            raise DamagedFile(name, f"array {array_name} has no shape or place that can be")
         if offsets[1] - offsets[0] != math.prod(shape) * DTYPES[dtype].itemsize:
-            raise _damaged(name, f"array {array_name} has another size than its shape says")
+            raise DamagedFile(name, f"array {array_name} has another size than its shape says")
         found.append((offsets[0], offsets[1], array_name, dtype, tuple(shape)))
     arrays, end = {}, 0
     for start, stop, array_name, dtype, shape in sorted(found):
         if start != end or stop > len(body):
-            raise _damaged(name, f"array {array_name} does not begin where the one before it ends, or goes too far")
+            raise DamagedFile(name, f"array {array_name} does not begin where the one before it ends, or goes too far")
         array = np.frombuffer(body[start:stop], dtype=DTYPES[dtype]).reshape(shape)
         if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
-            raise _damaged(name, f"array {array_name} holds NaN or infinity")
+            raise DamagedFile(name, f"array {array_name} holds NaN or infinity")
         arrays[array_name], end = array, stop
     if end != len(body):
-        raise _damaged(name, f"{len(body) - end:,} bytes in it belong to no array")
+        raise DamagedFile(name, f"{len(body) - end:,} bytes in it belong to no array")
     return arrays
 
 
@@ -280,11 +281,7 @@ def parse_json(text: bytes, name: str, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refused)
     except (ValueError, RecursionError) as error:
-        raise _damaged(name, f"its {what} is not the JSON that it should be ({type(error).__name__})") from None
+        raise DamagedFile(name, f"its {what} is not the JSON that it should be ({type(error).__name__})") from None
     if not isinstance(value, dict):
-        raise _damaged(name, f"its {what} is not a JSON object")
+        raise DamagedFile(name, f"its {what} is not a JSON object")
     return value
-
-
-def _damaged(name: str, what: str) -> InputError:
-    return InputError(f"{name} is damaged, or no field file: {what}.")

@@ -25,6 +25,7 @@ from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.compression.numbers import storable
 from eugen_fields.storing.compression.quantise import Quantised
+from eugen_fields.storing.damage import DamagedFile
 from eugen_fields.storing.loading import StoredField, understand
 from eugen_fields.storing.networks import describe
 
@@ -54,7 +55,31 @@ class Draft:
 
         Args:
             quantised: its numbers, vectors in float16; None: all in float32.
+
+        Raises:
+            InputError: the field is too large for a field file.
         """
+        try:
+            return container.encode(self.kind, self._scene(), self._arrays(quantised))
+        except ValueError as error:
+            raise InputError(f"{self.source} cannot be stored: {error}.") from None
+
+    def open(self, quantised: Quantised | None = None) -> StoredField:
+        """The field that would be read from such a file.
+
+        Raises:
+            InputError: the field is too large for a field file.
+        """
+        content = container.Content(self.kind, self._scene(), self._arrays(quantised), container.VERSION, "")
+        try:
+            return understand(content, self.source)
+        except DamagedFile as error:
+            raise InputError(f"{self.source} cannot be stored: {error.what}.") from None
+
+    def _scene(self) -> dict[str, Any]:
+        return self.scene | {"measured": self.measured}
+
+    def _arrays(self, quantised: Quantised | None) -> dict[str, np.ndarray]:
         arrays = dict(self.arrays)
         for name, value in self.numbers.items():
             rounded = quantised.matrices.get(name) if quantised else None
@@ -67,11 +92,7 @@ class Draft:
                 arrays[name] = (half if half.float().equal(vector) else vector).numpy()
             else:
                 arrays[name] = value.numpy()
-        return container.encode(self.kind, self.scene | {"measured": self.measured}, arrays)
-
-    def decode(self, data: bytes) -> StoredField:
-        """The field of such bytes."""
-        return understand(container.decode(data), self.source)
+        return arrays
 
 
 def draft_of(run: Run, cameras: Sequence[Camera] = ()) -> Draft:

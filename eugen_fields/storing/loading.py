@@ -16,6 +16,7 @@ from eugen_fields.fields import NeRFField, SDFField
 from eugen_fields.sampling import OccupancyGrid, SeenCells
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera, upright
+from eugen_fields.storing.damage import DamagedFile
 from eugen_fields.storing.networks import NetworkReader, dequantised
 from eugen_fields.storing.rendering import render_distance, render_radiance
 from eugen_fields.storing.scene import MOST_CAMERAS, SCENES, DistanceScene, RadianceScene, SceneReader
@@ -181,7 +182,7 @@ class _Parts:
                 raise self.wrong(f"its array {name} belongs to nothing")
 
     def wrong(self, what: str) -> InputError:
-        return InputError(f"{self.source} is damaged, or no field file: {what}.")
+        return DamagedFile(self.source, what)
 
     def cameras(self, scene: RadianceScene | DistanceScene) -> list[Camera]:
         poses = self.left.pop("cameras", None)

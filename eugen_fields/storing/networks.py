@@ -19,6 +19,7 @@ from eugen_fields.layers.activations import ACTIVATIONS, Activation
 from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, Joined, Stage, value_name
 from eugen_fields.layers.folding.seeded import FoldedPRP
 from eugen_fields.layers.snnk import bounded_exp
+from eugen_fields.storing.damage import DamagedFile
 
 STORED_ACTIVATIONS: dict[str, Activation] = ACTIVATIONS | {"bounded-exp": bounded_exp}
 """Activations by the names that they have in field files."""
@@ -213,7 +214,7 @@ class NetworkReader:
         return value
 
     def _wrong(self, what: str) -> InputError:
-        return InputError(f"{self._source} is damaged, or no field file: {what}.")
+        return DamagedFile(self._source, what)
 
 
 def dequantised(arrays: Mapping[str, Any], source: str) -> dict[str, Tensor]:
@@ -232,9 +233,9 @@ def dequantised(arrays: Mapping[str, Any], source: str) -> dict[str, Tensor]:
         if array.dtype.kind == "i":
             scale = arrays.get(f"{name}.scale")
             if scale is None or scale.dtype.str != "<f2" or array.ndim != 2 or scale.shape != array.shape[:1]:
-                raise InputError(f"{source} is damaged, or no field file: {name} has no float16 scale for each row.")
+                raise DamagedFile(source, f"{name} has no float16 scale for each row")
             value = value * torch.from_numpy(scale.astype("float32"))[:, None]
         elif array.dtype.kind == "u":
-            raise InputError(f"{source} is damaged, or no field file: {name} holds bytes where numbers are wanted.")
+            raise DamagedFile(source, f"{name} holds bytes where numbers are wanted")
         numbers[name] = value
     return numbers

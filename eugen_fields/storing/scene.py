@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from eugen_fields.errors import InputError
+from eugen_fields.storing.damage import DamagedFile
 
 MOST_FREQUENCIES = 16
 MOST_CELLS = 256
@@ -180,7 +181,7 @@ class SceneReader:
         return self._numbers(self.take(name), name, count, least, most)
 
     def wrong(self, what: str) -> InputError:
-        return InputError(f"{self._source} is damaged, or no field file: {what}.")
+        return DamagedFile(self._source, what)
 
     def _number(self, value: Any, name: str, least: float, most: float) -> float:
         if type(value) not in (int, float) or not least <= value <= most:

@@ -95,4 +95,4 @@ MAKE_RUN: dict[str, Callable[..., RadianceRun | SDFRun]] = {"radiance": radiance
 def full(run: RadianceRun | SDFRun) -> tuple[Draft, StoredField]:
     """A run as a field file in float32."""
     draft = draft_of(run, [camera()])
-    return draft, draft.decode(draft.encode())
+    return draft, draft.open()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -171,8 +170,3 @@ class _Network:
         for name, column in zip(vectors, left.T):
             self.found.vectors[name] = storable(column)
             set_numbers(self.work, {name: self.found.vectors[name]})
-
-
-def psnr_of(mean_squared_error: float) -> float:
-    """Of colours in [0, 1], dB."""
-    return -10.0 * math.log10(max(mean_squared_error, 1e-12))

@@ -23,7 +23,7 @@ def target_of(stored, seed=0):
 def prepared(what, folder, **options):
     """Draft, full field, a field to work on, and the target of a run."""
     draft, stored = full(MAKE_RUN[what](folder, **options))
-    return draft, stored, draft.decode(draft.encode()).field, target_of(stored)
+    return draft, stored, draft.open().field, target_of(stored)
 
 
 def plainly(draft, bits):
@@ -44,7 +44,7 @@ def test_rounding_on_activations_beats_plain_rounding(what, kind, tmp_path):
     found = quantise(stored.field, work, target, lambda name, matrix, matter: grid_of_bits(matrix, 4, matter))
     assert set(found.matrices) == set(draft.matrices)
     with_care = target.mean_loss(work)
-    loaded = draft.decode(draft.encode(found))
+    loaded = draft.open(found)
     assert target.mean_loss(loaded.field) == pytest.approx(with_care, rel=0.1), "the file holds something else"
     assert all(bits <= 4 for bits in loaded.bits.values())
     set_numbers(work, draft.numbers)
@@ -114,7 +114,7 @@ def test_tuning_lowers_the_loss_and_is_repeatable(make, tmp_path):
     grids, steps = {}, {name: 2.0**-8 for name in draft.numbers if name not in draft.matrices}
     found = []
     for _ in range(2):
-        work = draft.decode(draft.encode()).field
+        work = draft.open().field
 
         def choose(name, matrix, matter):
             grids[name] = grid_of_bits(matrix, 3, matter)
