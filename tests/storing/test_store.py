@@ -11,10 +11,18 @@ from support.view_helpers import write_run
 from eugen_fields import load_field
 from eugen_fields.errors import InputError
 from eugen_fields.runs import open_run
+from eugen_fields.storing.compression import fidelity
 from eugen_fields.storing.store import store_run
 from eugen_fields.storing.views import find_views
 
 QUIET = {"progress": False, "tune_steps": 0}
+
+
+@pytest.fixture(autouse=True)
+def few_places(monkeypatch):
+    """Small fields need fewer places to be compared at."""
+    for name, count in (("PIXELS", 3000), ("TUNING_PIXELS", 6000), ("POINTS", 3000), ("TUNING_POINTS", 6000)):
+        monkeypatch.setattr(fidelity, f"_{name}", count)
 
 
 @pytest.fixture(scope="module")

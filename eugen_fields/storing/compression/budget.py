@@ -148,8 +148,8 @@ class Budget:
     # One number decides all steps
 
     def _halved(self, is_small: Callable[[Result], bool]) -> tuple[float, float]:
-        """Two neighbouring finenesses, found by halving an interval of powers of two: the result of the first one is not
-        small (or the first is the finest there is), that of the second is (or it is the coarsest)."""
+        """Two neighbouring finenesses, found by halving an interval of powers of two: the result of the first is not
+        small (or it is the finest there is), that of the second is small (or it is the coarsest)."""
         low, high = math.log2(_FINEST), math.log2(_COARSEST)
         with counted(self._progress, "Choosing precision", _HALVINGS, "round") as advance:
             for _ in range(_HALVINGS):
