@@ -141,16 +141,18 @@ def _dense(in_features: int, out_features: int, *, gain: float = 1.0, bias: bool
 _DENSE_RATES = {"nerf": 1e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _RESIDUAL_RATES = {"nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _PRP_RATES = {"nerf": 5e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 8e-3, "sdf": 5e-3, "sdf tiny": 5e-3}
+_FACTOR_MUON_RATES = {"nerf tiny": 8e-3}
+"""Of kinds whose matrices are multiplied with each other: a step changes both."""
 
 LAYER_KINDS: dict[str, LayerKind] = {
     kind.name: kind
     for kind in (
         LayerKind("dense", nn.Linear, make=_dense, rates=_DENSE_RATES),
-        LayerKind("eugen", EUGenLinear, size="num_features", muon_rates={"nerf tiny": 8e-3}),
+        LayerKind("eugen", EUGenLinear, size="num_features", muon_rates=_FACTOR_MUON_RATES),
         LayerKind("eugen-residual", ResidualEUGenLayer, size="num_features", rates=_RESIDUAL_RATES),
         LayerKind("prp", PRPLinear, rates=_PRP_RATES),
-        LayerKind("low-rank", LowRankLinear, size="rank"),
-        LayerKind("snnk", SNNKLinear, size="num_features"),
+        LayerKind("low-rank", LowRankLinear, size="rank", muon_rates=_FACTOR_MUON_RATES),
+        LayerKind("snnk", SNNKLinear, size="num_features", muon_rates=_FACTOR_MUON_RATES),
     )
 }
 """Every kind by its name, in the order in which they are listed everywhere."""
