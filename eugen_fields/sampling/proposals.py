@@ -114,6 +114,6 @@ def _scale_gradients(density: Tensor, features: Tensor, distances: Tensor) -> No
     middles = (0.5 * (distances[:, :-1] + distances[:, 1:])).detach()
     scale = middles.square().clamp(max=1.0)
     if density.requires_grad:
-        density.register_hook(lambda gradient: gradient * scale)
+        density.register_hook(lambda gradient: gradient * scale.to(gradient.dtype))
     if features.requires_grad:
-        features.register_hook(lambda gradient: gradient * scale[..., None])
+        features.register_hook(lambda gradient: gradient * scale[..., None].to(gradient.dtype))
