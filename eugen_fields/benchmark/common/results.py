@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,20 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
+
+
+def source_commit() -> str | None:
+    """The commit of the checkout that this code is part of, with -dirty where tracked files differ from it; None where
+    it is installed otherwise."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
+        if tracked.returncode:
+            return None
+        described = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run([*git, *described], capture_output=True, text=True).stdout.strip() or None
+    except OSError:  # there is no git
+        return None
 
 
 def run_name(folder: Path) -> str:

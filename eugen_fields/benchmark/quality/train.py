@@ -158,9 +158,18 @@ def chosen_views(count: int, views: int) -> set[int]:
 
 
 def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -> dict[str, Any]:
+    """`score_model` of a run's model, on the test views of its scene."""
+    trainer.pipeline.eval()
+    loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
+    return score_model(radiance_model(trainer), loader, views=views, progress=progress)
+
+
+def score_model(model: RadianceModel, loader: Any, *, views: int = 0, progress: bool = True) -> dict[str, Any]:
     """PSNR and SSIM of test views and their means.
 
     Args:
+        model: in evaluation mode.
+        loader: nerfstudio's loader of the test views.
         views: so many test views, evenly spread; 0 takes all.
 
     Returns:
@@ -169,10 +178,7 @@ def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -
         test images show, and of the background around it (0 for images without alpha, which show no background).
         Where images have several scales, psnr_by_scale and ssim_by_scale: the means at full size, 1/2, ....
     """
-    trainer.pipeline.eval()
-    model = radiance_model(trainer)
     found = []
-    loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
     indices = sorted(chosen_views(len(loader), views))
     for index in tqdm(indices, desc="Rendering test views", unit="view", disable=not progress):
         camera, batch = loader.get_camera(index)
