@@ -16,8 +16,8 @@ _COSTS = ("multiplications", "compact_bytes")
 
 def draw(runs: list[Run], path: Path) -> bool:
     """PSNR against multiplications and against bytes, two rows of panels for each setting and a column for each scene:
-    a mark at the mean over the seeds with a line from the least to the largest, and a cross at the bottom for runs that
-    collapsed. False, and nothing is drawn, without runs."""
+    a mark at the mean over the seeds that did not collapse, with a line from the least to the largest, and a cross at
+    the bottom where some did. False, and nothing is drawn, without runs."""
     settings = {setting: by_scene(group) for setting, group in by_setting(runs).items()}
     if not settings:
         return False
