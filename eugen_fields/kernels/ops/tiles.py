@@ -200,7 +200,8 @@ def weight_gradient(
     """Tiles (SIZE, SIZE) of gradients^T values, summed over one stretch of the rows each: a kernel of its own.
 
     Program (tile, split) reads the tile's first columns in the matrices `gradients` and `values`, (count, stride), from
-    `tiles` (tiles, 2), multiples of 16, so that rows are read 16 bytes at a time; and writes into `partials` (splits, tiles, SIZE, SIZE), float32.
+    `tiles` (tiles, 2), and writes into `partials` (splits, tiles, SIZE, SIZE), float32. First columns and strides are
+    multiples of 16, so that rows are read 16 bytes at a time.
     """
     tile = tl.program_id(0)
     split = tl.program_id(1)

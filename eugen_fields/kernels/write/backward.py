@@ -22,8 +22,8 @@ TILE = 64
 """Rows and columns of a tile of weight gradients. Matrices have as many columns to spare, so that a tile may start at
 any value: what it reads beyond that value ends up in gradients that nobody looks at."""
 ALIGNMENT = 16
-"""Columns that the length of a row, and the start of every value and tile, are multiples of: 16 bytes at a time can then
-be read and written of any row, where 2 would be otherwise."""
+"""Columns that the length of a row, and the start of every value and tile, are multiples of: rows are then read and
+written 16 bytes at a time, where it would be 2 otherwise."""
 
 
 class Columns(NamedTuple):
