@@ -45,6 +45,10 @@ MUON_FAMILIES = ("nerf tiny",)
 MUON_STEPS = 2400
 _SHORTEST = 300
 
+DENSE_START_STEPS = 1000
+"""Steps of the shortest trainings that begin dense where nothing else is asked for: in shorter ones the dense network
+has learnt too little when layers are fitted to it."""
+
 
 def muon_length_factor(steps: int) -> float:
     """What Muon's rate for MUON_STEPS steps is multiplied by in a training of another length.
@@ -75,6 +79,8 @@ class LayerKind:
     """Adam's learning rates by family of methods, where they are not those of DEFAULT_RATES."""
     muon_rates: Mapping[str, float] = field(default_factory=dict)
     """Muon's learning rates by family of methods, where they are not those of DEFAULT_MUON_RATES."""
+    dense_starts: Mapping[str, float] = field(default_factory=dict)
+    """Share of the steps that a training begins dense for, by family of methods; 0 in those that are not named."""
     make: Callable[..., nn.Module] | None = None
     """What builds a layer, for a class whose constructor does not give the start that is wanted."""
 
@@ -106,6 +112,10 @@ class LayerKind:
     def muon_rate(self, family: str, steps: int) -> float:
         """Muon's learning rate in a family of methods, in a training of so many steps."""
         return self.muon_rates.get(family, DEFAULT_MUON_RATES[family]) * muon_length_factor(steps)
+
+    def dense_start(self, family: str, steps: int) -> float:
+        """Share of so many training steps for which layers of the kind are dense first."""
+        return self.dense_starts.get(family, 0.0) if steps >= DENSE_START_STEPS else 0.0
 
     def build(
         self,
@@ -148,7 +158,13 @@ LAYER_KINDS: dict[str, LayerKind] = {
     kind.name: kind
     for kind in (
         LayerKind("dense", nn.Linear, make=_dense, rates=_DENSE_RATES),
-        LayerKind("eugen", EUGenLinear, size="num_features", muon_rates=_FACTOR_MUON_RATES),
+        LayerKind(
+            "eugen",
+            EUGenLinear,
+            size="num_features",
+            muon_rates=_FACTOR_MUON_RATES,
+            dense_starts={"nerf tiny": 0.2},
+        ),
         LayerKind("eugen-residual", ResidualEUGenLayer, size="num_features", rates=_RESIDUAL_RATES),
         LayerKind("prp", PRPLinear, rates=_PRP_RATES),
         LayerKind("low-rank", LowRankLinear, size="rank", muon_rates=_FACTOR_MUON_RATES),

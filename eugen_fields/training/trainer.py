@@ -18,7 +18,7 @@ from tyro.conf import Suppress
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError, report_uncaught_input_errors
 from eugen_fields.fields.base import Field
-from eugen_fields.layers.kinds import MUON_FAMILIES, layer_kind
+from eugen_fields.layers.kinds import LAYER_KINDS, MUON_FAMILIES, layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.training.checks import check_device, check_port
@@ -74,6 +74,7 @@ class FieldTrainerConfig(TrainerConfig):
         """
         check_device(self.machine)
         self._choose_regime()
+        self._choose_dense_start()
         self._check_numbers()
         self.fill_in_optimizers()
         if self.load_dir is not None and not self.load_dir.is_dir():
@@ -91,6 +92,20 @@ class FieldTrainerConfig(TrainerConfig):
             bounded = is_bounded(cast(_DataFlags, self.pipeline.datamanager).dataparser)
             model.regime = "bounded" if bounded else "unbounded"
 
+    def _choose_dense_start(self) -> None:
+        """Fills in whether the training begins dense, where that is left to the layer kind and the number of steps."""
+        model = cast(ModelFlags, self.pipeline.model)
+        if model.dense_start is None:
+            allowed = model.layer in LAYER_KINDS and model.backend != "tcnn"  # the checks behind this name what is not
+            share = layer_kind(model.layer).dense_start(self.family, self.max_num_iterations) if allowed else 0.0
+            model.dense_start = share
+
+    @property
+    def family(self) -> str:
+        """Family of methods whose tuned learning rates are used on this scene."""
+        unbounded = getattr(self.pipeline.model, "regime", None) == "unbounded"
+        return self.unbounded_rate_family if unbounded and self.unbounded_rate_family else self.rate_family
+
     def _check_numbers(self) -> None:
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
@@ -103,7 +118,7 @@ class FieldTrainerConfig(TrainerConfig):
         if not self.dense_start_rate_factor > 0:
             raise InputError(f"--dense-start-rate-factor is {self.dense_start_rate_factor}; it must be positive.")
         model = cast(ModelFlags, self.pipeline.model)
-        if model.dense_start > 0 and not model.starts_dense:
+        if model.dense_start and not model.starts_dense:
             CONSOLE.print("--pipeline.model.dense-start changes nothing where all layers are dense.")
 
     def fill_in_optimizers(self) -> None:
@@ -113,9 +128,7 @@ class FieldTrainerConfig(TrainerConfig):
             InputError: a learning rate or a schedule that is out of range.
         """
         model = cast(ModelFlags, self.pipeline.model)
-        unbounded = getattr(model, "regime", None) == "unbounded"
-        family = self.unbounded_rate_family if unbounded and self.unbounded_rate_family else self.rate_family
-        kind = layer_kind(model.layer)
+        family, kind = self.family, layer_kind(model.layer)
         for group in self.optimizers.values():
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
             if isinstance(optimizer, FieldOptimizerConfig) and optimizer.algorithm == "auto":
@@ -193,7 +206,7 @@ class FieldTrainer(Trainer):
                 "Give a larger number to go on."
             )
         self.recovery = Recovery(self.pipeline.model, self.optimizers, self._start_step)
-        self._dense_steps = last_dense_steps(cast(ModelFlags, self.pipeline.model.config).dense_start, total)
+        self._dense_steps = last_dense_steps(cast(ModelFlags, self.pipeline.model.config).dense_start or 0.0, total)
         self.config.max_num_iterations = remaining  # nerfstudio counts this from the resumed step
         in_main_thread = threading.current_thread() is threading.main_thread()
         handler = signal.signal(signal.SIGINT, self._on_interrupt) if in_main_thread else None

@@ -39,8 +39,10 @@ class LearningCurve:
         """Processor seconds of training, of all threads together, up to the newest checkpoint."""
         self._checkpoints, self._views, self._seconds = checkpoints, views, seconds
         if seconds is not None:
-            if config.pipeline.model.dense_start > 0:  # type: ignore[attr-defined]
+            model: Any = config.pipeline.model
+            if model.dense_start:
                 raise InputError("dense_start is a share of the training steps, which a budget of seconds leaves open.")
+            model.dense_start = 0.0
             config.prepare()  # the rates are those of the method's own number of steps
             config.max_num_iterations = UNLIMITED
         self._max_steps = config.max_num_iterations

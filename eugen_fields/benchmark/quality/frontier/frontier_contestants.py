@@ -72,6 +72,7 @@ RIVALS = (DENSE, DENSE_POSITION)
 
 _EVERY_LAYER = "skip_connections=1,2,3,4"
 _HIDDEN_LAYERS = "skip_connections=1,2,3"
+_FROM_SCRATCH = "dense_start=0"
 _NEURONS = "norm=False:projection_bias=True"
 """Layers whose projections are neurons of a dense one, as a transfer leaves them."""
 
@@ -84,9 +85,17 @@ NETWORKS: dict[str, Network] = {
             Network(f"dense-position-{w}", DENSE_POSITION, f"{w} wide", f"dense:layer_width={w}:{_EVERY_LAYER}")
             for w in (24, 38, 56)
         ),
-        *(Network(f"eugen-{m}", CHAIN, f"m = {m}", f"eugen:num_features={m}") for m in (16, 32, 48, 64)),
         *(
-            Network(f"eugen-position-{m}", CHAIN_POSITION, f"m = {m}", f"eugen:num_features={m}:{_HIDDEN_LAYERS}")
+            Network(f"eugen-{m}", CHAIN, f"m = {m}", f"eugen:num_features={m}:{_FROM_SCRATCH}")
+            for m in (16, 32, 48, 64)
+        ),
+        *(
+            Network(
+                f"eugen-position-{m}",
+                CHAIN_POSITION,
+                f"m = {m}",
+                f"eugen:num_features={m}:{_HIDDEN_LAYERS}:{_FROM_SCRATCH}",
+            )
             for m in (16, 32)
         ),
         *(Network(f"residual-{m}", RESIDUAL, f"m = {m}", f"eugen-residual:num_features={m}") for m in (16, 28, 40)),
