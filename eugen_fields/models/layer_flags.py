@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from eugen_fields.kernels import Backend
-from eugen_fields.layers.kinds import layer_kind, options_from
+from eugen_fields.layers.kinds import LAYER_KINDS, layer_kind, layer_options, options_from
 from eugen_fields.layers.names import LayerName
 
 Flags = TypeVar("Flags", bound="LayerFlags")
@@ -68,6 +68,16 @@ class LayerFlags:
     def kinds(self) -> set[str]:
         """Kinds of the replaced layers of all networks."""
         return {self.layer}
+
+    def idle_options(self) -> list[str]:
+        """Names of options that are not at their defaults and that none of the replaced layers has. num_features is left
+        out, which methods set for whatever kind may need it."""
+        offered = {name for kind in LAYER_KINDS for name in layer_options(kind)} - {"num_features"}
+        taken = {name for kind in self.kinds() for name in layer_options(kind)}
+        defaults = {field.name: field.default for field in dataclasses.fields(LayerFlags)}
+        return [
+            name for name, default in defaults.items() if name in offered - taken and getattr(self, name) != default
+        ]
 
     # Dense start
 

@@ -27,6 +27,10 @@ class ModelFlags(Protocol):
     dense_start: float | None
     """Share of the training steps for which the replaced layers are dense; None before it is chosen."""
 
+    def idle_options(self) -> list[str]:
+        """Names of options that are not at their defaults and that none of the replaced layers has."""
+        ...
+
     @property
     def starts_dense(self) -> bool:
         """Whether layers that are not dense are dense for the first steps of a training."""

@@ -120,6 +120,9 @@ class FieldTrainerConfig(TrainerConfig):
         model = cast(ModelFlags, self.pipeline.model)
         if model.dense_start and not model.starts_dense:
             CONSOLE.print("--pipeline.model.dense-start changes nothing where all layers are dense.")
+        for name in model.idle_options():
+            flag = f"--pipeline.model.{name.replace('_', '-')}"
+            CONSOLE.print(f"{flag} changes nothing: {model.layer} layers have no such option.")
 
     def fill_in_optimizers(self) -> None:
         """Fills in what the optimisers leave to the layer kind, the device and the length of the training.

@@ -157,6 +157,23 @@ def test_a_share_of_rays_out_of_range_is_named(sphere_scene: Path, tmp_path: Pat
     assert "--pipeline.datamanager.least-foreground is" in refusal(config)
 
 
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        ({"layer": "prp", "order": 2}, ["--pipeline.model.order changes nothing: prp layers"]),
+        ({"layer": "dense", "norm": False, "rank": 3}, ["--pipeline.model.norm", "--pipeline.model.rank"]),
+        ({"layer": "eugen", "order": 2, "norm": False}, []),
+        ({"layer": "prp", "rank": 2, "matrix": "hadamard"}, []),
+    ],
+)
+def test_options_that_the_layers_do_not_have_are_named(
+    sphere_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: dict[str, object], said: list[str]
+) -> None:
+    start(sphere_scene, tmp_path / "out", **flags).prepare()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("changes nothing") == len(said) and all(line in printed for line in said)
+
+
 def test_cuda_without_a_device_is_refused(sphere_scene: Path, tmp_path: Path) -> None:
     config = start(sphere_scene, tmp_path / "out")
     config.machine.device_type = "cuda"
