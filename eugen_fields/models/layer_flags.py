@@ -70,8 +70,8 @@ class LayerFlags:
         return {self.layer}
 
     def idle_options(self) -> list[str]:
-        """Names of options that are not at their defaults and that none of the replaced layers has. num_features is left
-        out, which methods set for whatever kind may need it."""
+        """Names of options that are not at their defaults and that none of the replaced layers has. num_features is not
+        among them: methods set it for whatever kind may need it."""
         offered = {name for kind in LAYER_KINDS for name in layer_options(kind)} - {"num_features"}
         taken = {name for kind in self.kinds() for name in layer_options(kind)}
         defaults = {field.name: field.default for field in dataclasses.fields(LayerFlags)}
