@@ -15,7 +15,7 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from PIL import Image
 from torch import Tensor
 
-from eugen_fields.data.lens import keep_off_pixel_centres, seen_pixels
+from eugen_fields.data.lens import keep_off_pixel_centres, row_areas, seen_pixels
 from eugen_fields.errors import InputError
 
 
@@ -121,6 +121,9 @@ class MultiScaleDataset(InputDataset):
         scale, source = divmod(image_idx, self.num_images)
         data = super().get_data(source, image_type)
         data.update(image_idx=image_idx, scale=scale)
+        areas = row_areas(self.cameras, image_idx)
+        if areas is not None:
+            data["row_area"] = areas
         seen = seen_pixels(self.full_size_cameras, source)
         if seen is not None:
             data["mask"] = data["mask"] & seen if "mask" in data else seen

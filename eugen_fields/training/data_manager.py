@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler
@@ -17,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.multiscale import MultiScaleDataset
+from eugen_fields.data.parsers.choose import stand_in
 from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels
 from eugen_fields.errors import InputError
 
@@ -40,6 +40,8 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
             raise InputError(
                 f"--pipeline.datamanager.least-foreground is {self.least_foreground}; it must be from 0 to 1."
             )
+        if self.patch_size < 1:
+            raise InputError(f"--pipeline.datamanager.patch-size is {self.patch_size}; it must be at least 1.")
         check_scene(self.dataparser, data, ("train", "val"), num_scales=self.num_scales)
 
 
@@ -60,6 +62,7 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         if test_mode != "val":
             splits, images = ("train", "test"), test_mode == "test"
             check_scene(config.dataparser, config.data, splits, images, config.num_scales)
+        config.dataparser = stand_in(config.dataparser)
         super().__init__(config, device, test_mode, **kwargs)
 
     def create_train_dataset(self) -> MultiScaleDataset:
@@ -77,35 +80,26 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         return MultiScaleDataset(outputs, self.config.camera_res_scale_factor, self.config.num_scales)
 
     def setup_train(self) -> None:
-        self._pack(self.train_dataset)
+        self._pack()
         super().setup_train()
 
     def setup_eval(self) -> None:
-        self._pack(self.eval_dataset)
+        self._pack()
         super().setup_eval()
 
-    def _pack(self, dataset: MultiScaleDataset) -> None:
-        """Has images packed where AreaPixelSampler draws from them."""
-        if self._draws_single_pixels(dataset):
-            self.config.collate_fn = partial(pack_pixels, ignore_mask=self.config.pixel_sampler.ignore_mask)
-        elif self.config.num_scales > 1:
-            raise InputError(
-                f"--pipeline.datamanager.num-scales {self.config.num_scales} needs --pipeline.datamanager.patch-size 1 "
-                "and cameras that are not equirectangular."
-            )
-
-    def _draws_single_pixels(self, dataset: MultiScaleDataset) -> bool:
-        """Whether pixels are drawn one by one and uniformly: neither in patches nor by their area on the sphere."""
-        spherical = dataset.cameras.camera_type == CameraType.EQUIRECTANGULAR.value
-        return self.config.patch_size == 1 and not bool(spherical.all())
+    def _pack(self) -> None:
+        """Has images packed as AreaPixelSampler draws from them."""
+        sampler = self.config.pixel_sampler
+        self.config.collate_fn = partial(
+            pack_pixels, ignore_mask=sampler.ignore_mask, patch_size=self.config.patch_size
+        )
 
     def _get_pixel_sampler(self, dataset: MultiScaleDataset, num_rays_per_batch: int) -> PixelSampler:
-        if self._draws_single_pixels(dataset):
-            sampler = AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
-            if dataset is self.train_dataset:
-                sampler.least_foreground = self.config.least_foreground
-            return sampler
-        return super()._get_pixel_sampler(dataset, num_rays_per_batch)
+        sampler = AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
+        sampler.patch_size = self.config.patch_size
+        if dataset is self.train_dataset:
+            sampler.least_foreground = self.config.least_foreground
+        return sampler
 
 
 def images_fit(dataset: MultiScaleDataset, device: torch.device) -> bool:

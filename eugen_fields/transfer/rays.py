@@ -13,6 +13,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor, nn
 
 from eugen_fields.data.checks import check_scene
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.finetune import learning_rate_factor
 from eugen_fields.progress import Progress, counted
@@ -69,7 +70,7 @@ def training_rays(run: RadianceRun, config: TrainerConfig) -> TrainingRays:
     check_scene(manager.dataparser, manager.data, splits=("train",), images=False)
     parser = copy.deepcopy(manager.dataparser)
     parser.data = manager.data
-    cameras = parser.setup().get_dataparser_outputs("train").cameras
+    cameras = set_up_parser(parser).get_dataparser_outputs("train").cameras
     return TrainingRays(cameras, run.grid, run.step_size, run.model_config.near_plane)
 
 

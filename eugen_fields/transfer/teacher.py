@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.fields.vanilla import vanilla_state
 from eugen_fields.models.nerf import NeRFModelConfig
@@ -82,7 +83,7 @@ def _open_vanilla(
     parser = manager.dataparser
     parser.data = manager.data
     try:
-        aabb = parser.setup().get_dataparser_outputs("train").scene_box.aabb.float()
+        aabb = set_up_parser(parser).get_dataparser_outputs("train").scene_box.aabb.float()
     except OSError as error:
         raise InputError(f"the scene {parser.data} of the run {folder} cannot be read: {error}.") from None
     model = config.pipeline.model

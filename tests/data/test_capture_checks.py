@@ -63,7 +63,10 @@ def add_masks(scene: Path, mode: str = "L") -> None:
         (lambda content: content["frames"][2].update(camera_model="OPENCV_FISHEYE"), "frame 2"),
         (lambda content: content["frames"][1].update(fl_x=3.0), 'frame 1 (images/frame_00001.png): "fl_x" is 3.0'),
         (lambda content: content["frames"][3].update(mask_path="m.png"), 'frame 3 has a "mask_path" and frame 0'),
-        (lambda content: content["frames"][0].update(file_path="gone.png"), "gone.png does not exist"),
+        (
+            lambda content: [f.update(file_path="gone.png") for f in content["frames"][:3]],
+            "gone.png does not exist",
+        ),
         (lambda content: content.update(w=48), "has 24x24 pixels, its camera says 48x24"),
     ],
 )

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nerfstudio.cameras.cameras import CameraType
 
-from eugen_fields.data.captures import check_intrinsics
-from eugen_fields.data.checks import read_frames
+from eugen_fields.data.cameras.intrinsics import read_cameras
 from eugen_fields.data.depth.depth_cameras import (
     CAMERA_KEYS,
     TUM_INTRINSICS,
@@ -29,6 +29,7 @@ from eugen_fields.data.depth.depth_cameras import (
     read_camera,
 )
 from eugen_fields.data.depth.depth_images import SUFFIXES
+from eugen_fields.data.transforms import read_frames
 from eugen_fields.errors import InputError
 
 TUM_UNITS_PER_METRE = 5000.0
@@ -36,9 +37,6 @@ MAX_TIME_DIFFERENCE = 0.02
 """Longest time between a depth image and its pose or colour image, seconds."""
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 """From OpenCV camera axes to OpenGL ones, and back."""
-
-_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV")
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 @dataclass(frozen=True)
@@ -119,17 +117,15 @@ def _read_transforms(path: Path) -> Recording:
             "the command."
         )
     named = [{"file_path": frame.get("depth_file_path")} | frame for frame in frames]
-    check_intrinsics(path, content | {"frames": named})
+    lenses = read_cameras(path, content | {"frames": named}, angles=False)
     scale = content.get("depth_unit_scale_factor")
     if scale is not None and not is_positive(scale):
         raise InputError(f'{path}: "depth_unit_scale_factor" is {scale!r}; it must be above 0, metres per unit.')
-    merged = [content | frame for frame in frames]
-    sizes = sorted({(int(frame["w"]), int(frame["h"])) for frame in merged})
+    sizes = sorted({(lens.width, lens.height) for lens in lenses})
     if len(sizes) > 1:
         raise InputError(f"{path}: frames of several sizes ({sizes[0]} and {sizes[1]}). A stream has one.")
-    for index, frame in enumerate(merged):
-        lens = [frame.get(name, 0) for name in _DISTORTION] + list(frame.get("distortion_params", []))
-        if content.get("camera_model", "OPENCV") not in _PINHOLES or any(float(value) for value in lens):
+    for index, lens in enumerate(lenses):
+        if lens.kind is not CameraType.PERSPECTIVE or any(lens.distortion):
             raise InputError(f"{path}, frame {index}: its lens distorts. Undistort the depth images first.")
     timed = [frame.get("timestamp") is not None for frame in frames]
     if any(timed) and not all(timed):
@@ -143,9 +139,9 @@ def _read_transforms(path: Path) -> Recording:
             color_path=path.parent / frame["file_path"] if frame.get("file_path") else None,
             pose=_matrix(frame.get("transform_matrix")),
             timestamp=float(frame["timestamp"]) if timed[0] else None,
-            intrinsics=tuple(float(frame[name]) for name in ("fl_x", "fl_y", "cx", "cy")),  # type: ignore[arg-type]
+            intrinsics=(lens.fx, lens.fy, lens.cx, lens.cy),
         )
-        for frame in merged
+        for frame, lens in zip(frames, lenses)
     ]
     return Recording(path, recorded, *sizes[0], scale=None if scale is None else float(scale), axes="opengl")
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from eugen_fields.data.checks import check_pose
+from eugen_fields.data.cameras.poses import read_pose
 from eugen_fields.data.depth.depth_checks import check_agreement, check_median
 from eugen_fields.data.depth.depth_images import DepthImageError, default_scale, read_units, to_metres
 from eugen_fields.data.depth.depth_layouts import FLIP, RecordedFrame, Recording, read_recording
@@ -168,7 +168,7 @@ def _name(frame: RecordedFrame) -> str:
 
 def _is_rigid(pose: np.ndarray | None) -> bool:
     try:
-        check_pose(pose, "")
+        read_pose(pose, "")
     except InputError:
         return False
     return True

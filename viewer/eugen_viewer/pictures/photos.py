@@ -14,6 +14,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from PIL import Image
 
 from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.runs.restore import restore_data_parser
 from eugen_viewer.opened import OpenedRun
@@ -84,7 +85,7 @@ def find_photos(opened: OpenedRun) -> Photos:
         raise InputError(f"the photos of {config_path} were read by {type(parser).__name__}, which is not shown.")
     parser.data = _find_data(parser.data, opened.folder)
     try:
-        outputs = parser.setup().get_dataparser_outputs("train")
+        outputs = set_up_parser(parser).get_dataparser_outputs("train")
         cameras = outputs.cameras
         paths = [Path(name) for name in outputs.image_filenames] if outputs.metadata.get("has_color", True) else []
         if cameras.height is None or bool((cameras.height <= 0).any()):
