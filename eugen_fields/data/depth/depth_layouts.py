@@ -12,6 +12,8 @@ Frames come out with OpenGL axes and pixels as nerfstudio counts them. The world
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,13 @@ from eugen_fields.data.cameras.intrinsics import read_cameras
 from eugen_fields.data.depth.depth_cameras import (
     CAMERA_KEYS,
     TUM_INTRINSICS,
+    Camera,
     find_camera,
     is_number,
     is_positive,
     read_camera,
 )
-from eugen_fields.data.depth.depth_images import SUFFIXES
+from eugen_fields.data.depth.depth_images import SUFFIXES, DepthImageError, read_units
 from eugen_fields.data.transforms import read_frames
 from eugen_fields.errors import InputError
 
@@ -154,13 +157,13 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
     if not depths:
         raise InputError(f"{results} has no {prefix}*.png; {path} goes with depth images there.")
     colors = _numbered(results, "frame", (".jpg", ".jpeg", ".png"))
-    found = camera_file or find_camera([data, data.parent])
-    if found is None:
+    camera = _camera_of([data, data.parent], camera_file)
+    if camera is None:
         raise InputError(
             f"no camera of {data}: put a JSON file with {', '.join(CAMERA_KEYS)} and scale (units per metre) there, "
             "or name one with --camera-file."
         )
-    width, height, intrinsics, scale = read_camera(found)
+    (width, height), scale = camera.size or _image_size(depths.values(), camera), camera.scale
     digits = len(re.sub(r"\D", "", next(iter(depths.values())).stem))
     frames = [
         RecordedFrame(
@@ -168,7 +171,7 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
             color_path=colors.get(number),
             pose=rows[number].reshape(4, 4) if number < len(rows) else None,
             timestamp=None,
-            intrinsics=intrinsics,
+            intrinsics=camera.intrinsics,
         )
         for number in range(max(len(rows), max(depths) + 1))
     ]
@@ -181,13 +184,8 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
     trajectory = trajectory[np.argsort(trajectory[:, 0], kind="stable")]
     depths = _read_list(data / "depth.txt")
     colors = _read_list(data / "rgb.txt") if (data / "rgb.txt").is_file() else []
-    found = camera_file or find_camera([data])
-    if found is not None:
-        width, height, intrinsics, scale = read_camera(found)
-    else:
-        name = data.resolve().name.casefold()
-        fx, fy, cx, cy = next(values for part, values in TUM_INTRINSICS.items() if part in name)
-        width, height, scale, intrinsics = 640, 480, None, (fx, fy, cx + 0.5, cy + 0.5)
+    camera = _camera_of([data], camera_file) or _benchmark_camera(data, [data / name for _, name in depths])
+    (width, height), scale = camera.size or _image_size([data / name for _, name in depths], camera), camera.scale
     times = np.array([time for time, _ in depths])
     poses = _nearest(times, trajectory[:, 0])
     shades = _nearest(times, np.array([time for time, _ in colors]))
@@ -197,11 +195,70 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
             color_path=None if shade is None else data / colors[shade][1],
             pose=None if pose is None else _from_quaternion(trajectory[pose, 1:4], trajectory[pose, 4:]),
             timestamp=time,
-            intrinsics=intrinsics,
+            intrinsics=camera.intrinsics,
         )
         for (time, name), pose, shade in zip(depths, poses, shades)
     ]
     return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_PER_METRE, "opencv")
+
+
+def _camera_of(folders: list[Path], camera_file: Path | None) -> Camera | None:
+    """The camera that was named, or of the first folder that has one."""
+    if camera_file is not None:
+        return read_camera(camera_file)
+    found = next(filter(None, map(find_camera, folders)), None)
+    return None if found is None else found[1]
+
+
+def _benchmark_camera(data: Path, depths: list[Path]) -> Camera:
+    """The camera of the TUM benchmark's own recordings, with a warning where this may be another one.
+
+    Raises:
+        InputError: it cannot be theirs, whose images have 640x480 pixels and whose folders are called freiburg1 to 3.
+    """
+    name, size = data.resolve().name.casefold(), _first_size(depths)
+    fx, fy, cx, cy = next(values for part, values in TUM_INTRINSICS.items() if part in name)
+    theirs = "freiburg" in name
+    if not theirs and size != (640, 480):
+        raise InputError(
+            f"{data} has no file with a camera, and cannot be of the TUM benchmark: its depth images have "
+            f"{size[0]}x{size[1]} pixels. Put a JSON file with {', '.join(CAMERA_KEYS)} and scale (units per metre) "
+            "there, or name one with --camera-file."
+        )
+    if not theirs or size != (640, 480):
+        warnings.warn(
+            f"{data} has no file with a camera: that of the TUM benchmark is assumed (fx {fx:g}, fy {fy:g}, cx {cx:g}, "
+            f"cy {cy:g} at 640x480). If the recording is another one, name its camera with --camera-file.",
+            stacklevel=2,
+        )
+    return Camera((640, 480), (fx, fy, cx + 0.5, cy + 0.5), None)
+
+
+def _first_size(depths: Iterable[Path]) -> tuple[int, int]:
+    """Width and height of the first depth image that can be read; (0, 0) where none can."""
+    for path in depths:
+        try:
+            height, width = read_units(path).shape
+        except DepthImageError:
+            continue
+        return width, height
+    return 0, 0
+
+
+def _image_size(depths: Iterable[Path], camera: Camera) -> tuple[int, int]:
+    """The size of the depth images for a camera without one, if its principal point is near their middle.
+
+    Raises:
+        InputError: it is not, so that its numbers are probably of another size.
+    """
+    width, height = _first_size(depths)
+    cx, cy = camera.intrinsics[2:]
+    if (width, height) != (0, 0) and not (0.3 < cx / width < 0.7 and 0.3 < cy / height < 0.7):
+        raise InputError(
+            f"the camera of the recording has no width and height, and its principal point ({cx:g}, {cy:g}) is far "
+            f"from the middle of depth images of {width}x{height} pixels. Add w and h, those of its numbers."
+        )
+    return width or 1, height or 1
 
 
 def _matrix(value: Any) -> np.ndarray | None:
@@ -210,7 +267,9 @@ def _matrix(value: Any) -> np.ndarray | None:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         return None
-    return np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]) if matrix.shape in ((4, 4), (3, 4)) else None
+    if matrix.shape == (3, 4):
+        return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])
+    return matrix if matrix.shape == (4, 4) else None
 
 
 def _from_quaternion(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
@@ -233,7 +292,7 @@ def _from_quaternion(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The words of the lines that are neither empty nor comments, with the lines' numbers."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}.") from None
     words = [(number, line.replace(",", " ").split()) for number, line in enumerate(text.splitlines(), 1)]
