@@ -52,7 +52,8 @@ class MeshOptions:
     points: int | None = None
     """Write this many points of the surface with normals and colours (.ply) in place of a mesh."""
     frame: Literal["world", "training"] = "world"
-    """Coordinates of the output: world, those of the data set's own poses, or training, those of the network."""
+    """Coordinates of the output: world, those of the data set's own poses (before an applied_transform of its file), or
+    training, those of the network."""
 
     def check(self) -> None:
         """Raises InputError where an option is out of range or two of them do not go together."""

@@ -150,6 +150,7 @@ def test_layouts_with_an_angle_of_view_take_everything_that_the_file_says(
     cameras = read(parser).cameras
     found = [float(getattr(cameras, key)[-1]) for key in ("fx", "fy", "cx", "cy", "width", "height")]
     assert found == pytest.approx([40.0, 44.0, 11.0, 13.5, 24, 24])
+    assert cameras.distortion_params is not None
     assert cameras.distortion_params[-1].tolist() == pytest.approx([-0.1, 0, 0, 0, 0, 0.01])
 
 

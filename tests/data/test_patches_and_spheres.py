@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def panoramas(folder: Path, **camera: object) -> Path:
     return scene
 
 
-def manager_of(scene: Path, **options: object) -> FieldDataManager:
+def manager_of(scene: Path, **options: Any) -> FieldDataManager:
     torch.manual_seed(0)
     parser = NerfstudioDataParserConfig(data=scene, eval_mode="all")
     config = FieldDataManagerConfig(dataparser=parser, images_on_gpu=True, **options)

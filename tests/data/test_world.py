@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +97,7 @@ def test_cameras_and_meshes_come_back(values: tuple, tmp_path: Path) -> None:
         looking = outputs.cameras.camera_to_worlds[:, :, :3].double().numpy()
         assert np.abs(looking @ looking.transpose(0, 2, 1) - np.eye(3)).max() < 1e-5, "still rotations"
         assert (np.linalg.det(looking) > 0).all()
-        run = type("Run", (), {"world_from_scene": torch.from_numpy(world)})
+        run: Any = SimpleNamespace(world_from_scene=torch.from_numpy(world))
         mesh = place(trimesh.Trimesh(scene_places, process=False), run, MeshOptions())
         assert np.abs(mesh.vertices - places[numbers]).max() < tolerance
         if chosen["auto_scale_poses"] and split == "train":

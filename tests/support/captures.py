@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
+from eugen_fields.data.cameras.placing import PlacedOutputs
 from eugen_fields.data.parsers.choose import set_up_parser
 
 
@@ -37,6 +38,8 @@ def file_poses(scene: Path, name: str = "transforms.json") -> dict[str, np.ndarr
     return {Path(frame["file_path"]).stem: np.array(frame["transform_matrix"], dtype=float) for frame in frames}
 
 
-def read(config: DataParserConfig, split: str = "train") -> DataparserOutputs:
+def read(config: DataParserConfig, split: str = "train") -> PlacedOutputs:
     """What the data parser that stands in for nerfstudio's gives."""
-    return set_up_parser(config).get_dataparser_outputs(split)
+    outputs = set_up_parser(config).get_dataparser_outputs(split)
+    assert isinstance(outputs, PlacedOutputs)
+    return outputs

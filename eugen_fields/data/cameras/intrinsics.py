@@ -191,7 +191,7 @@ def _focal(camera: dict[str, Any], axis: str, side: int, kind: CameraType, where
 
 
 def _distortion(camera: dict[str, Any], model: str, where: str) -> tuple[float, ...]:
-    named = {name: float(camera[name]) for name in DISTORTION if name in camera}
+    named: dict[str, float] = {name: float(camera[name]) for name in DISTORTION if name in camera}
     listed = camera.get("distortion_params")
     if listed:
         if len(listed) != len(DISTORTION):
@@ -199,7 +199,7 @@ def _distortion(camera: dict[str, Any], model: str, where: str) -> tuple[float, 
                 f'{where}: "distortion_params" has {len(listed)} numbers; nerfstudio has {len(DISTORTION)}, in the '
                 f"order {', '.join(DISTORTION)} (OpenCV's is another). Give them by these names instead."
             )
-        given = dict(zip(DISTORTION, map(float, listed)))
+        given: dict[str, float] = dict(zip(DISTORTION, map(float, listed)))
         differing = [name for name, value in named.items() if value != given[name]]
         if differing:
             raise InputError(

@@ -69,11 +69,11 @@ def check_precision(positions: Float[np.ndarray, "cameras 3"], source: Path, adv
         advice: what would do.
 
     Raises:
-        InputError: float32 has steps of more than a thousandth there, and of the largest distance between cameras.
+        InputError: float32 has steps of more than a thousandth of the largest distance between cameras there.
     """
     far, extent = float(np.abs(positions).max()), float(np.ptp(positions, axis=0).max())
     step = far * float(np.finfo(np.float32).eps)
-    if step > 1e-3 and step > 1e-3 * extent:
+    if step > 1e-3 * extent and (spread(positions) or step > 1e-3):  # at one place, there is nothing to tell apart
         raise InputError(
             f"{source}: the cameras stand {extent:.3g} apart, but up to {far:.4g} from the origin, where float32, in "
             f"which training computes, has steps of {step:.2g}. {advice}"

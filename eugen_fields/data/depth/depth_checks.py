@@ -36,7 +36,8 @@ class Units:
     """Metres per unit of depth."""
     pose: float
     """Metres per unit of the poses."""
-    axes: Literal["opengl", "opencv"]
+    axes: str
+    """Of the cameras in the file: opengl or opencv."""
     along: Literal["axis", "ray"]
     inverted: bool
 

@@ -12,8 +12,6 @@ Frames come out with OpenGL axes and pixels as nerfstudio counts them. The world
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,9 @@ import numpy as np
 from nerfstudio.cameras.cameras import CameraType
 
 from eugen_fields.data.cameras.intrinsics import read_cameras
-from eugen_fields.data.depth.depth_cameras import (
-    CAMERA_KEYS,
-    TUM_INTRINSICS,
-    Camera,
-    find_camera,
-    is_number,
-    is_positive,
-    read_camera,
-)
-from eugen_fields.data.depth.depth_images import SUFFIXES, DepthImageError, read_units
+from eugen_fields.data.depth.depth_camera_choice import benchmark_camera, camera_of, image_size
+from eugen_fields.data.depth.depth_cameras import CAMERA_KEYS, is_number, is_positive
+from eugen_fields.data.depth.depth_images import SUFFIXES
 from eugen_fields.data.transforms import read_frames
 from eugen_fields.errors import InputError
 
@@ -157,13 +148,13 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
     if not depths:
         raise InputError(f"{results} has no {prefix}*.png; {path} goes with depth images there.")
     colors = _numbered(results, "frame", (".jpg", ".jpeg", ".png"))
-    camera = _camera_of([data, data.parent], camera_file)
+    camera = camera_of([data, data.parent], camera_file)
     if camera is None:
         raise InputError(
             f"no camera of {data}: put a JSON file with {', '.join(CAMERA_KEYS)} and scale (units per metre) there, "
             "or name one with --camera-file."
         )
-    (width, height), scale = camera.size or _image_size(depths.values(), camera), camera.scale
+    (width, height), scale = camera.size or image_size(depths.values(), camera), camera.scale
     digits = len(re.sub(r"\D", "", next(iter(depths.values())).stem))
     frames = [
         RecordedFrame(
@@ -184,8 +175,8 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
     trajectory = trajectory[np.argsort(trajectory[:, 0], kind="stable")]
     depths = _read_list(data / "depth.txt")
     colors = _read_list(data / "rgb.txt") if (data / "rgb.txt").is_file() else []
-    camera = _camera_of([data], camera_file) or _benchmark_camera(data, [data / name for _, name in depths])
-    (width, height), scale = camera.size or _image_size([data / name for _, name in depths], camera), camera.scale
+    camera = camera_of([data], camera_file) or benchmark_camera(data, [data / name for _, name in depths])
+    (width, height), scale = camera.size or image_size([data / name for _, name in depths], camera), camera.scale
     times = np.array([time for time, _ in depths])
     poses = _nearest(times, trajectory[:, 0])
     shades = _nearest(times, np.array([time for time, _ in colors]))
@@ -200,65 +191,6 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
         for (time, name), pose, shade in zip(depths, poses, shades)
     ]
     return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_PER_METRE, "opencv")
-
-
-def _camera_of(folders: list[Path], camera_file: Path | None) -> Camera | None:
-    """The camera that was named, or of the first folder that has one."""
-    if camera_file is not None:
-        return read_camera(camera_file)
-    found = next(filter(None, map(find_camera, folders)), None)
-    return None if found is None else found[1]
-
-
-def _benchmark_camera(data: Path, depths: list[Path]) -> Camera:
-    """The camera of the TUM benchmark's own recordings, with a warning where this may be another one.
-
-    Raises:
-        InputError: it cannot be theirs, whose images have 640x480 pixels and whose folders are called freiburg1 to 3.
-    """
-    name, size = data.resolve().name.casefold(), _first_size(depths)
-    fx, fy, cx, cy = next(values for part, values in TUM_INTRINSICS.items() if part in name)
-    theirs = "freiburg" in name
-    if not theirs and size != (640, 480):
-        raise InputError(
-            f"{data} has no file with a camera, and cannot be of the TUM benchmark: its depth images have "
-            f"{size[0]}x{size[1]} pixels. Put a JSON file with {', '.join(CAMERA_KEYS)} and scale (units per metre) "
-            "there, or name one with --camera-file."
-        )
-    if not theirs or size != (640, 480):
-        warnings.warn(
-            f"{data} has no file with a camera: that of the TUM benchmark is assumed (fx {fx:g}, fy {fy:g}, cx {cx:g}, "
-            f"cy {cy:g} at 640x480). If the recording is another one, name its camera with --camera-file.",
-            stacklevel=2,
-        )
-    return Camera((640, 480), (fx, fy, cx + 0.5, cy + 0.5), None)
-
-
-def _first_size(depths: Iterable[Path]) -> tuple[int, int]:
-    """Width and height of the first depth image that can be read; (0, 0) where none can."""
-    for path in depths:
-        try:
-            height, width = read_units(path).shape
-        except DepthImageError:
-            continue
-        return width, height
-    return 0, 0
-
-
-def _image_size(depths: Iterable[Path], camera: Camera) -> tuple[int, int]:
-    """The size of the depth images for a camera without one, if its principal point is near their middle.
-
-    Raises:
-        InputError: it is not, so that its numbers are probably of another size.
-    """
-    width, height = _first_size(depths)
-    cx, cy = camera.intrinsics[2:]
-    if (width, height) != (0, 0) and not (0.3 < cx / width < 0.7 and 0.3 < cy / height < 0.7):
-        raise InputError(
-            f"the camera of the recording has no width and height, and its principal point ({cx:g}, {cy:g}) is far "
-            f"from the middle of depth images of {width}x{height} pixels. Add w and h, those of its numbers."
-        )
-    return width or 1, height or 1
 
 
 def _matrix(value: Any) -> np.ndarray | None:
