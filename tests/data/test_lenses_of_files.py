@@ -200,6 +200,14 @@ def test_instant_ngp_files_with_other_axes_are_named(name: str, tmp_path: Path) 
         read(InstantNGPDataParserConfig(data=scene, eval_mode="all"))
 
 
+@pytest.mark.parametrize("kind", [NerfstudioDataParserConfig, InstantNGPDataParserConfig])
+def test_folders_may_be_relative(kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_capture_scene(tmp_path / "ball", count=4)
+    monkeypatch.chdir(tmp_path)
+    check_scene(kind(eval_mode="all"), Path("ball"))
+    assert all(path.is_file() for path in read(kind(data=Path("ball"), eval_mode="all")).image_filenames)
+
+
 def test_json_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     scene = write_capture_scene(tmp_path / "ball", count=4)
     path = scene / "transforms.json"

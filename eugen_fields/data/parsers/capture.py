@@ -43,6 +43,7 @@ class CaptureParser(Nerfstudio):
 
     def _generate_dataparser_outputs(self, split: str = "train") -> PlacedOutputs:
         path = self.config.data if self.config.data.suffix == ".json" else self.config.data / "transforms.json"
+        path = path.absolute()
         content = read_transforms(path)
         warn_of_unused(path, content, _USED)
         frames = present(self._frames(path, content), path)
