@@ -195,6 +195,22 @@ def test_what_nothing_mends_gets_a_warning(tmp_path: Path) -> None:
         read_depth_stream(tmp_path)
 
 
+def test_frames_that_see_nothing_in_common_pass(tmp_path: Path) -> None:
+    write_transforms(tmp_path, COUNT)
+    edit(tmp_path, lambda content: content.update(frames=content["frames"][:1] * 4))
+    turns = iter(np.arange(4))
+    flat = np.full((HEIGHT, WIDTH), 1.5)
+    write_depth(tmp_path / "depth/0000.png", flat + 0.3 * np.random.default_rng(0).random(flat.shape), 1000.0)
+
+    def turned(pose: np.ndarray) -> np.ndarray:
+        angle = 0.5 * np.pi * next(turns)
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+        return np.vstack([np.c_[turn @ pose[:3, :3], pose[:3, 3] + 3 * angle], [0, 0, 0, 1]])
+
+    edit(tmp_path, each_pose(turned))
+    assert len(read_depth_stream(tmp_path)) == 4
+
+
 def test_principal_points_outside_of_the_image_are_named(tmp_path: Path) -> None:
     write_transforms(tmp_path, 2)
     edit(tmp_path, lambda content: content.update(cx=4 * CX, cy=4 * CY, fl_x=4 * FX, fl_y=4 * FY))

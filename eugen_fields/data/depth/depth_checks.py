@@ -65,7 +65,9 @@ def check_units(read: Units, stream: DepthStream, medians: np.ndarray) -> None:
     if agreement is not None:
         reading, best = agreement.best(median, read.depth, read.pose)
         flags = _flags(read, reading)
-        believed = best < _AGREED and (not likely or (best < _BETTER * now and now - best > _FINE))
+        # frames that see nothing in common may be right: then only what agrees as well as sensors do is believed
+        limit = _AGREED if now < math.inf else 2 * _FINE
+        believed = best < limit and (not likely or (best < _BETTER * now and now - best > _FINE))
         if believed and (flags or reading.focal != 1.0):
             found = _differ(now)
             if not likely:
