@@ -13,12 +13,13 @@ from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConf
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.instant_ngp_dataparser import InstantNGPDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-from PIL import Image
+from nerfstudio.utils.rich_utils import CONSOLE
 from tqdm import tqdm
 
 from eugen_fields.data.cameras.intrinsics import TRAINABLE
 from eugen_fields.data.cameras.poses import read_pose
 from eugen_fields.data.colmap import check_colmap
+from eugen_fields.data.images import Size, check_image, read_mask, size_for_camera, stands_sideways
 from eugen_fields.data.multiscale import check_scales
 from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
@@ -48,18 +49,6 @@ def _check_transforms(data: Path) -> None:
         elif (data / "colmap").is_dir() or (data / "sparse").is_dir():
             hint = "There is a COLMAP folder: put `colmap` at the end of the command."
         raise InputError(f"{data} has no transforms.json. {hint}")
-
-
-def _check_opens(path: Path) -> tuple[tuple[int, int], int]:
-    """The size (width, height) and the number of channels of an image that decodes to its end."""
-    if not path.exists():
-        raise InputError(f"image {path} does not exist, but the scene's cameras name it.")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.size, len(image.getbands())
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
 
 
 def check_cameras(outputs: DataparserOutputs) -> None:
@@ -93,8 +82,11 @@ def check_cameras(outputs: DataparserOutputs) -> None:
             raise InputError(f"the camera of {path} is of type {name}, on which nothing can be trained here.")
 
 
-def check_images(outputs: DataparserOutputs) -> None:
+def check_images(outputs: DataparserOutputs) -> list[str]:
     """Checks that every image and every mask is there, decodes to its end, and has the size that its camera says.
+
+    Returns:
+        a sentence for each thing about the images that one may want to know.
 
     Raises:
         InputError: naming the first file that does not.
@@ -102,33 +94,38 @@ def check_images(outputs: DataparserOutputs) -> None:
     sizes = zip(outputs.cameras.width.flatten().tolist(), outputs.cameras.height.flatten().tolist())
     masks = outputs.mask_filenames or [None] * len(outputs.image_filenames)
 
-    def check(item: tuple[Path, Path | None, tuple[int, int]]) -> None:
+    def check(item: tuple[Path, Path | None, Size]) -> tuple[bool, bool]:
         path, mask_path, wanted = item
-        size, _ = _check_opens(Path(path))
-        if size != wanted:
+        facts = check_image(Path(path))
+        turned = stands_sideways(facts, wanted)
+        if size_for_camera(facts, wanted) != wanted:
+            hint = f" (and an EXIF orientation of {facts.orientation})" if facts.orientation != 1 else ""
             raise InputError(
-                f"image {path} has {size[0]}x{size[1]} pixels, its camera says {wanted[0]}x{wanted[1]}. "
-                "All images of a camera must have one size."
+                f"image {path} has {facts.size[0]}x{facts.size[1]} pixels{hint}, its camera says "
+                f"{wanted[0]}x{wanted[1]}. All images of a camera must have one size."
             )
-        if mask_path is None:
-            return
-        size, channels = _check_opens(Path(mask_path))
-        if size != wanted:
-            raise InputError(
-                f"mask {mask_path} has {size[0]}x{size[1]} pixels, its image {path} has {wanted[0]}x{wanted[1]}. "
-                "A mask has the size of its image."
-            )
-        if channels != 1:
-            raise InputError(
-                f"mask {mask_path} has {channels} channels; save it as a greyscale image, black where a pixel must "
-                "not be used."
-            )
+        if mask_path is not None:
+            valid = read_mask(Path(mask_path), wanted, facts.orientation if turned else 1)
+            if valid.shape[::-1] != wanted:
+                raise InputError(
+                    f"mask {mask_path} has {valid.shape[1]}x{valid.shape[0]} pixels, its image {path} has "
+                    f"{wanted[0]}x{wanted[1]}. A mask has the size of its image."
+                )
+        return turned, facts.orientation != 1 and not turned
 
     items = list(zip(outputs.image_filenames, masks, sizes))
     with ThreadPoolExecutor() as pool:
         checks = pool.map(check, items)
-        for _ in tqdm(checks, total=len(items), desc="Checking images", disable=len(items) < _PROGRESS_FROM):
-            pass
+        bar = tqdm(checks, total=len(items), desc="Checking images", disable=len(items) < _PROGRESS_FROM)
+        turned, as_stored = (sum(counts) for counts in zip(*bar, strict=True))
+    notes = []
+    if turned:
+        notes.append(f"{turned} images are stored sideways; they are turned upright by their EXIF orientation.")
+    if as_stored:
+        notes.append(
+            f"{as_stored} images have an EXIF orientation; they are read as they are stored, as COLMAP reads them."
+        )
+    return notes
 
 
 def check_scene(
@@ -161,6 +158,7 @@ def check_scene(
         _check_transforms(data)
     if isinstance(parser, ColmapDataParserConfig):
         check_colmap(parser, data, images)
+    notes: list[str] = []
     try:
         built = set_up_parser(dataclasses.replace(parser, data=data))
         for split in splits if images else ():
@@ -170,10 +168,12 @@ def check_scene(
                 raise InputError(f"{data}: no images for the {split} split.{hint}")
             check_cameras(outputs)
             if outputs.metadata.get("has_color", True):
-                check_images(outputs)
+                notes += check_images(outputs)
             check_scales(outputs.cameras, num_scales, outputs.image_filenames)
     except InputError:
         raise
     except Exception as error:  # data parsers raise many kinds for damaged data
         name = type(parser).__name__.removesuffix("DataParserConfig")
         raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None
+    for note in dict.fromkeys(notes):
+        CONSOLE.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from eugen_fields.data.depth.depth_images import DepthImageError, read_units, to_metres
+from eugen_fields.data.images import read_image
 from eugen_fields.errors import InputError
 from eugen_fields.sampling.depth_rays import camera_directions
 
@@ -111,12 +111,7 @@ class DepthStream:
         """The colour image, sRGB, which may be larger than the depth image; None if the stream has none."""
         if self.color_paths is None:
             return None
-        path = self.color_paths[index]
-        try:
-            with Image.open(path) as image:
-                return torch.from_numpy(np.array(image.convert("RGB")))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+        return torch.from_numpy(np.array(read_image(self.color_paths[index]).convert("RGB")))
 
     def directions(self, index: int) -> Float[Tensor, "height width 3"]:
         """Directions through the pixel centres in the camera's axes, at depth 1: (x, y, -1)."""
