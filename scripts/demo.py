@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +48,7 @@ class Demo:
         from eugen_fields.benchmark.quality.train import make_config, parameter_count, score_run, train_run
         from eugen_fields.meshing.export_mesh import export_mesh
         from eugen_fields.runs import open_run
+        from eugen_fields.writing import written_beside
 
         config = make_config(
             self.method,
@@ -88,9 +88,8 @@ class Demo:
             "views": scores["views"],
         }
         path = self.output / "metrics.json"
-        beside = path.with_suffix(".json.part")
-        beside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        with written_beside(path) as unfinished:
+            unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         print(
             f"\n{len(scores['views'])} test views: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
             f" after {config.max_num_iterations} steps in {seconds:.0f} s on {metrics['device']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from eugen_fields.errors import InputError
+from eugen_fields.writing import written_beside
 
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
@@ -36,21 +37,15 @@ def write_checkpoint(state: dict[str, Any], folder: Path, step: int, keep: int |
 
     Args:
         keep: how many of the newest checkpoints stay; None keeps all.
+
+    Raises:
+        InputError: it cannot be written, as where the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(folder, step)
-    unfinished = folder.parent / f".unfinished-{path.name}"
-    try:
-        with open(unfinished, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write checkpoint {path}: {error.strerror or error}. Earlier checkpoints are untouched."
-        ) from None
+    content = io.BytesIO()  # torch hides why a file could not be written
+    torch.save(state, content)
+    with written_beside(path, folder=folder.parent, advice="Earlier checkpoints are untouched.") as unfinished:
+        unfinished.write_bytes(content.getbuffer())
     if keep is not None:
         for _, old in list_checkpoints(folder)[:-keep]:
             old.unlink(missing_ok=True)

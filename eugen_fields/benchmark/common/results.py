@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eugen_fields.errors import InputError
+from eugen_fields.writing import written_beside
 
 
 def environment() -> dict[str, Any]:
@@ -90,13 +90,8 @@ class Results:
     def save(self) -> None:
         """Writes the document beside the file first, so that a crash leaves the old one. Raises InputError on
         failure."""
-        beside = self.path.with_name(self.path.name + ".part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(self.document, indent=1) + "\n", encoding="utf-8")
-            os.replace(beside, self.path)
-        except OSError as error:
-            raise InputError(f"cannot write --json {self.path}: {error.strerror or error}.") from None
+        with written_beside(self.path, advice="Choose another place with --json.") as unfinished:
+            unfinished.write_text(json.dumps(self.document, indent=1) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:
