@@ -19,6 +19,8 @@ from eugen_fields.data.multiscale import MultiScaleDataset
 from eugen_fields.data.parsers.choose import stand_in
 from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels
 from eugen_fields.errors import InputError
+from eugen_fields.runs.opened import check_interpolation
+from eugen_fields.runs.scene import place_opened_scene
 
 
 @dataclass
@@ -59,11 +61,13 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         test_mode: Literal["test", "val", "inference"] = "val",
         **kwargs: Any,
     ) -> None:
+        place_opened_scene(config)
         if test_mode != "val":
             splits, images = ("train", "test"), test_mode == "test"
             check_scene(config.dataparser, config.data, splits, images, config.num_scales)
         config.dataparser = stand_in(config.dataparser)
         super().__init__(config, device, test_mode, **kwargs)
+        check_interpolation(len(self.train_dataset), len(self.eval_dataset))
 
     def create_train_dataset(self) -> MultiScaleDataset:
         dataset = self._dataset(self.train_dataparser_outputs)

@@ -19,6 +19,7 @@ from eugen_fields.layers.kinds import layer_kind, layer_options
 from eugen_fields.progress import Progress
 from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.checkpoints import write_checkpoint
+from eugen_fields.runs.scene import SCENE_FILE
 from eugen_fields.training.trainer import FieldTrainerConfig
 from eugen_fields.transfer.fit import transfer_field
 from eugen_fields.transfer.options import TransferOptions
@@ -109,9 +110,9 @@ def _write_run(
         unfinished.mkdir(parents=True)
         write_checkpoint(state, unfinished / config.relative_model_dir, run.step, keep=None)
         (unfinished / "config.yml").write_text(yaml.dump(config), encoding="utf-8")
-        transforms = run.folder / "dataparser_transforms.json"
-        if transforms.exists():
-            shutil.copy(transforms, unfinished)
+        for path in (run.folder / "dataparser_transforms.json", run.folder / SCENE_FILE):
+            if path.exists():
+                shutil.copy(path, unfinished)
         summary = {"teacher": str(run.folder), "teacher_step": run.step, "seed": options.seed} | report.as_dict()
         (unfinished / "transfer.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         os.replace(unfinished, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.finetune import learning_rate_factor
 from eugen_fields.progress import Progress, counted
 from eugen_fields.runs import RadianceRun
+from eugen_fields.runs.scene import find_scene
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 
 
@@ -67,6 +69,7 @@ class TrainingRays:
 def training_rays(run: RadianceRun, config: TrainerConfig) -> TrainingRays:
     """Rays of the cameras a run was trained with. Raises InputError where its scene is gone or damaged."""
     manager: Any = config.pipeline.datamanager
+    manager.data = find_scene(run.folder, manager.dataparser, Path(manager.data))
     check_scene(manager.dataparser, manager.data, splits=("train",), images=False)
     parser = copy.deepcopy(manager.dataparser)
     parser.data = manager.data

@@ -24,6 +24,7 @@ from eugen_fields.runs import (
     resolve_device,
 )
 from eugen_fields.runs.restore import restore_config
+from eugen_fields.runs.scene import find_scene
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 VANILLA = "vanilla-nerf"
@@ -81,7 +82,7 @@ def _open_vanilla(
     target = resolve_device(device)
     manager: Any = config.pipeline.datamanager
     parser = manager.dataparser
-    parser.data = manager.data
+    parser.data = manager.data = find_scene(folder, parser, Path(manager.data))
     try:
         aabb = set_up_parser(parser).get_dataparser_outputs("train").scene_box.aabb.float()
     except OSError as error:

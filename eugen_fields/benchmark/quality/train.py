@@ -21,6 +21,7 @@ from eugen_fields.methods import METHODS
 from eugen_fields.models import summary
 from eugen_fields.models.metrics import psnr
 from eugen_fields.models.radiance import RadianceModel
+from eugen_fields.runs.place import numbered_name
 from eugen_fields.training.data_manager import FieldDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
@@ -88,7 +89,8 @@ def make_config(
 def train_run(
     config: FieldTrainerConfig, *, progress: bool = True, started: Callable[[FieldTrainer], None] | None = None
 ) -> tuple[FieldTrainer, float]:
-    """Checks the input, trains, and returns the trainer and the seconds that training itself took.
+    """Checks the input, trains, and returns the trainer and the seconds that training itself took. Where there is a run
+    of that name already, this one's name ends in -2, -3, ....
 
     Evaluation views are those of the test split. The progress line shows a running PSNR of the training batches, or the
     frame that a depth stream has come to.
@@ -96,6 +98,7 @@ def train_run(
     Args:
         started: called with the trainer before its first step.
     """
+    config.timestamp = numbered_name(config.timestamp, config.get_base_dir().parent)
     config.save_config()
     random.seed(config.machine.seed)
     np.random.seed(config.machine.seed)

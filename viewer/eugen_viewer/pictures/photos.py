@@ -18,6 +18,7 @@ from eugen_fields.data.images import Size, read_image
 from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.runs.restore import restore_data_parser
+from eugen_fields.runs.scene import find_scene
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.pictures.cameras import View
 
@@ -85,7 +86,7 @@ def find_photos(opened: OpenedRun) -> Photos:
     parser = restore_data_parser(opened.config, config_path)
     if not isinstance(parser, PARSERS):
         raise InputError(f"the photos of {config_path} were read by {type(parser).__name__}, which is not shown.")
-    parser.data = _find_data(parser.data, opened.folder)
+    parser.data = find_scene(opened.folder, parser, parser.data)
     try:
         outputs = set_up_parser(parser).get_dataparser_outputs("train")
         cameras = outputs.cameras
@@ -99,12 +100,3 @@ def find_photos(opened: OpenedRun) -> Photos:
     except Exception as error:  # data parsers raise many kinds for damaged data
         raise InputError(f"the photos in {parser.data} cannot be read ({error}).") from None
     return Photos(paths, cameras)
-
-
-def _find_data(data: Path, folder: Path) -> Path:
-    """The folder of the data: as config.yml has it, else below one of the folders above the run."""
-    around = [] if data.is_absolute() else [parent / data for parent in folder.resolve().parents]
-    for place in (data, *around):
-        if place.exists():
-            return place
-    raise InputError(f"the data {data} of the run {folder} is not there, so that its photos are not shown.")
