@@ -13,7 +13,6 @@ from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConf
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.instant_ngp_dataparser import InstantNGPDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-from nerfstudio.utils.rich_utils import CONSOLE
 from tqdm import tqdm
 
 from eugen_fields.data.cameras.intrinsics import TRAINABLE
@@ -22,6 +21,8 @@ from eugen_fields.data.colmap import check_colmap
 from eugen_fields.data.images import Size, check_image, read_mask, size_for_camera, stands_sideways
 from eugen_fields.data.multiscale import check_scales
 from eugen_fields.data.parsers.choose import set_up_parser
+from eugen_fields.data.scenes.notes import tell
+from eugen_fields.data.scenes.splits import blender_file
 from eugen_fields.errors import InputError
 
 _PROGRESS_FROM = 200
@@ -30,8 +31,7 @@ _PROGRESS_FROM = 200
 
 def _check_blender(data: Path, splits: tuple[str, ...]) -> None:
     for split in splits:
-        path = data / f"transforms_{split}.json"
-        if not path.exists():
+        if not blender_file(data, split).exists():
             hint = "A Blender scene has transforms_train.json, transforms_val.json and transforms_test.json."
             if (data / "transforms.json").exists():
                 hint = "There is a transforms.json: put `nerfstudio-data` at the end of the command."
@@ -82,11 +82,13 @@ def check_cameras(outputs: DataparserOutputs) -> None:
             raise InputError(f"the camera of {path} is of type {name}, on which nothing can be trained here.")
 
 
-def check_images(outputs: DataparserOutputs) -> list[str]:
+def check_images(outputs: DataparserOutputs, scene: Path, known: set[Path]) -> None:
     """Checks that every image and every mask is there, decodes to its end, and has the size that its camera says.
 
-    Returns:
-        a sentence for each thing about the images that one may want to know.
+    Args:
+        outputs: of the data parser.
+        scene: its folder, for messages.
+        known: images that were checked before and are passed over; those that are checked now are added.
 
     Raises:
         InputError: naming the first file that does not.
@@ -113,19 +115,23 @@ def check_images(outputs: DataparserOutputs) -> list[str]:
                 )
         return turned, facts.orientation != 1 and not turned
 
-    items = list(zip(outputs.image_filenames, masks, sizes))
+    items = [item for item in zip(outputs.image_filenames, masks, sizes) if Path(item[0]) not in known]
+    known.update(Path(item[0]) for item in items)
+    missing = [path for path, _, _ in items if not Path(path).exists()]
+    if missing:
+        raise InputError(
+            f"image {missing[0]} does not exist, but the scene's cameras name it ({len(missing)} of {len(items)} are "
+            "missing). At least half of the images must be there; the frames of the others are left out."
+        )
     with ThreadPoolExecutor() as pool:
         checks = pool.map(check, items)
         bar = tqdm(checks, total=len(items), desc="Checking images", disable=len(items) < _PROGRESS_FROM)
-        turned, as_stored = (sum(counts) for counts in zip(*bar, strict=True))
-    notes = []
+        found = list(bar)
+    turned, as_stored = (sum(flags[kind] for flags in found) for kind in (0, 1))
     if turned:
-        notes.append(f"{turned} images are stored sideways; they are turned upright by their EXIF orientation.")
+        tell(f"{scene}: {turned} images are stored sideways; they are turned upright by their EXIF orientation.")
     if as_stored:
-        notes.append(
-            f"{as_stored} images have an EXIF orientation; they are read as they are stored, as COLMAP reads them."
-        )
-    return notes
+        tell(f"{scene}: {as_stored} images have an EXIF orientation; they are read as stored, as COLMAP reads them.")
 
 
 def check_scene(
@@ -158,7 +164,7 @@ def check_scene(
         _check_transforms(data)
     if isinstance(parser, ColmapDataParserConfig):
         check_colmap(parser, data, images)
-    notes: list[str] = []
+    known: set[Path] = set()
     try:
         built = set_up_parser(dataclasses.replace(parser, data=data))
         for split in splits if images else ():
@@ -168,12 +174,10 @@ def check_scene(
                 raise InputError(f"{data}: no images for the {split} split.{hint}")
             check_cameras(outputs)
             if outputs.metadata.get("has_color", True):
-                notes += check_images(outputs)
+                check_images(outputs, data, known)
             check_scales(outputs.cameras, num_scales, outputs.image_filenames)
     except InputError:
         raise
     except Exception as error:  # data parsers raise many kinds for damaged data
         name = type(parser).__name__.removesuffix("DataParserConfig")
         raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None
-    for note in dict.fromkeys(notes):
-        CONSOLE.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-import sys
 from pathlib import Path
 from typing import Any
 
-from nerfstudio.data.dataparsers.colmap_dataparser import MAX_AUTO_RESOLUTION, ColmapDataParserConfig
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.utils import colmap_parsing_utils
 
 from eugen_fields.data.parsers.colmap_model import model_format, read_scene_model
+from eugen_fields.data.scenes.names import FileFinder
+from eugen_fields.data.scenes.smaller import usual_factor
 from eugen_fields.errors import InputError
 
 
@@ -71,22 +72,20 @@ def check_colmap(parser: ColmapDataParserConfig, data: Path, images: bool) -> No
 
 def _check_photos(parser: ColmapDataParserConfig, data: Path, names: list[str], side: int) -> None:
     folder = data / parser.images_path
-    if not folder.is_dir():
+    factor = usual_factor(side) if parser.downscale_factor is None else parser.downscale_factor
+    smaller = folder.with_name(f"{folder.name}_{factor}")
+    if not folder.is_dir() and not (factor > 1 and smaller.is_dir()):
         raise InputError(f"the photos' folder {folder} does not exist. Name it with --images-path, relative to {data}.")
-    missing = [name for name in names if not (folder / name).exists()]
+    finders = [FileFinder(folder), *([FileFinder(smaller)] if factor > 1 else [])]
+    missing = [name for name in names if all(finder.find(name) is None for finder in finders)]
     if 2 * len(missing) > len(names):
         raise InputError(
             f"{len(missing)} of the model's {len(names)} images are missing from {folder}, the first is {missing[0]}. "
             "Copy them there or name their folder with --images-path."
         )
-    factor = parser.downscale_factor
-    if factor is None:
-        factor = 1
-        while side / factor > MAX_AUTO_RESOLUTION:
-            factor *= 2
-    smaller = folder.with_name(f"{folder.name}_{factor}")
-    if factor > 1 and not smaller.is_dir() and not sys.stdin.isatty():  # otherwise nerfstudio offers to make them
+    if factor > 1 and parser.downscale_factor is None and not smaller.is_dir():
         raise InputError(
-            f"the photos have {side} pixels along a side and nerfstudio would use ones {factor} times smaller, from "
-            f"{smaller}, which does not exist. Add `--downscale-factor 1` to use the large ones."
+            f"the photos have {side} pixels along a side; ones {factor} times smaller would be used, from {smaller}, "
+            f"which does not exist. Add `--downscale-factor {factor}` to have them made, or `--downscale-factor 1` to "
+            "use the large ones."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 
 from eugen_fields.data.cameras.intrinsics import CAMERA_NAMES
 from eugen_fields.data.cameras.poses import read_pose
+from eugen_fields.data.scenes.names import FileFinder, clean_name
+from eugen_fields.data.scenes.notes import tell
+from eugen_fields.data.scenes.text import read_json
 from eugen_fields.errors import InputError
 
 _HARMLESS = ("sharpness", "colmap_im_id", "rotation", "timestamp", "time", "camera_label", "name", "id")
@@ -22,12 +24,7 @@ def read_frames(path: Path) -> dict[str, Any]:
     Raises:
         InputError: naming the file and what is wrong in it.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}). Re-export the scene or fix the file.") from None
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
         raise InputError(f'{path} has no list "frames"; a transforms file needs one entry per image there.')
     if not content["frames"]:
@@ -43,24 +40,50 @@ def read_transforms(path: Path) -> dict[str, Any]:
     """
     content = read_frames(path)
     for index, frame in enumerate(content["frames"]):
-        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str) or not frame["file_path"].strip():
             raise InputError(f'{path}, frame {index}: no "file_path"; each frame names its image there.')
         where = f"{path}, frame {index} ({frame['file_path']})"
         frame["transform_matrix"] = read_pose(frame.get("transform_matrix"), where)
     return content
 
 
-def find_image(folder: Path, name: str, endings: tuple[str, ...] = (".png",)) -> Path:
-    """The file that a frame names: as it stands, or with one of the endings. Backslashes separate folders too.
+def find_files(path: Path, content: dict[str, Any], finder: FileFinder, key: str = "file_path") -> list[Path | None]:
+    """The file that each frame names, found as FileFinder does; None where it names none. Where there is no such file,
+    the path that it would most likely have.
 
-    Where there is no such file, the path that it would most likely have.
+    Args:
+        path: of the transforms file, for messages.
+        content: of it.
+        finder: of files below its folder.
+        key: that names the file in a frame.
+
+    Raises:
+        InputError: frames that name different files mean the same one.
     """
-    path = folder / name
-    choices = [path, *(path.with_name(path.name + ending) for ending in endings)]
-    if "\\" in name:
-        choices += [folder / choice.relative_to(folder).as_posix().replace("\\", "/") for choice in choices]
-    found = next((choice for choice in choices if choice.is_file()), None)
-    return found or (path if path.suffix or not endings else choices[1])
+    paths: list[Path | None] = []
+    meant: dict[Path, str] = {}
+    for frame in content["frames"]:
+        name = frame.get(key)
+        if not isinstance(name, str) or not name.strip():
+            paths.append(None)
+            continue
+        found = finder.find(name)
+        if found is None:
+            likely = finder.root / clean_name(name)
+            found = likely if likely.suffix else likely.with_name(likely.name + finder.default_ending)
+        elif clean_name(meant.setdefault(found, name)) != clean_name(name):
+            raise InputError(
+                f"{path}: {meant[found]} and {name} are not where the file says, and {found} may be either. Put the "
+                "files into folders as the scene names them."
+            )
+        paths.append(found)
+    if finder.elsewhere:
+        tell(
+            f"{path}: {len(finder.elsewhere)} files are named by paths of another place (first: "
+            f"{finder.elsewhere[0]}); the files of these names in {finder.root} are read."
+        )
+        finder.elsewhere.clear()
+    return paths
 
 
 def warn_of_unused(path: Path, content: dict[str, Any], used: Collection[str]) -> None:

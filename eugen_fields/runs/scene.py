@@ -14,6 +14,8 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from eugen_fields.data.depth.depth_layouts import read_recording
 from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.parsers.choose import set_up_parser
+from eugen_fields.data.scenes.names import inside
 from eugen_fields.errors import InputError
 from eugen_fields.runs.opened import opening
 from eugen_fields.writing import written_beside
@@ -66,13 +68,13 @@ def _frames(parser: DataParserConfig, data: Path) -> tuple[list[Path], Sequence[
         return [frame.depth_path for frame in there if frame.depth_path is not None], poses
     parser = copy.copy(parser)
     parser.data = data
-    outputs = parser.setup().get_dataparser_outputs("train")
+    outputs = set_up_parser(parser).get_dataparser_outputs("train")
     return [Path(path) for path in outputs.image_filenames], outputs.cameras.camera_to_worlds.double().numpy()
 
 
 def _name(path: Path, data: Path) -> str:
     folder = data if data.is_dir() else data.parent
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    return inside(path, folder) if path.is_relative_to(folder) else path.name
 
 
 def difference(was: dict[str, Any], now: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
             )
         if self.patch_size < 1:
             raise InputError(f"--pipeline.datamanager.patch-size is {self.patch_size}; it must be at least 1.")
-        check_scene(self.dataparser, data, ("train", "val"), num_scales=self.num_scales)
+        check_scene(self.dataparser, data, num_scales=self.num_scales)
 
 
 class FieldDataManager(VanillaDataManager[MultiScaleDataset]):

@@ -14,7 +14,9 @@ from eugen_fields.data.cameras.intrinsics import read_cameras
 from eugen_fields.data.cameras.placing import MOVE, PlacedOutputs, Placement, check_precision, read_applied
 from eugen_fields.data.parsers.frames import Frame, cameras_of, poses_of, present, warn_of_inverted
 from eugen_fields.data.parsers.instant_ngp import image_size
-from eugen_fields.data.transforms import find_image, read_transforms, warn_of_unused
+from eugen_fields.data.scenes.names import FileFinder
+from eugen_fields.data.scenes.splits import blender_file
+from eugen_fields.data.transforms import find_files, read_transforms, warn_of_unused
 from eugen_fields.errors import InputError
 
 _BOX = 1.5
@@ -25,12 +27,12 @@ class BlenderParser(Blender):
     """nerfstudio's parser, which knows camera_angle_x alone, with whatever else a file says of its lenses."""
 
     def _generate_dataparser_outputs(self, split: str = "train") -> PlacedOutputs:
-        path = self.data / f"transforms_{split}.json"
+        path = blender_file(self.data, split)
         content = read_transforms(path)
         warn_of_unused(path, content, ("applied_transform", "applied_scale"))
         if not (math.isfinite(self.scale_factor) and self.scale_factor > 0):
             raise InputError(f"--scale-factor is {self.scale_factor}; it must be positive.")
-        images = [find_image(self.data, frame["file_path"]) for frame in content["frames"]]
+        images = [image for image in find_files(path, content, FileFinder(self.data, ".png")) if image is not None]
         first = next((image for image in images if image.is_file()), images[0])
         lenses = read_cameras(path, content, angles=True, image_size=lambda _: image_size(first))
         poses = [frame["transform_matrix"] for frame in content["frames"]]

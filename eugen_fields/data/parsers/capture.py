@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,16 @@ from eugen_fields.data.parsers.frames import (
     warn_of_inverted,
     warn_of_partial_panoramas,
 )
-from eugen_fields.data.transforms import find_image, read_transforms, warn_of_unused
+from eugen_fields.data.scenes.names import FileFinder, inside
+from eugen_fields.data.scenes.smaller import SmallerCopies, at_smaller_size, automatic_factor, common_folder
+from eugen_fields.data.scenes.splits import SPLITS, fill_splits, match_names
+from eugen_fields.data.transforms import find_files, read_transforms, warn_of_unused
 from eugen_fields.errors import InputError
 
-_SPLITS = ("train_filenames", "val_filenames", "test_filenames")
-_ENDINGS = (".png", ".jpg", ".jpeg", ".JPG", ".PNG")
+_LISTS = {split: f"{split}_filenames" for split in SPLITS}
 _USED = (
     *("applied_transform", "applied_scale", "orientation_override", "ply_file_path", "mask_path", "depth_file_path"),
-    *_SPLITS,
+    *_LISTS.values(),
 )
 
 
@@ -58,12 +61,12 @@ class CaptureParser(Nerfstudio):
             self.config.scale_factor,
         )
         check_precision(saved.places(poses), path, CENTRE)
-        chosen = [frames[index] for index in self._indices(path, content, [frame.image for frame in frames], split)]
+        chosen = [frames[index] for index in self._indices(path, content, frames, split)]
         depths = [frame.depth for frame in chosen]
         size = self.config.scene_scale
-        return PlacedOutputs(
+        outputs = PlacedOutputs(
             image_filenames=[frame.image for frame in chosen],
-            cameras=cameras_of(chosen, saved, self.downscale_factor or 1),
+            cameras=cameras_of(chosen, saved),
             scene_box=SceneBox(aabb=torch.tensor([[-size] * 3, [size] * 3], dtype=torch.float32)),
             mask_filenames=[frame.mask for frame in chosen if frame.mask is not None] or None,
             placement=saved.before(*read_applied(content, str(path))),
@@ -74,27 +77,27 @@ class CaptureParser(Nerfstudio):
                 **self._points(path.parent, content, saved),
             },
         )
+        assert self.downscale_factor is not None
+        if self.downscale_factor == 1:
+            return outputs
+        return at_smaller_size(outputs, self._copies["images"], self._copies["masks"])
 
     def _frames(self, path: Path, content: dict[str, Any]) -> list[Frame]:
-        """All frames of the file, in the order of their images' names."""
-        folder = path.parent
+        """All frames of the file, in the order of their images' names, with images and masks of full size where they
+        are there."""
         lenses = read_cameras(path, content)
-        originals = [find_image(folder, frame["file_path"], _ENDINGS) for frame in content["frames"]]
-        if self.downscale_factor is None and self.config.downscale_factor is None:
-            there = next((image for image in originals if image.is_file()), None)
-            if there is None:
-                raise InputError(f"image {originals[0]} does not exist, but the scene's cameras name it.")
-            self._get_fname(there, folder)  # nerfstudio finds the factor by opening an image
-        frames = []
-        for frame, lens, original in zip(content["frames"], lenses, originals):
-            beside = {}
-            for name, key, prefix in (("mask", "mask_path", "masks_"), ("depth", "depth_file_path", "depths_")):
-                if frame.get(key):
-                    named = find_image(folder, frame[key], ())
-                    beside[name] = self._get_fname(named, folder, downsample_folder_prefix=prefix)
-            image = self._get_fname(original, folder)
-            frames.append(Frame(image, frame["transform_matrix"], lens, **beside))
-        without = [frame.mask is None for frame in frames]
+        finder = FileFinder(path.parent)
+        images = [image for image in find_files(path, content, finder) if image is not None]
+        masks = find_files(path, content, finder, "mask_path")
+        depths = find_files(path, content, FileFinder(path.parent), "depth_file_path")
+        self._find_copies(path.parent, images, masks)
+        if self.downscale_factor != 1:
+            images = [image if image.is_file() else self._copies["images"].find(image) or image for image in images]
+        frames = [
+            Frame(image, frame["transform_matrix"], lens, mask, depth, frame["file_path"])
+            for image, frame, lens, mask, depth in zip(images, content["frames"], lenses, masks, depths)
+        ]
+        without = [mask is None for mask in masks]
         if any(without) and not all(without):
             first = without.index(True)
             raise InputError(
@@ -103,21 +106,31 @@ class CaptureParser(Nerfstudio):
             )
         return sorted(frames, key=lambda frame: frame.image)
 
-    def _indices(self, path: Path, content: dict[str, Any], images: list[Path], split: str) -> list[int]:
-        if not any(name in content for name in _SPLITS):
-            return split_indices(images, self.config, split)
-        listed = content.get(f"{split}_filenames")
-        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            raise InputError(
-                f"{path} has {' and '.join(name for name in _SPLITS if name in content)}, but no list "
-                f'"{split}_filenames". Add it, or remove the others.'
-            )
-        named = {frame["file_path"] for frame in content["frames"]}
-        unknown = [name for name in listed if name not in named]
-        if unknown:
-            raise InputError(f'{path}: "{split}_filenames" names {unknown[0]}, which no frame has.')
-        wanted = {self._get_fname(find_image(path.parent, name, _ENDINGS), path.parent) for name in listed}
-        return [index for index, image in enumerate(images) if image in wanted]
+    def _find_copies(self, folder: Path, images: list[Path], masks: list[Path | None]) -> None:
+        """Says where smaller copies of images and masks are or will be, and how many times smaller they are."""
+        named = {"images": images, "masks": [mask for mask in masks if mask is not None]}
+        factor = self.downscale_factor if self.downscale_factor is not None else self.config.downscale_factor
+        self._copies = {
+            kind: SmallerCopies(common_folder(paths, folder), folder / kind, 1 if factor is None else factor)
+            for kind, paths in named.items()
+        }
+        if factor is None:
+            first = next((image for image in images if image.is_file()), images[0])
+            factor = automatic_factor(first, self._copies["images"])
+            self._copies = {kind: replace(copies, factor=factor) for kind, copies in self._copies.items()}
+        self.downscale_factor = factor
+
+    def _indices(self, path: Path, content: dict[str, Any], frames: list[Frame], split: str) -> list[int]:
+        if not any(name in content for name in _LISTS.values()):
+            return split_indices([frame.image for frame in frames], self.config, split)
+        names = [{frame.name, inside(frame.image, path.parent)} for frame in frames]
+        absent = {frame["file_path"] for frame in content["frames"]} - {frame.name for frame in frames}
+        listed = {
+            split: match_names(f'{path}: "{key}"', content[key], names, absent)
+            for split, key in _LISTS.items()
+            if key in content
+        }
+        return fill_splits(path, listed, len(frames), _LISTS)[split]
 
     def _points(self, folder: Path, content: dict[str, Any], saved: Placement) -> dict[str, torch.Tensor]:
         """The point cloud of the file in the scene, where --load-3D-points asks for it."""

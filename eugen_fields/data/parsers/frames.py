@@ -29,6 +29,8 @@ class Frame:
     lens: Lens
     mask: Path | None = None
     depth: Path | None = None
+    name: str = ""
+    """What its file calls the image."""
 
 
 def poses_of(frames: Sequence[Frame]) -> Float[np.ndarray, "frames 4 4"]:

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from nerfstudio.data.dataparsers.instant_ngp_dataparser import InstantNGP, InstantNGPDataParserConfig
 from nerfstudio.data.scene_box import SceneBox
-from PIL import Image
 
 from eugen_fields.data.cameras.intrinsics import read_cameras
 from eugen_fields.data.cameras.placing import MOVE, PlacedOutputs, Placement, check_precision, read_applied
+from eugen_fields.data.images import look_at_image
 from eugen_fields.data.parsers.frames import Frame, cameras_of, poses_of, present, split_indices, warn_of_inverted
-from eugen_fields.data.transforms import find_image, read_transforms, warn_of_unused
+from eugen_fields.data.scenes.names import FileFinder
+from eugen_fields.data.transforms import find_files, read_transforms, warn_of_unused
 from eugen_fields.errors import InputError
 
 _USED = ("aabb_scale", "scale", "offset", "mask_path", "applied_transform", "applied_scale", "from_na", "from_mitsuba")
-_ENDINGS = (".png", ".jpg", ".jpeg", ".JPG", ".PNG")
 
 
 class InstantNGPParser(InstantNGP):
@@ -51,14 +51,15 @@ class InstantNGPParser(InstantNGP):
         )
 
     def _frames(self, path: Path, content: dict[str, Any]) -> list[Frame]:
-        images = [find_image(path.parent, frame["file_path"], _ENDINGS) for frame in content["frames"]]
+        finder = FileFinder(path.parent, ".png")
+        images = [image for image in find_files(path, content, finder) if image is not None]
         first = next((image for image in images if image.is_file()), images[0])
         lenses = read_cameras(path, content, angles=True, image_size=lambda _: image_size(first))
-        masks = [frame.get("mask_path") for frame in content["frames"]]
+        masks = find_files(path, content, FileFinder(path.parent), "mask_path")
         if any(masks) and not all(masks):
             raise InputError(f'{path}: some frames have a "mask_path" and others none. Give all frames one.')
         return [
-            Frame(image, frame["transform_matrix"], lens, find_image(path.parent, mask, ()) if mask else None)
+            Frame(image, frame["transform_matrix"], lens, mask)
             for image, frame, lens, mask in zip(images, content["frames"], lenses, masks)
         ]
 
@@ -91,10 +92,4 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: there is no such file, or it is no image.
     """
-    if not path.exists():
-        raise InputError(f"image {path} does not exist, but the scene's cameras name it.")
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+    return look_at_image(path).size
