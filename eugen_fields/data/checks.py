@@ -82,13 +82,15 @@ def check_cameras(outputs: DataparserOutputs) -> None:
             raise InputError(f"the camera of {path} is of type {name}, on which nothing can be trained here.")
 
 
-def check_images(outputs: DataparserOutputs, scene: Path, known: set[Path]) -> None:
+def check_images(outputs: DataparserOutputs, known: set[Path]) -> tuple[int, int]:
     """Checks that every image and every mask is there, decodes to its end, and has the size that its camera says.
 
     Args:
         outputs: of the data parser.
-        scene: its folder, for messages.
         known: images that were checked before and are passed over; those that are checked now are added.
+
+    Returns:
+        how many photos are turned upright by their EXIF orientation, and how many have one and are read as stored.
 
     Raises:
         InputError: naming the first file that does not.
@@ -127,11 +129,7 @@ def check_images(outputs: DataparserOutputs, scene: Path, known: set[Path]) -> N
         checks = pool.map(check, items)
         bar = tqdm(checks, total=len(items), desc="Checking images", disable=len(items) < _PROGRESS_FROM)
         found = list(bar)
-    turned, as_stored = (sum(flags[kind] for flags in found) for kind in (0, 1))
-    if turned:
-        tell(f"{scene}: {turned} images are stored sideways; they are turned upright by their EXIF orientation.")
-    if as_stored:
-        tell(f"{scene}: {as_stored} images have an EXIF orientation; they are read as stored, as COLMAP reads them.")
+    return sum(turned for turned, _ in found), sum(as_stored for _, as_stored in found)
 
 
 def check_scene(
@@ -165,6 +163,7 @@ def check_scene(
     if isinstance(parser, ColmapDataParserConfig):
         check_colmap(parser, data, images)
     known: set[Path] = set()
+    turned = as_stored = 0
     try:
         built = set_up_parser(dataclasses.replace(parser, data=data))
         for split in splits if images else ():
@@ -174,10 +173,15 @@ def check_scene(
                 raise InputError(f"{data}: no images for the {split} split.{hint}")
             check_cameras(outputs)
             if outputs.metadata.get("has_color", True):
-                check_images(outputs, data, known)
+                found = check_images(outputs, known)
+                turned, as_stored = turned + found[0], as_stored + found[1]
             check_scales(outputs.cameras, num_scales, outputs.image_filenames)
     except InputError:
         raise
     except Exception as error:  # data parsers raise many kinds for damaged data
         name = type(parser).__name__.removesuffix("DataParserConfig")
         raise InputError(f"the {name} parser cannot read {data}: {type(error).__name__}: {error}") from None
+    if turned:
+        tell(f"{data}: {turned} images are stored sideways; they are turned upright by their EXIF orientation.")
+    if as_stored:
+        tell(f"{data}: {as_stored} images have an EXIF orientation; they are read as stored, as COLMAP reads them.")
