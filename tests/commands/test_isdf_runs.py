@@ -15,7 +15,7 @@ from nerfstudio.scripts.exporter import ExportPointCloud
 from nerfstudio.scripts.render import DatasetRender
 from PIL import Image
 from support.depth_recordings import HIGH, LOW, write_color, write_transforms
-from support.helpers import typed
+from support.helpers import here, typed
 
 from eugen_fields.benchmark.quality.train import make_config, train_run
 from eugen_fields.errors import InputError

@@ -15,9 +15,11 @@ from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.instant_ngp_dataparser import InstantNGPDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
+from support import depth_recordings
 from support.helpers import write_capture_scene, write_colmap_scene
 
 from eugen_fields.data.checks import check_scene
+from eugen_fields.data.depth.depth_reading import read_depth_stream
 from eugen_fields.data.multiscale import MultiScaleDataset
 from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
@@ -265,3 +267,28 @@ def test_a_damaged_test_image_is_found_before_training(broken_scene: Path) -> No
     config = FieldDataManagerConfig(dataparser=BlenderDataParserConfig(alpha_color=None))
     with pytest.raises(InputError, match=r"test/r_0\.png cannot be read"):
         config.check_data(broken_scene)
+
+
+@pytest.mark.parametrize("write", [lambda name: name.replace("/", "\\"), lambda name: name.rpartition(".")[0]])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_depth_streams_of_other_programs(write: Callable[[str], str], encoding: str, tmp_path: Path) -> None:
+    folder = depth_recordings.write_transforms(tmp_path / "recording", 5)
+    truth = read_depth_stream(folder)
+    path = folder / "transforms.json"
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        frame.update({key: write(frame[key]) for key in ("file_path", "depth_file_path")})
+    path.write_text(json.dumps(content), encoding, newline="\r\n")
+    found = read_depth_stream(folder)
+    assert found.depth_paths == truth.depth_paths and found.color_paths == truth.color_paths
+    assert torch.equal(found.poses, truth.poses) and all(torch.equal(found.depth(i), truth.depth(i)) for i in range(5))
+
+
+def test_tum_lists_of_other_programs(tmp_path: Path) -> None:
+    folder = depth_recordings.write_tum(tmp_path / "recording", 5)
+    truth = read_depth_stream(folder)
+    for name in ("depth.txt", "rgb.txt", "groundtruth.txt"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace("/", "\\"), "utf-8-sig", newline="\r\n")
+    found = read_depth_stream(folder)
+    assert found.depth_paths == truth.depth_paths and torch.equal(found.poses, truth.poses)

@@ -23,7 +23,9 @@ from eugen_fields.data.cameras.intrinsics import read_cameras
 from eugen_fields.data.depth.depth_camera_choice import benchmark_camera, camera_of, image_size
 from eugen_fields.data.depth.depth_cameras import CAMERA_KEYS, is_number, is_positive
 from eugen_fields.data.depth.depth_images import SUFFIXES
-from eugen_fields.data.transforms import read_frames
+from eugen_fields.data.scenes.names import FileFinder
+from eugen_fields.data.scenes.text import read_text
+from eugen_fields.data.transforms import find_files, read_frames
 from eugen_fields.errors import InputError
 
 TUM_UNITS_PER_METRE = 5000.0
@@ -127,15 +129,17 @@ def _read_transforms(path: Path) -> Recording:
     for index, frame in enumerate(frames):
         if timed[index] and not is_number(frame["timestamp"]):
             raise InputError(f'{path}, frame {index}: "timestamp" is {frame["timestamp"]!r}; it must be seconds.')
+    depths = find_files(path, content, FileFinder(path.parent, endings=SUFFIXES), "depth_file_path")
+    colors = find_files(path, content, FileFinder(path.parent))
     recorded = [
         RecordedFrame(
-            depth_path=path.parent / frame["depth_file_path"] if frame.get("depth_file_path") else None,
-            color_path=path.parent / frame["file_path"] if frame.get("file_path") else None,
+            depth_path=depth,
+            color_path=color,
             pose=_matrix(frame.get("transform_matrix")),
             timestamp=float(frame["timestamp"]) if timed[0] else None,
             intrinsics=(lens.fx, lens.fy, lens.cx, lens.cy),
         )
-        for frame, lens in zip(frames, lenses)
+        for frame, lens, depth, color in zip(frames, lenses, depths, colors)
     ]
     return Recording(path, recorded, *sizes[0], scale=None if scale is None else float(scale), axes="opengl")
 
@@ -175,20 +179,20 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
     trajectory = trajectory[np.argsort(trajectory[:, 0], kind="stable")]
     depths = _read_list(data / "depth.txt")
     colors = _read_list(data / "rgb.txt") if (data / "rgb.txt").is_file() else []
-    camera = camera_of([data], camera_file) or benchmark_camera(data, [data / name for _, name in depths])
-    (width, height), scale = camera.size or image_size([data / name for _, name in depths], camera), camera.scale
+    camera = camera_of([data], camera_file) or benchmark_camera(data, [depth for _, depth in depths])
+    (width, height), scale = camera.size or image_size([depth for _, depth in depths], camera), camera.scale
     times = np.array([time for time, _ in depths])
     poses = _nearest(times, trajectory[:, 0])
     shades = _nearest(times, np.array([time for time, _ in colors]))
     frames = [
         RecordedFrame(
-            depth_path=data / name,
-            color_path=None if shade is None else data / colors[shade][1],
+            depth_path=depth,
+            color_path=None if shade is None else colors[shade][1],
             pose=None if pose is None else _from_quaternion(trajectory[pose, 1:4], trajectory[pose, 4:]),
             timestamp=time,
             intrinsics=camera.intrinsics,
         )
-        for (time, name), pose, shade in zip(depths, poses, shades)
+        for (time, depth), pose, shade in zip(depths, poses, shades)
     ]
     return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_PER_METRE, "opencv")
 
@@ -223,11 +227,7 @@ def _from_quaternion(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The words of the lines that are neither empty nor comments, with the lines' numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}.") from None
-    words = [(number, line.replace(",", " ").split()) for number, line in enumerate(text.splitlines(), 1)]
+    words = [(number, line.replace(",", " ").split()) for number, line in enumerate(read_text(path).splitlines(), 1)]
     kept = [(number, line) for number, line in words if line and not line[0].startswith("#")]
     if not kept:
         raise InputError(f"{path} lists nothing.")
@@ -247,13 +247,13 @@ def _read_table(path: Path, columns: int, wanted: str) -> np.ndarray:
     return np.array(rows)
 
 
-def _read_list(path: Path) -> list[tuple[float, str]]:
-    """Timestamps and file names of one of TUM's lists."""
-    entries = []
+def _read_list(path: Path) -> list[tuple[float, Path]]:
+    """Timestamps and files of one of TUM's lists."""
+    entries, finder = [], FileFinder(path.parent)
     for number, words in _lines(path):
         if len(words) != 2 or not is_number(words[0]):
             raise InputError(f"{path}, line {number}: each line must hold a timestamp and a file name.")
-        entries.append((float(words[0]), words[1]))
+        entries.append((float(words[0]), finder.find(words[1]) or path.parent / words[1]))
     return entries
 
 
