@@ -104,7 +104,7 @@ def read_image(path: Path, size: Size | None = None) -> Image.Image:
 
 def size_for_camera(facts: ImageFacts, size: Size) -> Size:
     """The size that read_image gives a photo whose camera has a size."""
-    return facts.size[::-1] if stands_sideways(facts, size) else facts.size
+    return size if stands_sideways(facts, size) else facts.size
 
 
 def read_mask(path: Path, size: Size, orientation: int = 1) -> np.ndarray:

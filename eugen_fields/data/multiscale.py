@@ -145,9 +145,9 @@ class MultiScaleDataset(InputDataset):
         facts = look_at_image(self.image_filenames[image_idx])
         turned = facts.orientation if stands_sideways(facts, size) else 1
         valid = read_mask(self._dataparser_outputs.mask_filenames[image_idx], size, turned)
-        factor = self._whole_factor(valid.shape[::-1])
+        factor = self._whole_factor(size)
         if factor is None:
-            resized = Image.fromarray(valid.astype(np.uint8)).resize(self._scaled(valid.shape[::-1]), _NEAREST)
+            resized = Image.fromarray(valid.astype(np.uint8)).resize(self._scaled(size), _NEAREST)
             return torch.from_numpy(np.array(resized)).bool()[..., None]
         return shrink_mask(torch.from_numpy(valid)[..., None], factor)
 

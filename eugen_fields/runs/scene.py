@@ -69,7 +69,7 @@ def _frames(parser: DataParserConfig, data: Path) -> tuple[list[Path], Sequence[
     parser = copy.copy(parser)
     parser.data = data
     outputs = set_up_parser(parser).get_dataparser_outputs("train")
-    return [Path(path) for path in outputs.image_filenames], outputs.cameras.camera_to_worlds.double().numpy()
+    return [Path(path) for path in outputs.image_filenames], list(outputs.cameras.camera_to_worlds.double().numpy())
 
 
 def _name(path: Path, data: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from eugen_fields.writing import written_beside
 MAX_AUTO_RESOLUTION = 1600
 """Longest side of images, pixels, above which smaller copies are used where they are there (nerfstudio's number)."""
 
+Outputs = TypeVar("Outputs", bound=DataparserOutputs)
 Rounding = Literal["floor", "round", "ceil"]
 _ROUND = {"floor": math.floor, "round": round, "ceil": math.ceil}
 _OWN_FORMATS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "TIFF": {}, "BMP": {}}
@@ -102,9 +103,7 @@ def automatic_factor(path: Path, copies: SmallerCopies) -> int:
     return factor
 
 
-def at_smaller_size(
-    outputs: DataparserOutputs, images: SmallerCopies, masks: SmallerCopies | None = None
-) -> DataparserOutputs:
+def at_smaller_size(outputs: Outputs, images: SmallerCopies, masks: SmallerCopies | None = None) -> Outputs:
     """The images, masks and cameras of a data parser with smaller copies in place of the images.
 
     Copies that are not there are made. Where their sizes are rounded, intrinsics are scaled by what the sizes are in
@@ -194,7 +193,7 @@ def _found_or_made(
 def _make_image(original: Path, path: Path, full: Size, copies: SmallerCopies) -> None:
     colors = read_image(original, full)
     rounded = _ROUND[copies.rounding]
-    size = tuple(max(1, rounded(side / copies.factor)) for side in colors.size)
+    size = max(1, rounded(colors.width / copies.factor)), max(1, rounded(colors.height / copies.factor))
     with Image.open(original) as image:
         name = image.format if image.format in _OWN_FORMATS else "PNG"
     if colors.mode == "RGBA":
