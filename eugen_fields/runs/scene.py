@@ -73,7 +73,7 @@ def _frames(parser: DataParserConfig, data: Path) -> tuple[list[Path], Sequence[
 
 
 def _name(path: Path, data: Path) -> str:
-    folder = data if data.is_dir() else data.parent
+    path, folder = path.absolute(), (data if data.is_dir() else data.parent).absolute()
     return inside(path, folder) if path.is_relative_to(folder) else path.name
 
 

@@ -42,7 +42,9 @@ def repaint(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["blender", "capture", "stream"])
-def test_a_copy_is_the_same_scene_and_another_one_is_not(kind: str, tmp_path: Path) -> None:
+def test_a_copy_is_the_same_scene_and_another_one_is_not(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parser, write = {
         "blender": (BLENDER, lambda folder, count: write_sphere_scene(folder, train=count, test=1)),
         "capture": (
@@ -58,6 +60,10 @@ def test_a_copy_is_the_same_scene_and_another_one_is_not(kind: str, tmp_path: Pa
     copy = shutil.copytree(scene, tmp_path / "b" / "copy of the scene")
     was = json.loads(json.dumps(describe_scene(parser, scene)))
     assert difference(was, describe_scene(parser, copy)) == ""
+    monkeypatch.chdir(copy.parent)
+    assert difference(was, describe_scene(parser, Path(copy.name))) == "", "by a relative path"
+    (tmp_path / "link").symlink_to(copy)
+    assert difference(was, describe_scene(parser, tmp_path / "link")) == ""
     other = write(tmp_path / "c" / "scene", 6)
     assert difference(was, describe_scene(parser, other)) == "has 6 training images, not 5"
 
