@@ -123,21 +123,24 @@ def find_scene(folder: Path, parser: DataParserConfig, data: Path) -> Path:
         InputError: it is at none of these places, or only other scenes are.
     """
     was = _read_description(folder)
-    places = _places(folder.resolve(), data, None if was is None else Path(str(was.get("data"))))
-    there = [place for place in places if place.exists()]
-    name = data.name or "scene"
-    advice = f"Put the scene, or a link to it, at {folder / name}."
-    if not there:
-        listed = ", ".join(dict.fromkeys(str(place.resolve().parent) for place in places[:8]))
-        raise InputError(f"the scene {data} of the run {folder} does not exist; looked in {listed}. {advice}")
-    if was is None:
-        return there[0]
+    above = [folder.resolve(), *folder.resolve().parents]
     reasons = []
-    for place in there:
-        reason = _reason(was, parser, place)
+    for place in _places(above, data, None if was is None else Path(str(was.get("data")))):
+        # outputs/<scene>, which holds the run, has the name of the scene, but seldom is one
+        by_chance = place != data and place.resolve() in above
+        if not place.exists() or (was is None and by_chance):
+            continue
+        reason = _reason(was, parser, place) if was is not None else ""
         if not reason:
             return place
-        reasons.append(f"{place} {reason}")
+        if not by_chance:
+            reasons.append(f"{place} {reason}")
+    advice = f"Put the scene, or a link to it, at {folder / (data.name or 'scene')}."
+    if not reasons:
+        raise InputError(
+            f"the scene {data} of the run {folder} does not exist; looked in {folder}, {data.absolute().parent} and "
+            f"the folders above the run. {advice}"
+        )
     raise InputError(
         f"the run {folder} was trained on another scene than the one that is there now: {reasons[0]}. {advice} Or "
         f"remove {folder / SCENE_FILE} to open the run with what is there."
@@ -179,14 +182,19 @@ def _read_description(folder: Path) -> dict[str, Any] | None:
     return description
 
 
-def _places(folder: Path, data: Path, trained: Path | None) -> list[Path]:
-    """Where a scene may be, most likely first, without repeats."""
-    above = [folder, *folder.parents]
-    places = [folder / (data.name or "scene"), data]
+def _places(above: list[Path], data: Path, trained: Path | None) -> list[Path]:
+    """Where a scene may be, most likely first, without repeats.
+
+    Args:
+        above: the run's folder, and all above it.
+        data: where config.yml says.
+        trained: where it was in the training; None: nobody knows.
+    """
+    places = [above[0] / (data.name or "scene"), data]
     if not data.is_absolute():
         places += [parent / data for parent in above]
     if trained is not None:
         places.append(trained)
         for start in range(max(1, len(trained.parts) - 4), len(trained.parts)):
             places += [parent.joinpath(*trained.parts[start:]) for parent in above]
-    return [place for place in dict.fromkeys(places) if place.resolve() not in above]  # outputs/<scene> is none
+    return list(dict.fromkeys(places))

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import torch
-import yaml
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
@@ -22,17 +21,15 @@ from eugen_fields.fields.base import Field
 from eugen_fields.layers.kinds import LAYER_KINDS, MUON_FAMILIES, layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
-from eugen_fields.runs.opened import opening
-from eugen_fields.runs.place import check_resume, holds_run, later_name
 from eugen_fields.runs.scene import record_scene
 from eugen_fields.training.checks import check_device, check_port
 from eugen_fields.training.dense_start import last_dense_steps, renew_optimizers
 from eugen_fields.training.event_files import disk_errors, flush_events, forget_event_writers
 from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
+from eugen_fields.training.own_folder import OwnFolderConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.recovery import Recovery
 from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
-from eugen_fields.writing import written_beside
 
 
 class _DataFlags(Protocol):
@@ -45,7 +42,7 @@ class _DataFlags(Protocol):
 
 
 @dataclass
-class FieldTrainerConfig(TrainerConfig):
+class FieldTrainerConfig(OwnFolderConfig):
     """Training of one field on one scene."""
 
     _target: type = field(default_factory=lambda: FieldTrainer)
@@ -60,25 +57,6 @@ class FieldTrainerConfig(TrainerConfig):
     dense_start_rate_factor: float = 1.0
     """Factor on the learning rates after a dense start (--pipeline.model.dense-start)."""
 
-    def get_base_dir(self) -> Path:
-        """The run's folder: that of config.yml where a run is opened, wherever it was trained."""
-        opened = opening()
-        if opened is not None:
-            vars(self)["_folder"] = opened.folder  # asked for later too, when the run is open
-        return vars(self).get("_folder") or super().get_base_dir()
-
-    def get_checkpoint_dir(self) -> Path:
-        """The folder of checkpoints. Where a run is opened, load_step becomes its newest checkpoint that can be read.
-
-        Raises:
-            InputError: a run is opened that has none.
-        """
-        report_uncaught_input_errors()
-        folder = super().get_checkpoint_dir()
-        if opening() is not None:
-            self.load_step = read_newest_checkpoint(folder)[0]["step"]
-        return folder
-
     def save_config(self) -> None:
         """Checks everything a person can get wrong, fills in what depends on other flags, then saves config.yml.
 
@@ -88,50 +66,12 @@ class FieldTrainerConfig(TrainerConfig):
             InputError: with one clear message.
         """
         report_uncaught_input_errors()
-        continues = self._take_place()
+        continues = self.take_place()
         self.prepare()
-        text = yaml.dump(self)
-        while True:
-            path = self.get_base_dir() / "config.yml"
-            try:
-                with written_beside(path, new=not continues, advice="Choose another place with --output-dir.") as file:
-                    file.write_text(text, encoding="utf-8")
-                break
-            except FileExistsError:  # another training took the place meanwhile
-                self._take_place()
-                text = yaml.dump(self)
+        self.write_config(continues)
         manager = cast(_DataFlags, self.pipeline.datamanager)
         data = self.data if self.data is not None else manager.data
         record_scene(self.get_base_dir(), manager.dataparser, Path(data or manager.dataparser.data))
-        CONSOLE.log(f"Saving config to: {path}")
-
-    def _take_place(self) -> bool:
-        """Makes sure that no run is where this one goes. One that is named by its time starts a little later.
-
-        Returns:
-            whether this training continues the run that is there.
-
-        Raises:
-            InputError: there is a run, which this training does not continue.
-        """
-        folder, checkpoints = self.get_base_dir(), self.get_checkpoint_dir()
-        if self.machine.machine_rank > 0:  # the first machine has begun this run
-            return True
-        if not holds_run(folder, checkpoints):
-            return False
-        if check_resume(checkpoints, self.load_dir, self.load_step, self.load_checkpoint):
-            return True
-        while holds_run(self.get_base_dir(), self.get_checkpoint_dir()):
-            later = later_name(self.timestamp)
-            if later is None:
-                raise InputError(
-                    f"{folder} holds a run already; nothing is overwritten. Give another --timestamp or --output-dir, "
-                    f"or continue the run with --load-dir {checkpoints}. --load-config takes the place of all other "
-                    "flags: with it, change `timestamp` in a copy of the file."
-                )
-            self.timestamp = later
-        CONSOLE.print(f"{folder} holds a run already; this one goes to {self.get_base_dir()}.", soft_wrap=True)
-        return False
 
     def prepare(self) -> None:
         """Checks and fills in what save_config does, without writing config.yml.

@@ -132,6 +132,18 @@ def test_another_scene_of_the_same_name_is_passed_over(run: Path, tmp_path: Path
     assert find_scene(run, BLENDER, Path("sphere")) == run.parents[3] / "sphere"
 
 
+def test_a_run_may_lie_in_its_scene(tmp_path: Path) -> None:
+    scene = write_sphere_scene(tmp_path / "sphere", train=3, test=1)
+    folder = scene / "outputs" / "sphere" / "method" / "run"
+    folder.mkdir(parents=True)
+    assert find_scene(folder, BLENDER, scene) == scene
+    record_scene(folder, BLENDER, scene)
+    assert find_scene(folder, BLENDER, scene) == scene
+    (tmp_path / "there").mkdir()
+    moved = scene.rename(tmp_path / "there" / "sphere")
+    assert find_scene(moved / folder.relative_to(scene), BLENDER, scene) == moved
+
+
 def test_a_scene_that_is_gone_is_named_with_advice_that_works(run: Path, tmp_path: Path) -> None:
     scene = run.parents[3] / "sphere"
     scene.rename(tmp_path / "moved far away")

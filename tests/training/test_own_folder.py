@@ -16,7 +16,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.runs import place
 from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint, write_checkpoint
 from eugen_fields.runs.opened import opening
-from eugen_fields.training import trainer as trainer_module
+from eugen_fields.training import own_folder
 
 SMALL = (
     "--pipeline.target-num-samples",
@@ -110,7 +110,7 @@ def test_a_place_that_is_taken_while_the_scene_is_checked_is_not_shared(
     config_of(sphere_scene, tmp_path, "--timestamp", "2026-02-03_040506").save_config()
     answers = iter([False])
     holds_run = place.holds_run
-    monkeypatch.setattr(trainer_module, "holds_run", lambda *folders: next(answers, None) or holds_run(*folders))
+    monkeypatch.setattr(own_folder, "holds_run", lambda *folders: next(answers, None) or holds_run(*folders))
     second = config_of(sphere_scene, tmp_path, "--timestamp", "2026-02-03_040506", "--machine.seed", 9)
     second.save_config()
     assert second.get_base_dir().name == "2026-02-03_040507"
