@@ -26,6 +26,7 @@ TRAINING = RUNS | {"training"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
+    "serving": {"errors"},
     "layers": set(),
     "encodings": set(),
     "kernels": {"layers", "encodings"},
@@ -37,11 +38,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "meshing": RUNS | {"errors", "progress"},
     "training": TRAINING | {"errors", "progress"},
     "mapping": TRAINING | {"errors", "progress"},
-    "live": TRAINING | {"errors", "progress", "mapping", "meshing"},
+    "live": TRAINING | {"errors", "progress", "serving", "mapping", "meshing"},
     "methods": TRAINING | {"errors", "mapping", "live"},
     "transfer": TRAINING | {"errors", "progress", "methods"},
     "benchmark": TRAINING | {"errors", "progress", "methods", "mapping", "meshing", "transfer"},
-    "viewer": RUNS | {"errors", "progress", "methods", "meshing"},
+    "viewer": RUNS | {"errors", "progress", "serving", "methods", "meshing"},
 }
 """The rooms that each room (or file beside the rooms) may import, itself aside."""
 
