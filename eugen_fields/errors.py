@@ -69,6 +69,12 @@ def _report(
         others(kind, error, traceback)
 
 
+def show_number(value: float) -> str:
+    """A number as messages show it, however many digits it has."""
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:6]}... ({len(text)} characters)"
+
+
 def describe(error: BaseException) -> str:
     """What went wrong, for a page."""
     return error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "writing": {"errors"},
+    "serving": {"errors"},
     "layers": set(),
     "encodings": set(),
     "kernels": {"layers", "encodings"},
@@ -38,11 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "meshing": RUNS | {"errors", "progress"},
     "training": TRAINING | {"errors", "writing", "progress"},
     "mapping": TRAINING | {"errors", "writing", "progress"},
-    "live": TRAINING | {"errors", "progress", "mapping", "meshing"},
+    "live": TRAINING | {"errors", "progress", "serving", "mapping", "meshing"},
     "methods": TRAINING | {"errors", "mapping", "live"},
     "transfer": TRAINING | {"errors", "writing", "progress", "methods"},
     "benchmark": TRAINING | {"errors", "writing", "progress", "methods", "mapping", "meshing", "transfer"},
-    "viewer": RUNS | {"errors", "progress", "methods", "meshing"},
+    "viewer": RUNS | {"errors", "progress", "serving", "methods", "meshing"},
 }
 """The rooms that each room (or file beside the rooms) may import, itself aside."""
 

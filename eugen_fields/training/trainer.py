@@ -22,9 +22,10 @@ from eugen_fields.layers.kinds import LAYER_KINDS, MUON_FAMILIES, layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
 from eugen_fields.runs.scene import record_scene
-from eugen_fields.training.checks import check_device, check_port
+from eugen_fields.training.checks import check_device, check_port, memory_errors
 from eugen_fields.training.dense_start import last_dense_steps, renew_optimizers
 from eugen_fields.training.event_files import disk_errors, flush_events, forget_event_writers
+from eugen_fields.training.numbers import check_numbers
 from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
 from eugen_fields.training.own_folder import OwnFolderConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
@@ -80,6 +81,8 @@ class FieldTrainerConfig(OwnFolderConfig):
             InputError: naming the flag or file, what was found and what would do.
         """
         check_device(self.machine)
+        if self.machine.device_type != "cuda":
+            self.mixed_precision = False  # float16 needs its gradients scaled, which torch does on CUDA alone
         self._choose_regime()
         self._choose_dense_start()
         self._check_numbers()
@@ -116,6 +119,7 @@ class FieldTrainerConfig(OwnFolderConfig):
     def _check_numbers(self) -> None:
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
+        check_numbers(self)
         try:
             cast(ModelFlags, self.pipeline.model).check_flags()
         except ValueError as error:
@@ -191,6 +195,7 @@ class FieldTrainer(Trainer):
     _dense_steps = 0
     _saved_step: int | None = None
 
+    @memory_errors()
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         self.step_metrics: dict[str, torch.Tensor] = {}
         if self.local_rank == 0:
@@ -210,6 +215,7 @@ class FieldTrainer(Trainer):
         self.config.fill_in_optimizers()
         return super().setup_optimizers()
 
+    @memory_errors()
     def train(self) -> None:
         """Trains up to max_num_iterations steps in all, those before a resume included."""
         total = self.config.max_num_iterations
@@ -312,12 +318,22 @@ class FieldTrainer(Trainer):
         except RuntimeError as error:
             first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(f"checkpoint {path} is of another network than these flags build: {first_lines}") from None
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}: {str(error)[:200]}).") from None
         if self.pipeline.in_dense_start != in_dense_start:
             self.optimizers = self.setup_optimizers()
-        self._load_optimizers(state["optimizers"], path)
-        if config.load_scheduler:
-            self.optimizers.load_schedulers(state["schedulers"])
-        self.grad_scaler.load_state_dict(state["scalers"])
+        try:
+            self._load_optimizers(state["optimizers"], path)
+            if config.load_scheduler:
+                self.optimizers.load_schedulers(state["schedulers"])
+            self.grad_scaler.load_state_dict(state["scalers"])
+        except InputError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"checkpoint {path} holds no state of optimisers that fits these flags ({type(error).__name__}: "
+                f"{str(error)[:200]}). Resume from another one, or start anew without --load-dir."
+            ) from None
         CONSOLE.print(f"Resuming after step {state['step']} from {path}")
 
     def _load_optimizers(self, states: dict[str, Any], path: Path) -> None:
