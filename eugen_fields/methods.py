@@ -92,17 +92,20 @@ def _trainer(
     )
 
 
-def _full_size(method_name: str, model: RadianceModelConfig, description: str) -> MethodSpecification:
+def _full_size(
+    method_name: str, model: RadianceModelConfig, description: str, rates: str = "nerf", **settings: Any
+) -> MethodSpecification:
     """A network for one GPU."""
     config = _trainer(
         method_name,
         model,
-        "nerf",
+        rates,
         target_num_samples=1 << 18,
         max_num_rays=1 << 14,
         max_num_iterations=30_000,
         steps_per_eval_image=1000,
         steps_per_save=1000,
+        **settings,
     )
     return MethodSpecification(config=config, description=description)
 
@@ -148,6 +151,22 @@ prp_mipnerf = _full_size(
     "prp-mipnerf",
     MipNeRFModelConfig(layer="prp"),
     "Mip-NeRF-style field (8x256) with PRP hidden layers: tiny checkpoints.",
+)
+
+eugen_planes = _full_size(
+    "eugen-planes",
+    PlanesModelConfig(layer="eugen"),
+    "Feature planes (up to 512 x 512, 16 channels) and a network (2x128) with EUGen hidden layers behind them.",
+    "planes",
+    optimizers=_plane_optimizers(),
+)
+
+prp_planes = _full_size(
+    "prp-planes",
+    PlanesModelConfig(layer="prp"),
+    "Feature planes (up to 512 x 512, 16 channels) and a network (2x128) with PRP hidden layers behind them.",
+    "planes",
+    optimizers=_plane_optimizers(),
 )
 
 eugen_nerf_tiny = _tiny(
@@ -280,6 +299,8 @@ METHODS: dict[str, FieldTrainerConfig] = {
         eugen_mipnerf_tiny,
         eugen_mipnerf,
         prp_mipnerf,
+        eugen_planes,
+        prp_planes,
         eugen_isdf_tiny,
         eugen_isdf,
         prp_isdf,

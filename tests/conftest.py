@@ -108,3 +108,40 @@ def unbounded_mip_run(capture_scene: Path, tmp_path_factory: pytest.TempPathFact
         appearance_dim=4,
         camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"),
     )
+
+
+def _small_planes_run(scene: Path, output: Path, **options):
+    """The trainer of a short eugen-planes-tiny run with smaller planes."""
+    from eugen_fields.benchmark.quality.train import make_config, train_run
+
+    small = {
+        "plane_resolutions": (16, 48),
+        "proposal_resolutions": (24,),
+        "proposal_samples": (24,),
+        "anneal_steps": 40,
+    }
+    small |= {"grid_resolution": 24, "grid_warmup_steps": 60}
+    config = make_config("eugen-planes-tiny", scene, output, steps=150, model_options=small | options)
+    config.pipeline.target_num_samples = 4096
+    trainer, _ = train_run(config, progress=False)
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def bounded_planes_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The trainer, at its end, of a short run with feature planes on the sphere."""
+    return _small_planes_run(sphere_scene, tmp_path_factory.mktemp("planes"))
+
+
+@pytest.fixture(scope="session")
+def unbounded_planes_run(capture_scene: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The same on photos of the sphere, with appearance codes and corrected cameras."""
+    from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+
+    return _small_planes_run(
+        capture_scene,
+        tmp_path_factory.mktemp("planes_capture"),
+        background="white",
+        appearance_dim=4,
+        camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"),
+    )

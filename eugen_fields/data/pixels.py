@@ -118,17 +118,22 @@ class AreaPixelSampler(PixelSampler):
     least_foreground: float = 0.0
     _measured: tuple[dict[str, Tensor], float] | None = None
 
-    def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column.
+    def sample(self, image_batch: dict[str, Tensor], num_rays: int | None = None) -> dict[str, Tensor]:
+        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column; in random order, so that
+        any part of them is a draw too.
 
         Args:
             image_batch: of pack_pixels.
+            num_rays: number of pixels; None: num_rays_per_batch.
         """
-        image = image_batch["image"]
-        extra = int(self._extra_share(image_batch) * self.num_rays_per_batch)
-        kinds = (("valid", "share", self.num_rays_per_batch - extra), ("foreground", "foreground_share", extra))
+        image, num_rays = image_batch["image"], num_rays or self.num_rays_per_batch
+        extra = int(self._extra_share(image_batch) * num_rays)
+        kinds = (("valid", "share", num_rays - extra), ("foreground", "foreground_share", extra))
         draws = [_draw(image_batch, *kind) for kind in kinds if kind[-1] > 0]
         choice, offsets = (torch.cat(parts) for parts in zip(*draws))
+        if len(draws) > 1:
+            order = torch.randperm(num_rays, device=choice.device)
+            choice, offsets = choice[order], offsets[order]
         pixels = image_batch["first_pixel"][choice] + offsets
         width = image_batch["width"][choice]
         indices = torch.stack([image_batch["image_idx"][choice], offsets // width, offsets % width], dim=-1)

@@ -6,14 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import psutil
+import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
 from eugen_fields.encodings import PlaneEncoding
 from eugen_fields.fields import PlaneDensityField, PlaneField
+from eugen_fields.kernels import TinyCudaHashGrid, Unsupported
 from eugen_fields.models.proposals.config import ProposalModelConfig
 from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.models.proposals.sizes import PLANES_SIZES
+
+_NETWORKS = ("plane", "proposal")
+_BYTES_PER_ENTRY = 7 * 4
+"""In training: value, gradient, two means of Adam, and what training would go back to: the value and both means."""
+_HASH_SIZES = {"plane": {"levels": 16, "log2_entries": 19}, "proposal": {"levels": 5, "log2_entries": 17}}
 
 
 @dataclass
@@ -27,6 +35,9 @@ class PlanesModelConfig(ProposalModelConfig):
     size: Literal["default", "tiny"] = "default"
     """Sizes of planes and networks where their own options are None. default: planes of up to 512 x 512 with 16
     channels; tiny: planes of up to 256 x 256 with 8 channels."""
+    encoding: Literal["planes", "hash"] = "planes"
+    """What features are read from. planes: feature planes in plain torch, on every device. hash: the hash grid of
+    tiny-cuda-nn, which must be installed, on CUDA; its resolutions are those of the coarsest and the finest planes."""
     plane_resolutions: tuple[int, ...] | None = None
     """Entries along each side of the planes, one number for each level. None: those of the size."""
     plane_channels: int | None = None
@@ -48,23 +59,63 @@ class PlanesModelConfig(ProposalModelConfig):
         super().check_sizes()
         if not self.total_variation_weight >= 0:
             raise ValueError(f"total_variation_weight is {self.total_variation_weight}; it must be 0 or more")
+        if self.encoding not in ("planes", "hash"):
+            raise ValueError(f"encoding is {self.encoding!r}; it must be planes or hash")
+        if self.encoding == "planes":
+            self._check_memory()
+        elif self.total_variation_weight > 0:
+            raise ValueError(
+                f"total_variation_weight is {self.total_variation_weight}, but a hash grid has no neighbours to "
+                "compare: it must be 0, or encoding planes"
+            )
+
+    def _check_memory(self) -> None:
+        """Raises ValueError where the planes would not fit into the memory, and names sizes that would."""
+        needed = {name: _BYTES_PER_ENTRY * PlaneEncoding.parameter_count(*self._sizes_of(name)) for name in _NETWORKS}
+        for place, free in _free_memory().items():
+            if sum(needed.values()) <= free:
+                continue
+            largest = max(needed, key=lambda name: needed[name])
+            resolutions, channels = self._sizes_of(largest)
+            left = max(0, free - sum(needed.values()) + needed[largest])
+            smaller = [max(2, int(size * (left / needed[largest]) ** 0.5)) for size in resolutions]
+            raise ValueError(
+                f"{largest}_resolutions are {resolutions} with {channels} channels: training would take "
+                f"{sum(needed.values()) / 2**30:,.1f} GiB, and {place} has {free / 2**30:,.1f} GiB free. "
+                f"--pipeline.model.{largest}-resolutions {' '.join(map(str, smaller))} would fit"
+            )
+
+    def _sizes_of(self, network: str) -> tuple[tuple[int, ...], int]:
+        """Resolutions and channels of the planes of a network."""
+        return self.setting(f"{network}_resolutions"), self.setting(f"{network}_channels")
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> PlaneField:
         self.check_sizes()
-        encoding = self._planes("plane")
-        return PlaneField(aabb, encoding, **self.field_options(num_images)).use_backend(self.backend)
+        encoding, options = self._encoding("plane"), self.field_options(num_images)
+        return PlaneField(aabb, encoding, **options).use_backend(self.backend)
 
     def build_proposal(self, aabb: Tensor) -> PlaneDensityField:
         self.check_sizes()
-        return PlaneDensityField(aabb, self._planes("proposal"), **self.proposal_options()).use_backend(self.backend)
+        return PlaneDensityField(aabb, self._encoding("proposal"), **self.proposal_options()).use_backend(self.backend)
 
-    def _planes(self, whose: str) -> PlaneEncoding:
+    def _encoding(self, network: str) -> PlaneEncoding | TinyCudaHashGrid:
+        resolutions, channels = self._sizes_of(network)
+        if self.encoding == "hash":
+            try:
+                return TinyCudaHashGrid(min(resolutions), max(resolutions), **_HASH_SIZES[network])
+            except Unsupported as error:
+                raise ValueError(f"encoding is hash, but {error}: install it, or choose encoding planes") from None
         return PlaneEncoding(
-            self.setting(f"{whose}_resolutions"),
-            self.setting(f"{whose}_channels"),
-            combination=self.plane_combination,
-            num_frequencies=self.position_frequencies,
+            resolutions, channels, combination=self.plane_combination, num_frequencies=self.position_frequencies
         )
+
+
+def _free_memory() -> dict[str, int]:
+    """Bytes that are free where planes are made and trained: on the machine, and on its first CUDA device."""
+    free = {"the machine": int(psutil.virtual_memory().available)}
+    if torch.cuda.is_available():
+        free["the GPU"] = torch.cuda.mem_get_info()[0]
+    return free
 
 
 class PlanesModel(ProposalModel):

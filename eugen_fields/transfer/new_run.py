@@ -16,6 +16,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.transfer import TransferReport
 from eugen_fields.layers.kinds import layer_kind, layer_options
+from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.progress import Progress
 from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.checkpoints import write_checkpoint
@@ -88,7 +89,11 @@ def _write_run(
 
     model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
     model.field.load_state_dict(student.cpu().state_dict())
-    model.grid.load_state_dict(run.grid.cpu().state_dict())
+    if model.grid is not None:
+        model.grid.load_state_dict(run.grid.cpu().state_dict())
+    if isinstance(model, ProposalModel):
+        assert run.proposal is not None  # build_model has asked for it
+        model.proposal.load_state_dict(run.proposal.cpu().state_dict())
     groups = {name: (config.optimizers[name], params) for name, params in model.get_param_groups().items()}
     optimizers = {name: group["optimizer"].setup(params=params) for name, (group, params) in groups.items()}
     schedulers = {

@@ -110,7 +110,7 @@ def test_entries_lie_on_the_corners_and_planes_go_on_as_they_end():
 def test_new_planes_are_alike_everywhere_and_differ_by_seed():
     for seed in range(3):
         torch.manual_seed(seed)
-        features = PlaneEncoding((32, 64), 8)(points(500).float())[:, 3:]
+        features = PlaneEncoding((32, 64), 8)(points(500).float())[:, 3:].detach()
         assert 0.05 < float(features.min()) and float(features.max()) < 0.85
         assert float(features.std()) > 0.02
 
@@ -122,9 +122,9 @@ def test_new_planes_are_alike_everywhere_and_differ_by_seed():
 def test_a_cone_reads_the_levels_that_suit_its_width(combination):
     planes = encoding(combination, (9, 33, 129), 2)
     positions = points(200)
-    sharp = planes(positions)[:, 3:].unflatten(1, (3, 2))
+    sharp = planes(positions).detach()[:, 3:].unflatten(1, (3, 2))
     for width in (0.0, 0.001, 0.004, 0.016, 0.06, 0.3):
-        found = planes(positions, torch.full((200,), width, dtype=torch.float64))[:, 3:].unflatten(1, (3, 2))
+        found = planes(positions, torch.full((200,), width, dtype=torch.float64)).detach()[:, 3:].unflatten(1, (3, 2))
         shares = [float((found[:, level] / sharp[:, level]).mean()) for level in range(3)]
         expected = [math.exp(-0.5 * (math.pi * width * (size - 1) / 2) ** 2) for size in (9, 33, 129)]
         assert shares == pytest.approx(expected, abs=1e-9)
