@@ -110,7 +110,7 @@ def unbounded_mip_run(capture_scene: Path, tmp_path_factory: pytest.TempPathFact
     )
 
 
-def _small_planes_run(scene: Path, output: Path, **options):
+def _small_planes_run(scene: Path, output: Path, steps: int, **options):
     """The trainer of a short eugen-planes-tiny run with smaller planes."""
     from eugen_fields.benchmark.quality.train import make_config, train_run
 
@@ -121,7 +121,7 @@ def _small_planes_run(scene: Path, output: Path, **options):
         "anneal_steps": 40,
     }
     small |= {"grid_resolution": 24, "grid_warmup_steps": 60}
-    config = make_config("eugen-planes-tiny", scene, output, steps=150, model_options=small | options)
+    config = make_config("eugen-planes-tiny", scene, output, steps=steps, model_options=small | options)
     config.pipeline.target_num_samples = 4096
     trainer, _ = train_run(config, progress=False)
     return trainer
@@ -130,7 +130,7 @@ def _small_planes_run(scene: Path, output: Path, **options):
 @pytest.fixture(scope="session")
 def bounded_planes_run(sphere_scene: Path, tmp_path_factory: pytest.TempPathFactory):
     """The trainer, at its end, of a short run with feature planes on the sphere."""
-    return _small_planes_run(sphere_scene, tmp_path_factory.mktemp("planes"))
+    return _small_planes_run(sphere_scene, tmp_path_factory.mktemp("planes"), 150)
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +141,7 @@ def unbounded_planes_run(capture_scene: Path, tmp_path_factory: pytest.TempPathF
     return _small_planes_run(
         capture_scene,
         tmp_path_factory.mktemp("planes_capture"),
+        300,
         background="white",
         appearance_dim=4,
         camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from eugen_fields.encodings import PlaneEncoding
 from eugen_fields.fields import PlaneDensityField, PlaneField
 from eugen_fields.kernels import TinyCudaHashGrid, Unsupported
+from eugen_fields.layers.names import LayerName
 from eugen_fields.models.proposals.config import ProposalModelConfig
 from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.models.proposals.sizes import PLANES_SIZES
@@ -50,10 +51,17 @@ class PlanesModelConfig(ProposalModelConfig):
     proposal_channels: int | None = None
     """Features that each level of planes of the proposal network holds. None: those of the size."""
     position_frequencies: int = 0
-    """Octaves of waves that the network reads beside position and features."""
+    """Octaves of waves that networks read beside position and features of planes."""
+    proposal_layer: LayerName | None = None
+    """Kind of the proposal network's hidden layers. None: dense."""
     total_variation_weight: float = 0.0
     """Weight of the total variation of the planes, which smooths what few photos show. 0: none, and nothing is
     computed."""
+
+    def check_flags(self) -> None:
+        if self.encoding == "planes":
+            self._check_memory()  # before they are made
+        super().check_flags()
 
     def check_sizes(self) -> None:
         super().check_sizes()
@@ -61,9 +69,7 @@ class PlanesModelConfig(ProposalModelConfig):
             raise ValueError(f"total_variation_weight is {self.total_variation_weight}; it must be 0 or more")
         if self.encoding not in ("planes", "hash"):
             raise ValueError(f"encoding is {self.encoding!r}; it must be planes or hash")
-        if self.encoding == "planes":
-            self._check_memory()
-        elif self.total_variation_weight > 0:
+        if self.encoding == "hash" and self.total_variation_weight > 0:
             raise ValueError(
                 f"total_variation_weight is {self.total_variation_weight}, but a hash grid has no neighbours to "
                 "compare: it must be 0, or encoding planes"

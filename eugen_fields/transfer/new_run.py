@@ -44,8 +44,9 @@ def transfer_run(
     options.check()
     run, config = open_teacher(options.run, options.device, options.step, options.grid_resolution, methods)
     folder = _new_folder(options, run, config)
-    student, report = transfer_field(run, training_rays(run, config), options, progress=progress)
-    _write_run(folder, run, config, student, report, options)
+    rays = training_rays(run, config)
+    student, report = transfer_field(run, rays, options, progress=progress)
+    _write_run(folder, run, config, student, report, options, len(rays.cameras))
     return folder, report
 
 
@@ -74,8 +75,9 @@ def _write_run(
     student: RadianceField,
     report: TransferReport,
     options: TransferOptions,
+    num_cameras: int,
 ) -> None:
-    """Writes the new run beside its place, then renames it."""
+    """Writes the new run beside its place, then renames it. Corrections of the training cameras begin anew."""
     trunk = student.trunk
     model_config: Any = config.pipeline.model
     model_config.layer, model_config.replace, model_config.dense_start = trunk.layer, trunk.replace, 0.0
@@ -87,7 +89,9 @@ def _write_run(
     optimizer.lr = optimizer.adam_lr = 0.0  # the rates of the new layer kind
     config.fill_in_optimizers()
 
-    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
+    manager: Any = config.pipeline.datamanager
+    num_images = num_cameras * manager.num_scales
+    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=num_images, metadata={})
     model.field.load_state_dict(student.cpu().state_dict())
     if model.grid is not None:
         model.grid.load_state_dict(run.grid.cpu().state_dict())

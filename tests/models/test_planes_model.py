@@ -170,7 +170,7 @@ def test_planes_that_the_memory_cannot_hold_are_refused_with_a_size_that_fits(mo
     assert 4 * smaller[0] == pytest.approx(smaller[1], abs=4)
     entries = PlaneEncoding.parameter_count(smaller, 8) + PlaneEncoding.parameter_count((32, 64), 4)
     assert 190 * 2**20 < 28 * entries <= 200 * 2**20
-    PlanesModelConfig(size="tiny", regime="unbounded", plane_resolutions=smaller).check_sizes()
+    PlanesModelConfig(size="tiny", regime="unbounded", plane_resolutions=smaller)._check_memory()
     with pytest.raises(ValueError, match="--pipeline.model.proposal-resolutions"):
         PlanesModelConfig(size="tiny", regime="unbounded", proposal_resolutions=(4096,)).check_flags()
 
