@@ -207,16 +207,16 @@ eugen_mipnerf_tiny = _tiny(
 eugen_planes_tiny = _tiny(
     "eugen-planes-tiny",
     PlanesModelConfig(
-        layer="dense",
+        layer="eugen",
         size="tiny",
-        num_features=32,
+        num_features=64,  # as many multiplications as a dense layer, once folded
         anneal_steps=300,
         **_TINY_GRID,
         eval_num_rays_per_chunk=512,
     ),
     "planes",
-    256 * 48,
-    "Small feature planes and a small network behind them, sized for a laptop CPU; for captures too.",
+    48 << 8,  # 256 rays of 32 proposals and 16 samples
+    "Small feature planes and a head (1x64) with an EUGen hidden layer, sized for a laptop CPU; for captures too.",
     optimizers=_plane_optimizers(warmup_steps=30),
 )
 

@@ -117,8 +117,10 @@ def test_waves_and_sums_are_options():
 # Sizes
 
 
-def test_the_tiny_head_has_the_multiplications_it_promises():
-    field = PlanesModelConfig(layer="dense", size="tiny", regime="bounded").build_field(BOX)
+@pytest.mark.parametrize("layer", ["dense", "eugen"])
+def test_the_tiny_head_has_the_multiplications_it_promises(layer):
+    options = {"norm": False} if layer == "eugen" else {}  # the norm adds one for each feature
+    field = PlanesModelConfig(layer=layer, num_features=64, size="tiny", regime="bounded", **options).build_field(BOX)
     assert multiplications(field) == 35 * 64 + 64 * 33 + (32 + 27) * 64 + 64 * 3 == 8320
     entries = 3 * 8 * (32**2 + 64**2 + 128**2 + 256**2)
     assert sum(parameter.numel() for parameter in field.position_encoding.parameters()) == entries

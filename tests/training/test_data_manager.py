@@ -39,6 +39,7 @@ def test_the_bytes_counted_are_those_of_the_images(sphere_scene: Path, monkeypat
 def test_rays_of_many_steps_are_drawn_at_once_and_none_is_used_twice(capture_scene: Path) -> None:
     parser = NerfstudioDataParserConfig(data=capture_scene, eval_mode="fraction")
     manager = FieldDataManagerConfig(dataparser=parser, train_num_rays_per_batch=50).setup(device="cpu")
+    images = torch.stack([manager.train_dataset[index]["image"] for index in range(len(manager.train_dataset))])
     drawn = []
     sampler = manager.train_pixel_sampler
     one_draw = sampler.sample
@@ -52,7 +53,6 @@ def test_rays_of_many_steps_are_drawn_at_once_and_none_is_used_twice(capture_sce
         for name in ("origins", "directions", "pixel_area", "camera_indices"):
             assert torch.equal(getattr(rays, name), getattr(exact, name)), name
         camera, row, column = batch["indices"].T
-        images = torch.stack([manager.train_dataset[int(index)]["image"] for index in range(len(manager.train_dataset))])
         assert torch.equal(batch["image"], images[camera, row, column])
         found.append(batch["indices"])
     assert [len(draw["indices"]) for draw in drawn] == [800, 800, 14400]
