@@ -24,7 +24,15 @@ class Demo:
     scene: Path = PROJECT / "scenes" / "hotdog"
     """Folder of the scene: Blender-synthetic layout, or one with a transforms.json."""
     method: Literal[
-        "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
+        "eugen-nerf-tiny",
+        "eugen-nerf",
+        "prp-nerf",
+        "eugen-mipnerf-tiny",
+        "eugen-mipnerf",
+        "prp-mipnerf",
+        "eugen-planes-tiny",
+        "eugen-planes",
+        "prp-planes",
     ] = "eugen-nerf-tiny"
     """Method to train. Those named tiny are sized for a CPU; the others want a GPU."""
     layer: LayerName | None = None

@@ -153,19 +153,24 @@ class AreaPixelSampler(PixelSampler):
     patch_size: int = 1
     _measured: tuple[dict[str, Tensor], float] | None = None
 
-    def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column. Patches come one after
-        the other, each row by row; where the number of rays is no multiple of their pixels, it is rounded down.
+    def sample(self, image_batch: dict[str, Tensor], num_rays: int | None = None) -> dict[str, Tensor]:
+        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column; in random order, so that
+        any part of them is a draw too. Patches come one after the other, each row by row; where the number of rays is no
+        multiple of their pixels, it is rounded down.
 
         Args:
             image_batch: of pack_pixels.
+            num_rays: number of pixels; None: num_rays_per_batch.
         """
-        image = image_batch["image"]
-        count = max(1, self.num_rays_per_batch // self.patch_size**2)
+        image, num_rays = image_batch["image"], num_rays or self.num_rays_per_batch
+        count = max(1, num_rays // self.patch_size**2)
         extra = int(self._extra_share(image_batch) * count)
         kinds = (("valid", "share", count - extra), ("foreground", "foreground_share", extra))
         draws = [_draw_by_area(image_batch, *kind) for kind in kinds if kind[-1] > 0]
         choice, offsets = (torch.cat(parts) for parts in zip(*draws))
+        if len(draws) > 1:
+            order = torch.randperm(count, device=choice.device)
+            choice, offsets = choice[order], offsets[order]
         width = image_batch["width"][choice]
         if self.patch_size > 1:
             steps = torch.arange(self.patch_size, device=offsets.device)

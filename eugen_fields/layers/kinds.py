@@ -24,16 +24,19 @@ DEFAULT_RATES: Mapping[str, float] = {
     "nerf": 2e-3,
     "nerf tiny": 1.6e-2,
     "unbounded tiny": 2e-3,
+    "planes": 1e-2,
     "sdf": 1.3e-3,
     "sdf tiny": 2.6e-3,
 }
 """Adam's learning rate for layers of a kind without rates of its own, by family of methods: full-size and tiny networks
-of density and colour, the tiny ones in scenes without bounds, full-size and tiny networks of signed distance."""
+of density and colour, the tiny ones in scenes without bounds, those behind feature planes, full-size and tiny networks
+of signed distance."""
 
 DEFAULT_MUON_RATES: Mapping[str, float] = {
     "nerf": 8e-3,
     "nerf tiny": 1.6e-2,
     "unbounded tiny": 4e-3,
+    "planes": 1e-2,
     "sdf": 1.3e-3,
     "sdf tiny": 2.6e-3,
 }

@@ -21,8 +21,8 @@ class LayerFlags:
     """Kind of the replaced hidden layers; all others are dense. eugen-residual: EUGen layers that add to what they
     read, trained as a densely connected narrow network."""
     replace: tuple[int, ...] | None = None
-    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first, and with
-    eugen-residual the first as well."""
+    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first, or the only
+    one, and with eugen-residual the first as well."""
     num_features: int = 64
     """Number of random features: per order in EUGen layers (m), in all in SNNK layers, and per layer in those of
     eugen-residual, which it is the width of."""

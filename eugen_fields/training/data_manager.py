@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.multiscale import MultiScaleDataset
@@ -21,6 +23,8 @@ from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels
 from eugen_fields.errors import InputError
 from eugen_fields.runs.opened import check_interpolation
 from eugen_fields.runs.scene import place_opened_scene
+
+_STEPS_AT_ONCE = 16
 
 
 @dataclass
@@ -53,6 +57,8 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
 
     config: FieldDataManagerConfig
     fixed_indices_eval_dataloader: FixedIndicesEvalDataloader
+    _drawn: tuple[RayBundle, dict[str, Tensor]] | None = None
+    _used = 0
 
     def __init__(
         self,
@@ -86,6 +92,26 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
     def setup_train(self) -> None:
         self._pack()
         super().setup_train()
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
+        """The rays of a step and what they saw: a part of those that were drawn for several steps at once.
+
+        A batch of some hundred rays costs nearly as much as one of some thousand, by the many small operations that
+        undistort them.
+        """
+        sampler, all_images = self.train_pixel_sampler, self.config.train_num_images_to_sample_from == -1
+        if not isinstance(sampler, AreaPixelSampler) or not all_images:
+            return super().next_train(step)
+        self.train_count += 1
+        patch = sampler.patch_size**2
+        num_rays = max(1, sampler.num_rays_per_batch // patch) * patch
+        if self._drawn is None or self._used + num_rays > len(self._drawn[0]):
+            batch = sampler.sample(next(self.iter_train_image_dataloader), _STEPS_AT_ONCE * num_rays)
+            self._drawn, self._used = (self.train_ray_generator(batch["indices"]), batch), 0
+        rays, batch = self._drawn
+        part = slice(self._used, self._used + num_rays)
+        self._used += num_rays
+        return rays[part], {name: value[part] for name, value in batch.items()}
 
     def setup_eval(self) -> None:
         self._pack()

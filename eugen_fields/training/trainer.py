@@ -30,7 +30,7 @@ from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
 from eugen_fields.training.own_folder import OwnFolderConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.recovery import Recovery
-from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamConfig, PlaneAdamConfig, WarmupDecayConfig
 
 
 class _DataFlags(Protocol):
@@ -155,7 +155,8 @@ class FieldTrainerConfig(OwnFolderConfig):
                 if optimizer.adam_lr < 0:
                     raise InputError(f"the learning rate of Adam is {optimizer.adam_lr}; it must be positive.")
             elif isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
-                optimizer.lr = self.rate_factor * kind.rate(family)
+                tuned = optimizer.tuned_rate if isinstance(optimizer, PlaneAdamConfig) else kind.rate(family)
+                optimizer.lr = self.rate_factor * tuned
             if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
                 optimizer.fused = self.machine.device_type == "cuda"
             if optimizer.lr <= 0:

@@ -16,6 +16,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.transfer import TransferReport
 from eugen_fields.layers.kinds import layer_kind, layer_options
+from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.progress import Progress
 from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.checkpoints import write_checkpoint
@@ -44,8 +45,9 @@ def transfer_run(
     options.check()
     run, config = open_teacher(options.run, options.device, options.step, options.grid_resolution, methods)
     folder = _new_folder(options, run, config)
-    student, report = transfer_field(run, training_rays(run, config), options, progress=progress)
-    _write_run(folder, run, config, student, report, options)
+    rays = training_rays(run, config)
+    student, report = transfer_field(run, rays, options, progress=progress)
+    _write_run(folder, run, config, student, report, options, len(rays.cameras))
     return folder, report
 
 
@@ -74,8 +76,9 @@ def _write_run(
     student: RadianceField,
     report: TransferReport,
     options: TransferOptions,
+    num_cameras: int,
 ) -> None:
-    """Writes the new run beside its place, then renames it."""
+    """Writes the new run beside its place, then renames it. Corrections of the training cameras begin anew."""
     trunk = student.trunk
     model_config: Any = config.pipeline.model
     model_config.layer, model_config.replace, model_config.dense_start = trunk.layer, trunk.replace, 0.0
@@ -87,9 +90,15 @@ def _write_run(
     optimizer.lr = optimizer.adam_lr = 0.0  # the rates of the new layer kind
     config.fill_in_optimizers()
 
-    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
+    manager: Any = config.pipeline.datamanager
+    num_images = num_cameras * manager.num_scales
+    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=num_images, metadata={})
     model.field.load_state_dict(student.cpu().state_dict())
-    model.grid.load_state_dict(run.grid.cpu().state_dict())
+    if model.grid is not None:
+        model.grid.load_state_dict(run.grid.cpu().state_dict())
+    if isinstance(model, ProposalModel):
+        assert run.proposal is not None  # build_model has asked for it
+        model.proposal.load_state_dict(run.proposal.cpu().state_dict())
     groups = {name: (config.optimizers[name], params) for name, params in model.get_param_groups().items()}
     optimizers = {name: group["optimizer"].setup(params=params) for name, (group, params) in groups.items()}
     schedulers = {

@@ -43,7 +43,7 @@ class TransferOptions:
     matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
     """Fixed random matrix of PRP layers."""
     replace: tuple[int, ...] | None = None
-    """Trunk layers to replace (0 is the first). Default: every hidden layer but the first."""
+    """Trunk layers to replace (0 is the first). Default: every hidden layer but the first, or the only one."""
     best: int = 0
     """Number of layers to replace, chosen as those that change the network's output least when replaced alone. 0: the
     layers of --replace."""

@@ -12,6 +12,7 @@ from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.fields.vanilla import vanilla_state
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.planes import PlanesModelConfig
 from eugen_fields.runs import (
     MODEL_CONFIGS,
     ClassData,
@@ -28,6 +29,7 @@ from eugen_fields.runs.scene import find_scene
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 VANILLA = "vanilla-nerf"
+_TEACHERS = (NeRFModelConfig, PlanesModelConfig)
 
 
 def open_teacher(
@@ -55,8 +57,8 @@ def open_teacher(
         config = restore_config(data, "eugen-nerf", config_path, methods)
         return _open_vanilla(folder, data, config, device, step, grid_resolution), config
     model_class = MODEL_CONFIGS.get(getattr(data["pipeline"].get("model"), "class_path", ""))
-    if method not in methods or model_class is not NeRFModelConfig:
-        known = [name for name, config in methods.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
+    if method not in methods or model_class not in _TEACHERS:
+        known = [name for name, config in methods.items() if isinstance(config.pipeline.model, _TEACHERS)]
         raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
     run = open_run(folder, device, step)
     assert isinstance(run, RadianceRun)

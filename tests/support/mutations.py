@@ -26,7 +26,23 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 """In place of a value of a JSON file."""
 
-NUMBERS = ("nan", "inf", "-inf", "1e30", "1" + 30 * "0", "9" * 400, "-1", "0", "1e-320", "1e308", "x", "", "0x10", "1,5", "\u0661")
+NUMBERS = (
+    "nan",
+    "inf",
+    "-inf",
+    "1e30",
+    "1" + 30 * "0",
+    "9" * 400,
+    "-1",
+    "0",
+    "1e-320",
+    "1e308",
+    "x",
+    "",
+    "0x10",
+    "1,5",
+    "\u0661",
+)
 """In place of a number of a text."""
 
 

@@ -221,8 +221,9 @@ def multiplications(trainer: FieldTrainer) -> int:
 
 
 def parameter_count(trainer: FieldTrainer) -> int:
-    """Trainable parameters of the networks."""
-    return sum(parameter.numel() for parameter in trainer.pipeline.model.get_param_groups()["fields"])
+    """Trainable parameters of the networks, planes and proposals included."""
+    networks = radiance_model(trainer).networks().values()
+    return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
 
 def layer_bytes(trainer: FieldTrainer) -> int:
