@@ -155,8 +155,8 @@ class AreaPixelSampler(PixelSampler):
 
     def sample(self, image_batch: dict[str, Tensor], num_rays: int | None = None) -> dict[str, Tensor]:
         """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column; in random order, so that
-        any part of them is a draw too. Patches come one after the other, each row by row; where the number of rays is no
-        multiple of their pixels, it is rounded down.
+        any part of them is a draw too. Patches come one after the other, each row by row; the number of rays is rounded
+        down to a multiple of their pixels.
 
         Args:
             image_batch: of pack_pixels.
