@@ -22,7 +22,7 @@ class ModelFlags(Protocol):
     """Indices of the replaced trunk layers."""
     eval_num_rays_per_chunk: int
     """Rays rendered at once in evaluation."""
-    backend: str
+    backend: Any
     """How networks are evaluated."""
     dense_start: float | None
     """Share of the training steps for which the replaced layers are dense; None before it is chosen."""

@@ -106,7 +106,8 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         patch = sampler.patch_size**2
         num_rays = max(1, sampler.num_rays_per_batch // patch) * patch
         if self._drawn is None or self._used + num_rays > len(self._drawn[0]):
-            batch = sampler.sample(next(self.iter_train_image_dataloader), _STEPS_AT_ONCE * num_rays)
+            images: Any = next(self.iter_train_image_dataloader)
+            batch = sampler.sample(images, _STEPS_AT_ONCE * num_rays)
             self._drawn, self._used = (self.train_ray_generator(batch["indices"]), batch), 0
         rays, batch = self._drawn
         part = slice(self._used, self._used + num_rays)
