@@ -143,7 +143,7 @@ def damage_image(rng: random.Random, path: Path) -> str:
         ((1, 1), (image.width + 1, image.height), (image.width // 2, image.height // 2), (4000, 3), image.size)
     )
     mode = rng.choice(("L", "LA", "P", "1", "I;16", "I", "F", "CMYK", "RGB", "RGBA", "YCbCr"))
-    other = "TIFF" if mode in ("F", "CMYK", "YCbCr") else "PNG"
+    other = "TIFF" if mode in ("I", "F", "CMYK", "YCbCr") else "PNG"
     base = {"YCbCr": "RGB", "I;16": "L", "I": "L", "F": "L", "1": "L"}.get(mode, mode)
     converted = rgba.convert(base)
     if mode == "I;16":

@@ -130,7 +130,7 @@ def test_bad_frames_are_named(broken_scene: Path, tmp_path: Path, change, says: 
     ("options", "says"),
     [
         ({"num_features": 0}, "num_features is 0"),
-        ({"num_features": -3}, "num_features is -3"),
+        ({"num_features": -3}, "num-features is -3"),
         ({"replace": (9,)}, "replace names layer 9"),
         ({"layer": "prp", "rank": -1}, "rank is -1"),
         ({"layer": "fancy"}, "layer is 'fancy'"),
