@@ -59,12 +59,13 @@ def make_trainer(config: FieldTrainerConfig) -> FieldTrainer:
     torch.manual_seed(0)
     trainer: FieldTrainer = config.setup(local_rank=0, world_size=1)
     trainer.setup(test_mode="test")
-    one_step, sampler = trainer.train_iteration, trainer.pipeline.datamanager.train_pixel_sampler
+    one_step, manager = trainer.train_iteration, trainer.pipeline.datamanager
 
     def seeded_step(step: int) -> Any:
         torch.manual_seed(step)
-        if sampler is not None:
-            sampler.set_num_rays_per_batch(60)
+        if manager.train_pixel_sampler is not None:
+            manager.train_pixel_sampler.set_num_rays_per_batch(60)
+            manager._drawn = None  # type: ignore[attr-defined]  # rays are drawn for several steps at once
         return one_step(step)
 
     trainer.train_iteration = seeded_step  # type: ignore[method-assign]

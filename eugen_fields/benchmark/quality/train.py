@@ -25,7 +25,7 @@ from eugen_fields.runs.place import numbered_name
 from eugen_fields.training.data_manager import FieldDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
-UNLIMITED = 1 << 40
+UNLIMITED = (1 << 31) - 1
 """Steps of a run that something else ends, or between evaluations that are not wanted."""
 
 
