@@ -1,7 +1,8 @@
-"""TensorBoard's event files where the disk is full: one line says so, and no half event is left."""
+"""What nerfstudio writes beside checkpoints where the disk is full: one line says so, and nothing half is left."""
 
 from __future__ import annotations
 
+import json
 import struct
 import threading
 from collections.abc import Iterator
@@ -57,12 +58,22 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise
         for path in folder.rglob(PATTERN):
             drop_half_event(path)
-        raise InputError(
-            f"cannot write to {folder}: {error.strerror}. What was written is whole; make room and resume with "
-            "--load-dir, or train with another --output-dir."
-        ) from None
+        _drop_half_json(folder / "dataparser_transforms.json")
+        checkpoint = next(folder.rglob("step-*.ckpt"), None)
+        advice = "train again with another --timestamp or --output-dir"
+        if checkpoint is not None:
+            advice = f"resume with --load-dir {checkpoint.parent}"
+        raise InputError(f"cannot write to {folder}: {error.strerror}. Make room and {advice}.") from None
     finally:
         threading.excepthook = earlier
+
+
+def _drop_half_json(path: Path) -> None:
+    """Removes a JSON file, if it is there, that is not whole."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        path.unlink(missing_ok=True)
 
 
 def drop_half_event(path: Path) -> None:

@@ -72,7 +72,12 @@ class FieldTrainerConfig(OwnFolderConfig):
         self.write_config(continues)
         manager = cast(_DataFlags, self.pipeline.datamanager)
         data = self.data if self.data is not None else manager.data
-        record_scene(self.get_base_dir(), manager.dataparser, Path(data or manager.dataparser.data))
+        try:
+            record_scene(self.get_base_dir(), manager.dataparser, Path(data or manager.dataparser.data))
+        except InputError:
+            if not continues:  # no training has begun, so that the place is free again
+                (self.get_base_dir() / "config.yml").unlink()
+            raise
 
     def prepare(self) -> None:
         """Checks and fills in what save_config does, without writing config.yml.

@@ -34,6 +34,29 @@ def test_a_training_that_cannot_write_its_config_leaves_none(sphere_scene: Path,
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_training_that_cannot_describe_its_scene_leaves_its_place_free(
+    sphere_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("cannot write scene.json: No space left on device.")
+
+    config = typed("eugen-nerf-tiny", sphere_scene, tmp_path, "--max-num-iterations", 2)
+    config.pipeline.datamanager.data = sphere_scene
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space left"):
+        patch.setattr("eugen_fields.training.trainer.record_scene", full)
+        config.save_config()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    config.save_config()
+    assert (config.get_base_dir() / "scene.json").is_file()
+
+
+def test_a_half_file_of_nerfstudio_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "dataparser_transforms.json").write_text('{"transform": [[1.0,')
+    with file_size_limit(10), pytest.raises(InputError), disk_errors(tmp_path):
+        (tmp_path / "another").write_text("longer than ten bytes")
+    assert not (tmp_path / "dataparser_transforms.json").exists()
+
+
 def test_a_training_that_cannot_write_its_first_checkpoint_says_so(sphere_scene: Path, tmp_path: Path) -> None:
     config = typed("eugen-nerf-tiny", sphere_scene, tmp_path, "--max-num-iterations", 2)
     with file_size_limit(100_000), pytest.raises(InputError, match=r"step-000000001\.ckpt: File too large\. Earlier"):
