@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -22,19 +23,33 @@ class InputError(ValueError):
         self.message = message
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def full_disk(error: BaseException) -> InputError | None:
+    """An error of the operating system about a disk that is full or cannot be written to, as one that says so; None for
+    all other errors."""
+    if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+        return None
+    return InputError(f"cannot write {error.filename or 'a file'}: {error.strerror}. Make room, or write elsewhere.")
+
+
 @contextlib.contextmanager
 def exit_on_input_error() -> Iterator[None]:
-    """Around the main function of a command, or as its decorator: an InputError ends the process with exit status 1 and
-    the line `error: MESSAGE` on stderr."""
+    """Around the main function of a command, or as its decorator: an InputError, or a full disk, ends the process with
+    exit status 1 and the line `error: MESSAGE` on stderr."""
     try:
         yield
-    except InputError as error:
-        raise SystemExit(f"error: {error.message}") from None
+    except (InputError, OSError) as error:
+        found = error if isinstance(error, InputError) else full_disk(error)
+        if found is None:
+            raise
+        raise SystemExit(f"error: {found.message}") from None
 
 
 def report_uncaught_input_errors() -> None:
-    """Has Python print an InputError that nobody catches as the line `error: MESSAGE` instead of a traceback; the exit
-    status is 1, as for every uncaught exception.
+    """Has Python print an InputError, or a full disk, that nobody catches as the line `error: MESSAGE` instead of a
+    traceback; the exit status is 1, as for every uncaught exception.
 
     For the commands of nerfstudio, whose main functions are not ours: what they construct of ours calls this. Python
     and notebooks that call the same code can still catch the InputError.
@@ -47,10 +62,17 @@ def report_uncaught_input_errors() -> None:
 def _report(
     others: Callable[..., Any], kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    if isinstance(error, InputError):
-        print(f"error: {error.message}", file=sys.stderr)
+    found = error if isinstance(error, InputError) else full_disk(error)
+    if found is not None:
+        print(f"error: {found.message}", file=sys.stderr)
     else:
         others(kind, error, traceback)
+
+
+def show_number(value: float) -> str:
+    """A number as messages show it, however many digits it has."""
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:6]}... ({len(text)} characters)"
 
 
 def describe(error: BaseException) -> str:

@@ -18,11 +18,12 @@ from eugen_fields.mapping.trainer import MappingTrainerConfig
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.planes import PlanesModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.training.data_manager import FieldDataManagerConfig
 from eugen_fields.training.optimizers import FieldOptimizerConfig
 from eugen_fields.training.pipeline import FieldPipelineConfig
-from eugen_fields.training.schedule import LayerAdamWConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamWConfig, PlaneAdamConfig, WarmupDecayConfig
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 _TINY_GRID: dict[str, Any] = {
@@ -42,12 +43,29 @@ def _viewer() -> ViewerConfig:
     return ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14, quit_on_train_completion=False)
 
 
+def _optimizers(warmup_steps: int = 100) -> dict[str, Any]:
+    return {
+        "fields": {"optimizer": FieldOptimizerConfig(), "scheduler": WarmupDecayConfig(warmup_steps=warmup_steps)},
+        "camera_opt": {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": WarmupDecayConfig()},
+    }
+
+
+def _plane_optimizers(warmup_steps: int = 100) -> dict[str, Any]:
+    """Planes and proposals have optimisers of their own, fused on a CPU too: planes are millions of numbers."""
+    groups = _optimizers(warmup_steps)
+    for name in ("planes", "proposals"):
+        schedule = WarmupDecayConfig(warmup_steps=warmup_steps)
+        groups[name] = {"optimizer": PlaneAdamConfig(fused=True), "scheduler": schedule}
+    return groups
+
+
 def _trainer(
     method_name: str,
     model: RadianceModelConfig,
     rates: str,
     target_num_samples: int,
     max_num_rays: int,
+    optimizers: dict[str, Any] | None = None,
     **settings: Any,
 ) -> FieldTrainerConfig:
     """The settings that all methods share."""
@@ -57,6 +75,7 @@ def _trainer(
         machine=_machine(),
         mixed_precision=True,
         rate_family=rates,
+        optimizers=optimizers or _optimizers(),
         pipeline=FieldPipelineConfig(
             _target=LiveFieldPipeline,
             datamanager=FieldDataManagerConfig(
@@ -68,26 +87,25 @@ def _trainer(
             target_num_samples=target_num_samples,
             max_num_rays=max_num_rays,
         ),
-        optimizers={
-            "fields": {"optimizer": FieldOptimizerConfig(), "scheduler": WarmupDecayConfig()},
-            "camera_opt": {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": WarmupDecayConfig()},
-        },
         viewer=_viewer(),
         **settings,
     )
 
 
-def _full_size(method_name: str, model: RadianceModelConfig, description: str) -> MethodSpecification:
+def _full_size(
+    method_name: str, model: RadianceModelConfig, description: str, rates: str = "nerf", **settings: Any
+) -> MethodSpecification:
     """A network for one GPU."""
     config = _trainer(
         method_name,
         model,
-        "nerf",
+        rates,
         target_num_samples=1 << 18,
         max_num_rays=1 << 14,
         max_num_iterations=30_000,
         steps_per_eval_image=1000,
         steps_per_save=1000,
+        **settings,
     )
     return MethodSpecification(config=config, description=description)
 
@@ -135,6 +153,22 @@ prp_mipnerf = _full_size(
     "Mip-NeRF-style field (8x256) with PRP hidden layers: tiny checkpoints.",
 )
 
+eugen_planes = _full_size(
+    "eugen-planes",
+    PlanesModelConfig(layer="eugen"),
+    "Feature planes (up to 512 x 512, 16 channels) and a network (2x128) with EUGen hidden layers behind them.",
+    "planes",
+    optimizers=_plane_optimizers(),
+)
+
+prp_planes = _full_size(
+    "prp-planes",
+    PlanesModelConfig(layer="prp"),
+    "Feature planes (up to 512 x 512, 16 channels) and a network (2x128) with PRP hidden layers behind them.",
+    "planes",
+    optimizers=_plane_optimizers(),
+)
+
 eugen_nerf_tiny = _tiny(
     "eugen-nerf-tiny",
     NeRFModelConfig(
@@ -168,6 +202,22 @@ eugen_mipnerf_tiny = _tiny(
     "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
     # at twice these rates all but PRP end in fog before the cameras, sooner or later, on one seed or another
     unbounded_rate_family="unbounded tiny",
+)
+
+eugen_planes_tiny = _tiny(
+    "eugen-planes-tiny",
+    PlanesModelConfig(
+        layer="eugen",
+        size="tiny",
+        num_features=64,  # as many multiplications as a dense layer, once folded
+        anneal_steps=300,
+        **_TINY_GRID,
+        eval_num_rays_per_chunk=512,
+    ),
+    "planes",
+    48 << 8,  # 256 rays of 32 proposals and 16 samples
+    "Small feature planes and a head (1x64) with an EUGen hidden layer, sized for a laptop CPU; for captures too.",
+    optimizers=_plane_optimizers(warmup_steps=30),
 )
 
 _SDF_BOUNDS: dict[str, Any] = {"free_space_fit": 2.0, "unseen_depth": 0.8}
@@ -245,9 +295,12 @@ METHODS: dict[str, FieldTrainerConfig] = {
         eugen_nerf_tiny,
         eugen_nerf,
         prp_nerf,
+        eugen_planes_tiny,
         eugen_mipnerf_tiny,
         eugen_mipnerf,
         prp_mipnerf,
+        eugen_planes,
+        prp_planes,
         eugen_isdf_tiny,
         eugen_isdf,
         prp_isdf,

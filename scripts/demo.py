@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,15 @@ class Demo:
     scene: Path = PROJECT / "scenes" / "hotdog"
     """Folder of the scene: Blender-synthetic layout, or one with a transforms.json."""
     method: Literal[
-        "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
+        "eugen-nerf-tiny",
+        "eugen-nerf",
+        "prp-nerf",
+        "eugen-mipnerf-tiny",
+        "eugen-mipnerf",
+        "prp-mipnerf",
+        "eugen-planes-tiny",
+        "eugen-planes",
+        "prp-planes",
     ] = "eugen-nerf-tiny"
     """Method to train. Those named tiny are sized for a CPU; the others want a GPU."""
     layer: LayerName | None = None
@@ -49,6 +56,7 @@ class Demo:
         from eugen_fields.benchmark.quality.train import make_config, parameter_count, score_run, train_run
         from eugen_fields.meshing.export_mesh import export_mesh
         from eugen_fields.runs import open_run
+        from eugen_fields.writing import written_beside
 
         config = make_config(
             self.method,
@@ -88,9 +96,8 @@ class Demo:
             "views": scores["views"],
         }
         path = self.output / "metrics.json"
-        beside = path.with_suffix(".json.part")
-        beside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        with written_beside(path) as unfinished:
+            unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         print(
             f"\n{len(scores['views'])} test views: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
             f" after {config.max_num_iterations} steps in {seconds:.0f} s on {metrics['device']}"

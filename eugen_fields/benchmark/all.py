@@ -18,6 +18,7 @@ from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.speed.isdf_speed import ISDFSpeed
 from eugen_fields.benchmark.speed.render import Render
 from eugen_fields.errors import InputError
+from eugen_fields.writing import written_beside
 
 _SHOWN = ("dense", "eugen", "prp")
 """Trained networks of which frames are rendered."""
@@ -63,7 +64,8 @@ class All(Benchmark):
                 print(text, flush=True)
             parts.append(f"## {title}\n\n{text}\n\n({time.perf_counter() - start:.0f} s)")
             parts += [f"![{title}]({path.name})" for path in self._new_plots(parts)]
-            report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+            with written_beside(report) as unfinished:
+                unfinished.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         return f"written to {report}"
 
     def benchmarks(self, device: str) -> dict[str, Callable[[], Any]]:

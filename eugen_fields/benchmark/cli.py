@@ -12,6 +12,7 @@ from eugen_fields.benchmark.layers.layers import Layers
 from eugen_fields.benchmark.layers.synthetic import Synthetic
 from eugen_fields.benchmark.mesh.mesh import Mesh
 from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.frontier import Frontier
 from eugen_fields.benchmark.quality.scenes import Scenes
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
@@ -31,6 +32,7 @@ def main() -> None:
         "render": Render,
         "train": Train,
         "scenes": Scenes,
+        "frontier": Frontier,
         "size": Size,
         "transfer": Transfer,
         "synthetic": Synthetic,

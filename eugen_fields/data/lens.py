@@ -63,3 +63,16 @@ def seen_pixels(cameras: Cameras, index: int) -> Tensor | None:
     if crop is not None:
         seen &= torch.hypot(columns - width // 2, rows - height // 2) <= crop
     return None if seen.all() else seen[..., None]
+
+
+def row_areas(cameras: Cameras, index: int) -> Tensor | None:
+    """What share of the area of a pixel on the horizon the pixels of each row of a spherical image have, (height,),
+    0 to 1; None where all pixels count alike.
+
+    The rows of an equirectangular image are at equal steps of latitude: their pixels narrow with its cosine.
+    """
+    camera = cameras[index]
+    if int(camera.camera_type) != CameraType.EQUIRECTANGULAR.value:
+        return None
+    latitudes = math.pi * (torch.arange(int(camera.height)) + 0.5 - camera.cy) / camera.fy
+    return torch.where(latitudes.abs() < math.pi / 2, latitudes.cos(), 0.0)

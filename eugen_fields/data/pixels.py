@@ -15,16 +15,18 @@ _MARGIN = 2
 """Pixels about visible ones that count as foreground: they show where the object ends."""
 
 
-def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False) -> dict[str, Tensor]:
+def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False, patch_size: int = 1) -> dict[str, Tensor]:
     """Collates images, which may differ in size, into tensors that move between devices.
 
     nerfstudio's own variable_res_collate makes lists, which stay on the CPU whatever images_on_gpu says, and whose
     masks its pixel sampler cannot read.
 
     Args:
-        images: of a dataset: "image" (height, width, channels), "image_idx", "mask" (height, width, 1) and "scale"
-            where there is one.
+        images: of a dataset: "image" (height, width, channels), "image_idx", "mask" (height, width, 1), "scale" and
+            "row_area" (height,) where there is one.
         ignore_mask: draw pixels outside of masks as well.
+        patch_size: side of the squares that will be drawn. What is said of pixels to draw from then means their upper
+            left corners, and the squares lie in the image and show nothing that is masked out.
 
     Returns:
         "image": the pixels of all images, row by row, (pixels, channels); and for each image "image_idx", "width",
@@ -50,6 +52,10 @@ def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False) -> dict
         "num_valid": pixels,
     }
     masks = [None if ignore_mask else item.get("mask") for item in images]
+    areas = [item.get("row_area") for item in images]
+    masks = [_on_sphere(item["image"], mask, area) for item, mask, area in zip(images, masks, areas)]
+    if patch_size > 1:
+        masks = [_corners(item["image"], mask, patch_size) for item, mask in zip(images, masks)]
     if any(mask is not None and not mask.all() for mask in masks):
         valid = [
             torch.arange(int(count), dtype=torch.int32) if mask is None else mask.flatten().nonzero()[:, 0].int()
@@ -63,9 +69,35 @@ def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False) -> dict
         counts = torch.tensor([len(offsets) for offsets in foreground])
         packed |= {"foreground": torch.cat(foreground), "num_foreground": counts}
         packed |= {"first_foreground": counts.cumsum(0) - counts, "foreground_share": counts * 4.0**scales}
+    if any(area is not None for area in areas):
+        rows = torch.tensor([item["image"].shape[0] for item in images])
+        packed["row_area"] = torch.cat(
+            [torch.ones(int(count)) if area is None else area for area, count in zip(areas, rows)]
+        )
+        packed["first_row"] = rows.cumsum(0) - rows
     if not packed["share"].any():
         raise InputError("every pixel of every image is masked out. Masks are black where a pixel must not be used.")
     return packed
+
+
+def _on_sphere(image: Tensor, mask: Tensor | None, row_area: Tensor | None) -> Tensor | None:
+    """A mask without the rows of a spherical image that are beyond its poles."""
+    if row_area is None or bool((row_area > 0).all()):
+        return mask
+    inside = (row_area > 0)[:, None, None].expand(*image.shape[:2], 1)
+    return inside if mask is None else mask & inside
+
+
+def _corners(image: Tensor, mask: Tensor | None, patch_size: int) -> Tensor:
+    """Where the upper left corners of square patches may be, bool (height, width, 1)."""
+    height, width = image.shape[:2]
+    if min(height, width) < patch_size:
+        raise InputError(
+            f"--pipeline.datamanager.patch-size {patch_size} is larger than an image of {width}x{height} pixels."
+        )
+    invalid = torch.zeros(height, width) if mask is None else (~mask[..., 0]).float().cpu()
+    whole = F.max_pool2d(invalid[None, None], patch_size, stride=1)[0, 0] == 0
+    return F.pad(whole, (0, patch_size - 1, 0, patch_size - 1))[..., None]
 
 
 def _foreground(image: Tensor, mask: Tensor | None) -> Tensor:
@@ -95,7 +127,8 @@ def silhouettes(packed: dict[str, Tensor]) -> list[Tensor] | None:
 
 
 class AreaPixelSampler(PixelSampler):
-    """Draws the pixels of packed images independently, each with a probability proportional to its area.
+    """Draws the pixels of packed images independently, each with a probability proportional to its area; or square
+    patches, by that of their upper left pixel. The pixels of spherical images count by their area on the sphere.
 
     The area of a pixel at scale l is 4^l pixels of the full-size image. Where all images are of one scale, each pixel
     is as likely as any other, be its image large or small.
@@ -113,24 +146,38 @@ class AreaPixelSampler(PixelSampler):
         least_foreground: share of the rays that meet visible pixels of images with alpha, or their surroundings. Where
             uniform draws give fewer, as for a thin or a distant object, the rest of this share is drawn from those
             pixels; background, of which there is nothing to learn, is seen less.
+        patch_size: side of the patches, pixels; that of pack_pixels.
     """
 
     least_foreground: float = 0.0
+    patch_size: int = 1
     _measured: tuple[dict[str, Tensor], float] | None = None
 
-    def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column.
+    def sample(self, image_batch: dict[str, Tensor], num_rays: int | None = None) -> dict[str, Tensor]:
+        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column; in random order, so that
+        any part of them is a draw too. Patches come one after the other, each row by row; the number of rays is rounded
+        down to a multiple of their pixels.
 
         Args:
             image_batch: of pack_pixels.
+            num_rays: number of pixels; None: num_rays_per_batch.
         """
-        image = image_batch["image"]
-        extra = int(self._extra_share(image_batch) * self.num_rays_per_batch)
-        kinds = (("valid", "share", self.num_rays_per_batch - extra), ("foreground", "foreground_share", extra))
-        draws = [_draw(image_batch, *kind) for kind in kinds if kind[-1] > 0]
+        image, num_rays = image_batch["image"], num_rays or self.num_rays_per_batch
+        count = max(1, num_rays // self.patch_size**2)
+        extra = int(self._extra_share(image_batch) * count)
+        kinds = (("valid", "share", count - extra), ("foreground", "foreground_share", extra))
+        draws = [_draw_by_area(image_batch, *kind) for kind in kinds if kind[-1] > 0]
         choice, offsets = (torch.cat(parts) for parts in zip(*draws))
-        pixels = image_batch["first_pixel"][choice] + offsets
+        if len(draws) > 1:
+            order = torch.randperm(count, device=choice.device)
+            choice, offsets = choice[order], offsets[order]
         width = image_batch["width"][choice]
+        if self.patch_size > 1:
+            steps = torch.arange(self.patch_size, device=offsets.device)
+            inside = steps[:, None] * width[:, None, None] + steps  # rows below and columns right of the corner
+            offsets = (offsets[:, None, None] + inside).flatten()
+            choice, width = (values.repeat_interleave(self.patch_size**2) for values in (choice, width))
+        pixels = image_batch["first_pixel"][choice] + offsets
         indices = torch.stack([image_batch["image_idx"][choice], offsets // width, offsets % width], dim=-1)
         return {"image": image[pixels.to(image.device)], "indices": indices.to(image.device)}
 
@@ -145,6 +192,22 @@ class AreaPixelSampler(PixelSampler):
         if natural == 0.0 or natural >= self.least_foreground:
             return 0.0
         return (self.least_foreground - natural) / (1.0 - natural)
+
+
+def _draw_by_area(image_batch: dict[str, Tensor], name: str, share: str, count: int) -> tuple[Tensor, Tensor]:
+    """As _draw; pixels of spherical images are drawn uniformly and kept with the probability of their row's area."""
+    if "row_area" not in image_batch:
+        return _draw(image_batch, name, share, count)
+    kept: list[tuple[Tensor, Tensor]] = []
+    missing = count
+    while missing > 0:
+        choice, offsets = _draw(image_batch, name, share, 2 * missing)
+        rows = image_batch["first_row"][choice] + offsets // image_batch["width"][choice]
+        chosen = (torch.rand(len(rows), device=rows.device) < image_batch["row_area"][rows]).nonzero()[:missing, 0]
+        kept.append((choice[chosen], offsets[chosen]))
+        missing -= len(chosen)
+    choice, offsets = (torch.cat(parts) for parts in zip(*kept))
+    return choice, offsets
 
 
 def _draw(image_batch: dict[str, Tensor], name: str, share: str, count: int) -> tuple[Tensor, Tensor]:

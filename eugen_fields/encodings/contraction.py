@@ -45,3 +45,11 @@ def contract_gaussians(means: Tensor, covariances: Tensor) -> tuple[Tensor, Tens
     v = a * b * spread + 0.5 * b**2 * (u * spread).sum(dim=-1, keepdim=True) * u
     mixed = u[..., :, None] * v[..., None, :]
     return contract(means), a[..., None] ** 2 * covariances + mixed + mixed.transpose(-1, -2)
+
+
+def contract_widths(means: Tensor, widths: Tensor) -> Tensor:
+    """Standard deviations (...) of what is spread across the line of sight at `means` (..., 3), after `contract`: they
+    shrink as lengths across the radius do, by the Jacobian's eigenvalue 2/|x| - 1/|x|^2; seen from near the middle,
+    lines of sight to far places run along the radius."""
+    distance = _distance_outside(means)[..., 0]
+    return widths * (2.0 - 1.0 / distance) / distance

@@ -1,4 +1,4 @@
-"""The stretch of a pixel's cone between two distances, as a Gaussian."""
+"""The stretch of a pixel's cone between two distances, as a Gaussian, or as a place and a width."""
 
 import torch
 from torch import Tensor
@@ -22,6 +22,26 @@ def conical_frustum_gaussians(
     Returns:
         means, shape (..., S, 3), and covariances, shape (..., S, 3, 3), scene units and their square.
     """
+    mean, along, across = _moments(starts, ends, radius)
+    outer = directions[..., :, None] * directions[..., None, :]
+    axis = outer / (directions**2).sum(dim=-1)[..., None, None]
+    plane = torch.eye(3, dtype=axis.dtype, device=axis.device) - axis
+    means = origins[..., None, :] + mean[..., None] * directions[..., None, :]
+    covariances = along[..., None, None] * outer[..., None, :, :] + across[..., None, None] * plane[..., None, :, :]
+    return means, covariances
+
+
+def conical_frustum_widths(
+    origins: Tensor, directions: Tensor, starts: Tensor, ends: Tensor, radius: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Means as `conical_frustum_gaussians` has them, shape (..., S, 3), and standard deviations across the cone, shape
+    (..., S), scene units, for directions of length 1. Arguments are those of `conical_frustum_gaussians`."""
+    mean, _, across = _moments(starts, ends, radius)
+    return origins[..., None, :] + mean[..., None] * directions[..., None, :], across.sqrt()
+
+
+def _moments(starts: Tensor, ends: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance along the axis, and variance across it, shape (..., S) each, in values of t."""
     middle = 0.5 * (starts + ends)
     middle_squared = middle**2
     half_squared = (0.5 * (ends - starts)) ** 2
@@ -30,10 +50,4 @@ def conical_frustum_gaussians(
     mean = middle + 2.0 * middle * ratio
     along = half_squared / 3.0 - (4.0 / 15.0) * ratio**2 * (12.0 * middle_squared - half_squared)
     across = radius**2 * (middle_squared / 4.0 + (5.0 / 12.0 - (4.0 / 15.0) * ratio) * half_squared)
-
-    outer = directions[..., :, None] * directions[..., None, :]
-    axis = outer / (directions**2).sum(dim=-1)[..., None, None]
-    plane = torch.eye(3, dtype=axis.dtype, device=axis.device) - axis
-    means = origins[..., None, :] + mean[..., None] * directions[..., None, :]
-    covariances = along[..., None, None] * outer[..., None, :, :] + across[..., None, None] * plane[..., None, :, :]
-    return means, covariances
+    return mean, along, across

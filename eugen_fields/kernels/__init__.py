@@ -7,6 +7,7 @@ modules in layers and fields. README.md shows a generated kernel beside its torc
 from eugen_fields.kernels.distance import FusedDistance
 from eugen_fields.kernels.evaluator import NetworkEvaluator
 from eugen_fields.kernels.field import FusedField
+from eugen_fields.kernels.hash_grid import TinyCudaHashGrid
 from eugen_fields.kernels.mlp import FusedMLP
 from eugen_fields.kernels.select import Backend
 from eugen_fields.kernels.tiled import DEFAULT_TILE, TiledMLP, tiled
@@ -21,6 +22,7 @@ __all__ = [
     "FusedMLP",
     "NetworkEvaluator",
     "TiledMLP",
+    "TinyCudaHashGrid",
     "TinyCudaMLP",
     "Unsupported",
     "tiled",

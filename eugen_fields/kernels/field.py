@@ -140,9 +140,9 @@ def read_network(field: Any) -> RadianceNetwork | DistanceNetwork:
         raise Unsupported(f"its encoding is {encoding.out_dim} wide; up to {WIDEST_ENCODING} can be fused")
     with part("trunk"):
         stages = _read_affine_end(trunk, encoding.out_dim)
-    low, high = (corner.detach().double().cpu() for corner in field.aabb)
+    low, high = (corner.detach().cpu().double() for corner in field.aabb)
     if hasattr(field, "output_scale") and hasattr(field, "scale"):
-        frame = Frame((low + high) / 2, field.scale.detach().double().cpu().expand(3), divides=False)
+        frame = Frame((low + high) / 2, field.scale.detach().cpu().double().expand(3), divides=False)
         return DistanceNetwork(encoding, frame, stages, field.output_scale)
     directions, head = getattr(field, "direction_encoding", None), _plain(getattr(field, "color_head", None))
     if not isinstance(directions, FrequencyEncoding) or not isinstance(encoding, FrequencyEncoding):

@@ -46,8 +46,8 @@ def _check(mlp: MLP) -> None:
             )
 
 
-def _tinycudann() -> Any:
-    """The bindings of tiny-cuda-nn, which are installed by hand."""
+def tinycudann() -> Any:
+    """The bindings of tiny-cuda-nn, which are installed by hand. Raises Unsupported where they are not."""
     try:
         return importlib.import_module("tinycudann")
     except ImportError as error:
@@ -76,7 +76,7 @@ class TinyCudaMLP:
 
     def __init__(self, mlp: MLP) -> None:
         _check(mlp)
-        _tinycudann()
+        tinycudann()
         self.mlp = mlp
         device = next(mlp.parameters()).device
         starts = [0, *sorted(mlp.skip_connections), len(mlp.layers)]
@@ -109,7 +109,7 @@ def _network(mlp: MLP, indices: range, device: torch.device) -> nn.Module | None
         "n_neurons": width,
         "n_hidden_layers": len(indices) - 1,
     }
-    network = _tinycudann().Network(first.in_features, last.out_features, settings).to(device)
+    network = tinycudann().Network(first.in_features, last.out_features, settings).to(device)
     assert isinstance(network, nn.Module)
     return network
 
@@ -131,7 +131,7 @@ class TinyCudaEncoding:
     def __init__(self, encoding: FrequencyEncoding) -> None:
         octaves, device = encoding.num_frequencies, encoding.scales.device
         settings = {"otype": "Frequency", "n_frequencies": octaves}
-        self._encoding = _tinycudann().Encoding(encoding.in_dim, settings, dtype=torch.float32).to(device)
+        self._encoding = tinycudann().Encoding(encoding.in_dim, settings, dtype=torch.float32).to(device)
         # there: by coordinate, then octave, then sine and cosine; here: sine and cosine, octave, coordinate
         places = torch.arange(2 * octaves * encoding.in_dim).view(encoding.in_dim, octaves, 2)
         self._order = places.permute(2, 1, 0).flatten().to(device)

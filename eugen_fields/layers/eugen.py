@@ -182,8 +182,8 @@ class EUGenLinear(SeededMatrix, FeatureLayer):
         if not isinstance(linear, nn.Linear):
             raise ValueError(f"linear is a {type(linear).__name__}; from_linear takes an nn.Linear")
         check_sizes(linear.in_features, linear.out_features, num_features, order, init)
-        weight = linear.weight.detach().double().cpu()
-        bias = None if linear.bias is None else linear.bias.detach().double().cpu()
+        weight = linear.weight.detach().cpu().double()
+        bias = None if linear.bias is None else linear.bias.detach().cpu().double()
         if isinstance(activation, str) or callable(activation):
             interval = output_interval(weight, bias) if interval is None else interval
             coefficients, error = fit_polynomial(activation, order, interval, fit)
@@ -205,7 +205,7 @@ class EUGenLinear(SeededMatrix, FeatureLayer):
             projection_bias=bias is not None,
         ).to(linear.weight)
         plus = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
-        projected = F.linear(plus, layer.projections.double().cpu())
+        projected = F.linear(plus, layer.projections.cpu().double())
         products = product_features(projected, num_features, order, share_projections)
         # the layer stores G / sqrt(columns) on both sides of order i, i times each
         unscaled = coefficients * float(plus.shape[1]) ** torch.arange(order + 1, dtype=torch.float64)

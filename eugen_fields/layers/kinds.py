@@ -24,16 +24,19 @@ DEFAULT_RATES: Mapping[str, float] = {
     "nerf": 2e-3,
     "nerf tiny": 1.6e-2,
     "unbounded tiny": 2e-3,
+    "planes": 1e-2,
     "sdf": 1.3e-3,
     "sdf tiny": 2.6e-3,
 }
 """Adam's learning rate for layers of a kind without rates of its own, by family of methods: full-size and tiny networks
-of density and colour, the tiny ones in scenes without bounds, full-size and tiny networks of signed distance."""
+of density and colour, the tiny ones in scenes without bounds, those behind feature planes, full-size and tiny networks
+of signed distance."""
 
 DEFAULT_MUON_RATES: Mapping[str, float] = {
     "nerf": 8e-3,
     "nerf tiny": 1.6e-2,
     "unbounded tiny": 4e-3,
+    "planes": 1e-2,
     "sdf": 1.3e-3,
     "sdf tiny": 2.6e-3,
 }
@@ -44,6 +47,10 @@ MUON_FAMILIES = ("nerf tiny",)
 
 MUON_STEPS = 2400
 _SHORTEST = 300
+
+DENSE_START_STEPS = 1000
+"""Steps of the shortest trainings that begin dense where nothing else is asked for: in shorter ones the dense network
+has learnt too little when layers are fitted to it."""
 
 
 def muon_length_factor(steps: int) -> float:
@@ -75,6 +82,8 @@ class LayerKind:
     """Adam's learning rates by family of methods, where they are not those of DEFAULT_RATES."""
     muon_rates: Mapping[str, float] = field(default_factory=dict)
     """Muon's learning rates by family of methods, where they are not those of DEFAULT_MUON_RATES."""
+    dense_starts: Mapping[str, float] = field(default_factory=dict)
+    """Share of the steps that a training begins dense for, by family of methods; 0 in those that are not named."""
     make: Callable[..., nn.Module] | None = None
     """What builds a layer, for a class whose constructor does not give the start that is wanted."""
 
@@ -106,6 +115,10 @@ class LayerKind:
     def muon_rate(self, family: str, steps: int) -> float:
         """Muon's learning rate in a family of methods, in a training of so many steps."""
         return self.muon_rates.get(family, DEFAULT_MUON_RATES[family]) * muon_length_factor(steps)
+
+    def dense_start(self, family: str, steps: int) -> float:
+        """Share of so many training steps for which layers of the kind are dense first."""
+        return self.dense_starts.get(family, 0.0) if steps >= DENSE_START_STEPS else 0.0
 
     def build(
         self,
@@ -141,16 +154,24 @@ def _dense(in_features: int, out_features: int, *, gain: float = 1.0, bias: bool
 _DENSE_RATES = {"nerf": 1e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _RESIDUAL_RATES = {"nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _PRP_RATES = {"nerf": 5e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 8e-3, "sdf": 5e-3, "sdf tiny": 5e-3}
+_FACTOR_MUON_RATES = {"nerf tiny": 8e-3}
+"""Of kinds whose matrices are multiplied with each other: a step changes both."""
 
 LAYER_KINDS: dict[str, LayerKind] = {
     kind.name: kind
     for kind in (
         LayerKind("dense", nn.Linear, make=_dense, rates=_DENSE_RATES),
-        LayerKind("eugen", EUGenLinear, size="num_features", muon_rates={"nerf tiny": 8e-3}),
+        LayerKind(
+            "eugen",
+            EUGenLinear,
+            size="num_features",
+            muon_rates=_FACTOR_MUON_RATES,
+            dense_starts={"nerf tiny": 0.2},
+        ),
         LayerKind("eugen-residual", ResidualEUGenLayer, size="num_features", rates=_RESIDUAL_RATES),
         LayerKind("prp", PRPLinear, rates=_PRP_RATES),
-        LayerKind("low-rank", LowRankLinear, size="rank"),
-        LayerKind("snnk", SNNKLinear, size="num_features"),
+        LayerKind("low-rank", LowRankLinear, size="rank", muon_rates=_FACTOR_MUON_RATES),
+        LayerKind("snnk", SNNKLinear, size="num_features", muon_rates=_FACTOR_MUON_RATES),
     )
 }
 """Every kind by its name, in the order in which they are listed everywhere."""

@@ -19,6 +19,11 @@ Names = tuple[str, ...]
 """State-dict entries that a value was computed from."""
 
 
+def in_double(x: Tensor) -> Tensor:
+    """The same in float64: on its device, or on the CPU where that has no float64 (Apple's mps)."""
+    return (x if x.device.type in ("cpu", "cuda", "meta") else x.cpu()).double()
+
+
 class Affine(NamedTuple):
     """weight f + bias: weight (rows, columns) and bias (rows,), with the names of what each was computed from."""
 

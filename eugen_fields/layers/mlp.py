@@ -32,8 +32,8 @@ class MLP(nn.Module):
             everything that they have appended, and the input in front of it).
         layer: kind of the replaced layers, one of LAYER_KINDS.
         replace: indices of the layers to replace, 0 being the first; None replaces every layer from layer_width to
-            layer_width, and with residual EUGen layers every layer but the output's. Layers that are not named stay
-            dense, so (2, 3, 4) is "three of eight".
+            layer_width, or the only hidden one, and with residual EUGen layers every layer but the output's. Layers
+            that are not named stay dense, so (2, 3, 4) is "three of eight".
         skip_connections: indices of the layers that get the MLP's input concatenated before their own.
         activation: of the hidden layers.
         out_activation: of the last layer.
@@ -71,7 +71,8 @@ class MLP(nn.Module):
                 raise ValueError(f"{name} is {value}; it must be a positive integer")
         check_options(layer, layer_options)
         appends = LAYER_KINDS[layer].appends
-        hidden = range(0 if appends else 1, num_layers - 1 if out_dim is not None else num_layers)
+        num_hidden = num_layers - 1 if out_dim is not None else num_layers
+        hidden = range(0 if appends or num_hidden == 1 else 1, num_hidden)
         replace = tuple(hidden) if replace is None else tuple(sorted(set(replace)))
         for name, indices in (("replace", replace), ("skip_connections", skip_connections)):
             wrong = [i for i in indices if not 0 <= i < num_layers]

@@ -124,8 +124,8 @@ class PRPLinear(SeededMatrix, LinearLayer):
         Args:
             rounds: at most; no more follow one that changes the effective weight by less than 1e-7 of it.
         """
-        matrix = self.projection.double()
-        alpha, low_rank = self.alpha.detach().double(), torch.zeros_like(weight)
+        matrix = self.projection.to(weight)
+        alpha, low_rank = self.alpha.detach().to(weight), torch.zeros_like(weight)
         effective = torch.zeros_like(weight)
         for _ in range(rounds):
             left = cross.T - low_rank @ covariance

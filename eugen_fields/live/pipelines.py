@@ -1,4 +1,5 @@
-"""The pipelines of our methods, with what nerfstudio's page shows beside the render."""
+"""The pipelines of our methods, with what nerfstudio's page shows beside the render. ns-train and ns-viewer construct
+them before they serve the page, so its door is closed here."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 from eugen_fields.live.map_view import MapView
 from eugen_fields.live.radiance_view import RadianceView
 from eugen_fields.mapping.pipeline import MappingPipeline
+from eugen_fields.serving import guard_pages
 from eugen_fields.training.pipeline import FieldPipeline
 
 
@@ -19,6 +21,7 @@ class LiveFieldPipeline(FieldPipeline):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        guard_pages()
         super().__init__(*args, **kwargs)
         self.field_view = RadianceView(self.field_model)
 
@@ -31,5 +34,6 @@ class LiveMappingPipeline(MappingPipeline):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        guard_pages()
         super().__init__(*args, **kwargs)
         self.map_view = MapView(self.map, self.datamanager)

@@ -19,6 +19,8 @@ from eugen_fields.data.depth.depth_parser import DepthStreamDataParser, DepthStr
 from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 from eugen_fields.mapping.frame_clock import ClockMode, FrameClock
+from eugen_fields.runs.opened import check_interpolation
+from eugen_fields.runs.scene import place_opened_scene
 from eugen_fields.sampling import DepthRays, depth_rays
 
 _WALL_STEPS = 1_000_000
@@ -137,9 +139,11 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
         test_mode: Literal["test", "val", "inference"] = "val",
         **kwargs: Any,
     ) -> None:
+        place_opened_scene(config)
         if test_mode != "val":
             config.check_data(config.data)
         super().__init__(config, device, test_mode, **kwargs)
+        check_interpolation(len(self.train_dataset), len(self.eval_dataset))
         self.clock = config.make_clock(self.stream)
         self._clouds: dict[int, tuple[Tensor, Tensor]] = {}
 

@@ -31,7 +31,7 @@ class MappingTrainerConfig(FieldTrainerConfig):
             manager.check_numbers()
         except ValueError as error:
             raise InputError(f"--pipeline.datamanager.* flags: {error}.") from None
-        if manager.clock == "wall" and cast(ModelFlags, self.pipeline.model).dense_start > 0:
+        if manager.clock == "wall" and cast(ModelFlags, self.pipeline.model).dense_start:
             raise InputError(
                 "--pipeline.model.dense-start is a share of the training steps, whose number --pipeline.datamanager."
                 "clock wall leaves open. Leave one of them out."

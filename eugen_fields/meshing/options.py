@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from eugen_fields.errors import InputError
+from eugen_fields.errors import InputError, show_number
 
 if TYPE_CHECKING:
     from eugen_fields.runs import Run
 
+_RANGES = (
+    ("resolution", 2, 4096),
+    ("smooth", 0, 10_000),
+    ("faces", 4, 1_000_000_000),
+    ("texture", 16, 16_384),
+    ("points", 1, 100_000_000),
+)
+"""Least and most of each option; what lies above fits no computer's memory."""
 _CORNERS = ("XMIN", "YMIN", "ZMIN", "XMAX", "YMAX", "ZMAX")
 TEXTURE_FACES = 20000
 """Triangles that a mesh is reduced to before it is unwrapped, where no other number is asked for."""
@@ -52,16 +60,17 @@ class MeshOptions:
     points: int | None = None
     """Write this many points of the surface with normals and colours (.ply) in place of a mesh."""
     frame: Literal["world", "training"] = "world"
-    """Coordinates of the output: world, those of the data set's own poses, or training, those of the network."""
+    """Coordinates of the output: world, those of the data set's own poses (before an applied_transform of its file), or
+    training, those of the network."""
 
     def check(self) -> None:
         """Raises InputError where an option is out of range or two of them do not go together."""
-        for name, least in (("resolution", 2), ("smooth", 0), ("faces", 4), ("texture", 16), ("points", 1)):
+        for name, least, most in _RANGES:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"--{name} is {value}; it must be at least {least}.")
-        if self.texture is not None and self.texture > 16384:
-            raise InputError(f"--texture is {self.texture}; it must be at most 16384.")
+            if value is not None and value > most:
+                raise InputError(f"--{name} is {show_number(value)}; it must be at most {most}.")
         if not 0 <= self.min_component <= 1:
             raise InputError(f"--min-component is {self.min_component}; it must lie between 0 and 1.")
         if self.box is not None:

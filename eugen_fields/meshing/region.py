@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.errors import InputError
+from eugen_fields.layers.layer import in_double
 from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.runs import Run
 
@@ -70,12 +71,12 @@ class Region:
     def scene_bounds(self) -> Tensor:
         """The box along the axes of the training frame that holds this one, shape (2, 3)."""
         corners = self.to_scene(box_corners(self.aabb))
-        return torch.stack([corners.amin(dim=0), corners.amax(dim=0)]).float()
+        return torch.stack([corners.amin(dim=0), corners.amax(dim=0)]).to(self.aabb.device, torch.float32)
 
 
 def box_corners(aabb: Tensor) -> Tensor:
     """The corners of a box (2, 3), float64, shape (8, 3)."""
-    return torch.stack([aabb.double()[list(pick), [0, 1, 2]] for pick in itertools.product((0, 1), repeat=3)])
+    return torch.stack([in_double(aabb)[list(pick), [0, 1, 2]] for pick in itertools.product((0, 1), repeat=3)])
 
 
 def is_unbounded(run: Run) -> bool:
@@ -120,5 +121,5 @@ def _place(aabb: Tensor, scene_from_frame: Tensor, clip: Tensor | None = None) -
 
 def apply(matrix: Tensor, vertices: np.ndarray) -> np.ndarray:
     """Points (N, 3) moved by a matrix (4, 4), float64."""
-    affine = matrix.double().numpy(force=True)
+    affine = matrix.cpu().double().numpy()
     return vertices @ affine[:3, :3].T + affine[:3, 3]

@@ -3,6 +3,7 @@
 from eugen_fields.models.isdf import ISDFModel, ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModel, MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModel, NeRFModelConfig
+from eugen_fields.models.planes import PlanesModel, PlanesModelConfig
 
 __all__ = [
     "ISDFModel",
@@ -11,4 +12,6 @@ __all__ = [
     "MipNeRFModelConfig",
     "NeRFModel",
     "NeRFModelConfig",
+    "PlanesModel",
+    "PlanesModelConfig",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from eugen_fields.kernels import Backend
-from eugen_fields.layers.kinds import layer_kind, options_from
+from eugen_fields.layers.kinds import LAYER_KINDS, layer_kind, layer_options, options_from
 from eugen_fields.layers.names import LayerName
 
 Flags = TypeVar("Flags", bound="LayerFlags")
@@ -21,8 +21,8 @@ class LayerFlags:
     """Kind of the replaced hidden layers; all others are dense. eugen-residual: EUGen layers that add to what they
     read, trained as a densely connected narrow network."""
     replace: tuple[int, ...] | None = None
-    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first, and with
-    eugen-residual the first as well."""
+    """Indices of the trunk layers to replace (0 is the first). None: every hidden layer but the first, or the only
+    one, and with eugen-residual the first as well."""
     num_features: int = 64
     """Number of random features: per order in EUGen layers (m), in all in SNNK layers, and per layer in those of
     eugen-residual, which it is the width of."""
@@ -46,9 +46,10 @@ class LayerFlags:
     """Kind of the fixed random matrix of PRP layers."""
     rank: int = 0
     """Rank of low-rank layers (0: num-features), or of the low-rank term of PRP layers (0: no such term)."""
-    dense_start: float = 0.0
+    dense_start: float | None = None
     """Share of the training steps, at least 0 and below 1, for which the replaced layers are dense. They are then
-    fitted in closed form by layers of their kind, which train for the rest of the steps. 0: no dense start."""
+    fitted in closed form by layers of their kind, which train for the rest of the steps. 0: no dense start. None: 0.2
+    for EUGen layers of tiny NeRF methods in trainings of 1,000 steps or more, and 0 otherwise."""
 
     backend: Backend = "auto"
     """How networks are evaluated. auto: renders, exports and the viewer use fused CUDA kernels (float16 products) where
@@ -68,12 +69,22 @@ class LayerFlags:
         """Kinds of the replaced layers of all networks."""
         return {self.layer}
 
+    def idle_options(self) -> list[str]:
+        """Names of options that are not at their defaults and that none of the replaced layers has. num_features is not
+        among them: methods set it for whatever kind may need it."""
+        offered = {name for kind in LAYER_KINDS for name in layer_options(kind)} - {"num_features"}
+        taken = {name for kind in self.kinds() for name in layer_options(kind)}
+        defaults = {field.name: field.default for field in dataclasses.fields(LayerFlags)}
+        return [
+            name for name, default in defaults.items() if name in offered - taken and getattr(self, name) != default
+        ]
+
     # Dense start
 
     @property
     def starts_dense(self) -> bool:
         """Whether layers that are not dense are dense for the first steps of a training."""
-        return self.dense_start > 0 and self.kinds() != {"dense"}
+        return bool(self.dense_start) and self.kinds() != {"dense"}
 
     @property
     def projections(self) -> str:
@@ -87,7 +98,7 @@ class LayerFlags:
 
     def check_dense_start(self) -> None:
         """Raises ValueError where the dense start is out of range, or a layer kind or the backend is not for it."""
-        if not 0 <= self.dense_start < 1:
+        if not 0 <= (self.dense_start or 0.0) < 1:
             raise ValueError(f"dense_start is {self.dense_start}; it must be at least 0 and below 1")
         if not self.starts_dense:
             return

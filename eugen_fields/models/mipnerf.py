@@ -1,365 +1,58 @@
-"""Mip-NeRF-style rendering, bounded or not, as a nerfstudio model: cones, proposals, contraction."""
+"""Mip-NeRF-style fields, whose encoding averages waves over cones, as a nerfstudio model."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import torch
-from nerfstudio.cameras.camera_optimizers import CameraOptimizer, CameraOptimizerConfig
-from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from torch import Tensor, nn
+from torch import Tensor
 
-from eugen_fields.encodings import conical_frustum_gaussians
-from eugen_fields.fields import Field, GaussianDensityField, MipNeRFField
-from eugen_fields.layers.names import LayerName
-from eugen_fields.models.mipnerf_sizes import SIZES
-from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
-from eugen_fields.models.viewer_start import SmallFramesOnCPU
-from eugen_fields.sampling import (
-    Intervals,
-    distortion_loss,
-    interlevel_loss,
-    intersect_box,
-    inverse_distribution,
-    march,
-)
-
-_NO_CAMERA_AREA = 0.5
-"""No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
+from eugen_fields.fields import GaussianDensityField, MipNeRFField
+from eugen_fields.models.proposals.config import ProposalModelConfig
+from eugen_fields.models.proposals.model import ProposalModel
+from eugen_fields.models.proposals.sizes import MIPNERF_SIZES
 
 
 @dataclass
-class MipNeRFModelConfig(RadianceModelConfig):
+class MipNeRFModelConfig(ProposalModelConfig):
     """Mip-NeRF-style field with a proposal network; their hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
+
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = MIPNERF_SIZES
 
     _target: type = field(default_factory=lambda: MipNeRFModel)
     size: Literal["default", "paper", "tiny"] = "default"
     """Sizes of the networks where their own options are None. default: 8 layers of 256; paper: 8 layers of 1024, as in
     the EUGen paper; tiny: 4 layers of 128."""
-    regime: Literal["auto", "bounded", "unbounded"] = "auto"
-    """Extent of the scene. bounded: everything lies in the scene box. unbounded: space around the box is contracted.
-    auto: bounded for Blender scenes, unbounded for captures."""
-    num_layers: int | None = None
-    """Number of hidden layers of the trunk. None: that of the size."""
-    layer_width: int | None = None
-    """Width of the hidden layers; eugen-residual has num-features in its place. None: that of the size."""
-    feature_dim: int | None = None
-    """Length of the feature vector from the trunk to the colour head. None: that of the size."""
-    color_width: int | None = None
-    """Width of the colour head. None: that of the size."""
     position_frequencies: int | None = None
     """Octaves of the integrated encoding of positions. None: those of the size."""
     basis: Literal["diagonal", "icosahedron"] | None = None
     """Directions along which positions are encoded: the three axes (diagonal), or 21 of an icosahedron (Mip-NeRF 360).
     None: those of the size."""
-    direction_frequencies: int = 4
-    """Octaves of the encoding of viewing directions."""
-    skip_connections: tuple[int, ...] | None = None
-    """Trunk layers that read the encoded position again; those of eugen-residual do in any case. None: those of the
-    size."""
-    proposal_layer: LayerName | None = None
-    """Kind of the proposal network's hidden layers. None: that of the field, or dense for size paper."""
-    proposal_num_layers: int | None = None
-    """Number of hidden layers of the proposal network. None: that of the size."""
-    proposal_width: int | None = None
-    """Width of the proposal network, whose layers have as many features per unit of width as those of the field. None:
-    that of the size."""
-    proposal_samples: tuple[int, ...] | None = None
-    """Samples per ray in each round of proposals. None: those of the size."""
-    num_samples: int | None = None
-    """Samples per ray at which the field is evaluated. None: those of the size."""
-    appearance_dim: int = 0
-    """Length of the appearance code of each training image, for captures whose exposure changes. 0: no codes."""
-    far_plane: float = 1000.0
-    """Distance at which rays of unbounded scenes end (scene units)."""
-    spacing: Literal["power", "disparity"] = "power"
-    """How the first proposals spread along rays of unbounded scenes. power: evenly near the camera, wider apart with
-    distance (Zip-NeRF). disparity: evenly in inverse distance (Mip-NeRF 360)."""
-    anneal_steps: int = 1000
-    """Training steps over which samples move from an even spread to where the proposals place them."""
-    interlevel_weight: float = 1.0
-    """Weight of the interlevel loss, which trains the proposal network."""
-    distortion_weight: float | None = None
-    """Weight of the distortion loss, which gathers the weights of a ray in one place. None: 0.001 in unbounded scenes
-    (ten times as much gathers them in fog in front of every camera) and 0 in bounded ones (where it would harden
-    silhouettes that low resolutions blur)."""
-    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
-    """Correction of camera poses in training."""
-    eval_num_rays_per_chunk: int = 4096
-    """Rays rendered at once in evaluation."""
 
-    def chosen_distortion_weight(self) -> float:
-        """The flag, or what the regime has for it."""
-        if self.distortion_weight is not None:
-            return self.distortion_weight
-        return 0.001 if self.regime == "unbounded" else 0.0
-
-    def setting(self, name: str) -> Any:
-        """A flag, or what the size has for it."""
-        if self.size not in SIZES:
-            raise ValueError(f"size is {self.size!r}; it must be one of {', '.join(SIZES)}")
-        value = getattr(self, name)
-        return SIZES[self.size][name] if value is None else value
-
-    def check_flags(self) -> None:
-        super().check_flags()
-        self.build_proposal(torch.tensor([[-1.0] * 3, [1.0] * 3]))
-
-    def build_networks(self, aabb: Tensor, num_images: int = 1) -> dict[str, Field]:
-        return super().build_networks(aabb, num_images) | {"proposal": self.build_proposal(aabb)}
-
-    def kinds(self) -> set[str]:
-        return {self.layer, self.setting("proposal_layer") or self.layer}
-
-    def dense_phase(self) -> MipNeRFModelConfig:
-        return dataclasses.replace(super().dense_phase(), proposal_layer="dense")
-
-    def _check(self) -> None:
-        counts = ("num_layers", "layer_width", "feature_dim", "color_width")
-        counts += ("proposal_num_layers", "proposal_width", "position_frequencies")
-        for name in counts:
-            if self.setting(name) <= 0:
-                raise ValueError(f"{name} is {self.setting(name)}; it must be a positive integer")
-        if self.setting("num_samples") < 2:
-            raise ValueError(f"num_samples is {self.num_samples}; it must be at least 2")
-        if not self.setting("proposal_samples") or min(self.setting("proposal_samples")) < 2:
-            raise ValueError(f"proposal_samples is {self.proposal_samples}; give one integer or more, each at least 2")
-        for name in ("appearance_dim", "anneal_steps", "interlevel_weight", "distortion_weight"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} is {value}; it must be 0 or more")
-        if not 0.0 < self.near_plane < self.far_plane < float("inf"):
-            raise ValueError(f"near_plane is {self.near_plane}; it must lie between 0 and far_plane ({self.far_plane})")
-        if self.regime == "auto":
-            raise ValueError("regime is still auto; it must be bounded or unbounded once the data parser is known")
-        if self.regime not in ("bounded", "unbounded"):
-            raise ValueError(f"regime is {self.regime!r}; it must be bounded, unbounded or auto")
+    def check_sizes(self) -> None:
+        super().check_sizes()
+        if self.setting("position_frequencies") <= 0:
+            raise ValueError(
+                f"position_frequencies is {self.setting('position_frequencies')}; it must be a positive integer"
+            )
 
     def build_field(self, aabb: Tensor, num_images: int = 1) -> MipNeRFField:
-        self._check()
-        names = ("replace", "num_layers", "layer_width", "feature_dim", "color_width", "position_frequencies", "basis")
-        field = MipNeRFField(
-            aabb,
-            **{name: self.setting(name) for name in (*names, "skip_connections")},
-            bounded=self.regime == "bounded",
-            direction_frequencies=self.direction_frequencies,
-            num_images=num_images,
-            appearance_dim=self.appearance_dim,
-            layer=self.layer,
-            **self.layer_settings(),
-        )
-        return field.use_backend(self.backend)
+        self.check_sizes()
+        return MipNeRFField(aabb, **self._encoding(), **self.field_options(num_images)).use_backend(self.backend)
 
     def build_proposal(self, aabb: Tensor) -> GaussianDensityField:
-        """The untrained proposal network on a scene box, shape (2, 3). Raises ValueError as build_field."""
-        self._check()
-        layer = self.setting("proposal_layer") or self.layer
-        options = self.layer_settings(layer)
-        for name in ("num_features", "rank"):
-            if options.get(name):
-                scaled = options[name] * self.setting("proposal_width") / self.setting("layer_width")
-                options[name] = max(1, round(scaled))
-        proposal = GaussianDensityField(
-            aabb,
-            bounded=self.regime == "bounded",
-            num_layers=self.setting("proposal_num_layers"),
-            layer_width=self.setting("proposal_width"),
-            position_frequencies=self.setting("position_frequencies"),
-            basis=self.setting("basis"),
-            layer=layer,
-            **options,
-        )
-        return proposal.use_backend(self.backend)
+        self.check_sizes()
+        return GaussianDensityField(aabb, **self._encoding(), **self.proposal_options()).use_backend(self.backend)
 
-    def max_samples_per_ray(self) -> int:
-        return sum(self.setting("proposal_samples")) + self.setting("num_samples")
+    def _encoding(self) -> dict[str, Any]:
+        return {name: self.setting(name) for name in ("position_frequencies", "basis")}
 
 
-class MipNeRFModel(RadianceModel):
-    """A field and a proposal network, both seen through cones; works on every device.
+class MipNeRFModel(ProposalModel):
+    """A field and a proposal network of Gaussians.
 
-    Source: "Mip-NeRF 360" (Barron et al., 2022): one proposal network for all rounds of proposals, trained by the
-    interlevel loss alone (eq. 13), annealing. Where space is unbounded, distances are spread by the power
-    transformation of "Zip-NeRF" (Barron et al., 2023), or in inverse depth, and gradients near cameras are scaled down
-    ("Floaters No More", Philip and Deschaintre, 2023).
+    Source: "Mip-NeRF" (Barron et al., 2021) and as ProposalModel.
     """
 
     config: MipNeRFModelConfig
-    field: MipNeRFField
-    camera_optimizer: CameraOptimizer
-
-    def populate_modules(self) -> None:
-        super().populate_modules()
-        aabb = self.scene_box.aabb.float().cpu()
-        self.field = self.config.build_field(aabb, self.num_train_data)
-        self.proposal = self.config.build_proposal(aabb)
-        self.camera_optimizer = self.config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
-        self.grid = self.config.build_grid(aabb) if self.field.bounded else None
-        self.anneal_progress = 1.0
-        self.small_frames = SmallFramesOnCPU(128)
-
-    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        groups = {"fields": [*self.field.parameters(), *self.proposal.parameters()]}
-        self.camera_optimizer.get_param_groups(param_groups=groups)
-        return groups
-
-    def networks(self) -> dict[str, Field]:
-        return {"field": self.field, "proposal": self.proposal}
-
-    def get_training_callbacks(
-        self, training_callback_attributes: TrainingCallbackAttributes
-    ) -> list[TrainingCallback]:
-        before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [TrainingCallback(before, self.anneal, update_every_num_iters=1)]
-
-    def anneal(self, step: int) -> None:
-        """Sets how far samples follow the proposals at a step."""
-        self.anneal_progress = min(1.0, step / max(1, self.config.anneal_steps))
-
-    def ray_limits(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
-        """Near and far (R,): between them lies all that can be seen, in bounded scenes what the grid has occupied;
-        near >= far where there is nothing."""
-        origins, directions = ray_bundle.origins, ray_bundle.directions
-        if self.grid is None:
-            near = torch.zeros_like(origins[:, 0])
-            far = torch.full_like(near, self.config.far_plane)
-        else:
-            near, far = intersect_box(origins, directions, self.grid.bounds)
-        near, far = self._cut_limits(ray_bundle, near, far)
-        if self.grid is None:
-            return near, far
-        widest = _cone_radius(ray_bundle)[:, 0] * far.clamp(min=0.0)
-        # to the corners of the pixel: its half diagonal is 1.22 of the radius
-        radius = 1.25 * float(widest[near < far].max()) if bool((near < far).any()) else 0.0
-        return self.grid.span(origins, directions, near, far, radius)
-
-    def _farthest(self, ray_bundle: RayBundle) -> Tensor:
-        """Where rays end that meet nothing, shape (R, 1): behind the scene box, or as far as its centre where they
-        miss that too."""
-        if self.grid is None:
-            return torch.full_like(ray_bundle.origins[:, :1], self.config.far_plane)
-        near, far = intersect_box(ray_bundle.origins, ray_bundle.directions, self.field.aabb)
-        away = (ray_bundle.origins - self.field.aabb.mean(dim=0)).norm(dim=-1)
-        return torch.where((near < far) & (far > 0.0), far, away)[:, None]
-
-    def march(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> Intervals:
-        """Rounds of proposals, then the field, along those of the rays (R,) that meet something."""
-        radius = _cone_radius(ray_bundle)
-
-        def gaussians(rays: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
-            origins, directions = ray_bundle.origins[rays], ray_bundle.directions[rays]
-            return conical_frustum_gaussians(origins, directions, distances[:, :-1], distances[:, 1:], radius[rays])
-
-        proposal, field = (partial(self._evaluate, networks[name]) for name in ("proposal", "field"))
-        rounds = [(proposal, count) for count in self.config.setting("proposal_samples")]
-        return march(
-            *self.ray_limits(ray_bundle),
-            gaussians,
-            [*rounds, (field, self.config.setting("num_samples"))],
-            spacing="linear" if self.field.bounded else self.config.spacing,
-            anneal_progress=self.anneal_progress if self.training else 1.0,
-            stratified=self.training,
-            scale_gradients=self.training and not self.field.bounded,
-        )
-
-    def _evaluate(self, network: Field, means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor]:
-        """Densities (R, S) and features (R, S, feature width) of Gaussians with means (R, S, 3)."""
-        assert isinstance(network, GaussianDensityField)
-        size = means.shape[0] * means.shape[1] if self.training else self.config.eval_num_samples_per_chunk
-        chunks = zip(means.flatten(0, 1).split(size), covariances.flatten(0, 1).split(size))
-        density, features = zip(*(network.density(*chunk) for chunk in chunks))
-        shape = means.shape[:2]
-        return torch.cat(density).view(shape), torch.cat(features).view(*shape, -1)
-
-    def _composite(self, ray_bundle: RayBundle, intervals: Intervals, field: Field) -> tuple[Tensor, Tensor]:
-        """RGB (R, 3) over nothing, and accumulation (R, 1), of all rays (R,) of the bundle."""
-        assert isinstance(field, MipNeRFField)
-        num_rays, ray_bundle = len(ray_bundle), ray_bundle[intervals.rays]
-        num_samples = intervals.weights.shape[1]
-        directions = ray_bundle.directions[:, None].expand(-1, num_samples, -1).flatten(0, 1)
-        images = None
-        if self.training and ray_bundle.camera_indices is not None:
-            images = ray_bundle.camera_indices.expand(-1, num_samples).flatten()
-        color = field.color(intervals.features.flatten(0, 1), directions, images)
-        color = color.view(-1, num_samples, 3)
-        rgb = (intervals.weights[..., None] * color).sum(dim=1)
-        accumulation = intervals.weights.sum(dim=1, keepdim=True)
-        return intervals.on_all_rays(rgb, num_rays), intervals.on_all_rays(accumulation, num_rays)
-
-    def _correct_cameras(self, ray_bundle: RayBundle) -> None:
-        with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
-            self.camera_optimizer.apply_to_raybundle(ray_bundle)
-
-    @torch.no_grad()
-    def trunk_inputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        self._correct_cameras(ray_bundle)
-        networks = self.networks()
-        read: dict[str, list[Tensor]] = {name: [] for name in networks}
-
-        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
-            return lambda _, inputs: read[name].append(inputs[0])
-
-        hooks = [network.trunk.register_forward_pre_hook(keep(name)) for name, network in networks.items()]
-        try:
-            self.march(ray_bundle, networks)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return {name: torch.cat(inputs) for name, inputs in read.items()}
-
-    def _train_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
-        self._correct_cameras(ray_bundle)
-        intervals = self.march(ray_bundle, self.networks())
-        rgb, accumulation = self._composite(ray_bundle, intervals, self.field)
-        background = self._train_background(ray_bundle.origins)
-        self.field.watch_footprint(*intervals.heaviest())
-        *proposals, (edges, weights) = intervals.history
-        interlevel = torch.stack([interlevel_loss(edges, weights, *proposal).sum() for proposal in proposals])
-        return {
-            "rgb": rgb + (1.0 - accumulation) * background,
-            "accumulation": accumulation,
-            "background": background,
-            "num_samples": torch.tensor(len(intervals.rays) * self.config.max_samples_per_ray()),
-            "interlevel_loss": interlevel.sum() / len(rgb),
-            "distortion_loss": distortion_loss(edges, weights).sum() / len(rgb),
-        }
-
-    def _eval_outputs(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> dict[str, Tensor]:
-        intervals = self.march(ray_bundle, networks)
-        rgb, accumulation = self._composite(ray_bundle, intervals, networks["field"])
-        # the median distance: in unbounded scenes a little weight far away would drag the mean there
-        half = torch.full_like(intervals.distances[:, :1], 0.5)
-        median = inverse_distribution(intervals.distances, intervals.weights, half)
-        visible = accumulation > 1e-4
-        depth = torch.where(visible, intervals.on_all_rays(median, len(ray_bundle)), self._farthest(ray_bundle))
-        outputs = {
-            "rgb": (rgb + (1.0 - accumulation) * self.eval_background()).clamp(0.0, 1.0),
-            "accumulation": accumulation.clamp(0.0, 1.0),
-            "depth": depth,
-        }
-        if self.config.output_normals:
-            points = ray_bundle.origins + depth * ray_bundle.directions
-            outputs["normals"] = self._normals(points, visible[:, 0])
-        return outputs
-
-    def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
-        losses = super().get_loss_dict(outputs, batch, metrics_dict)
-        if self.training:
-            losses["interlevel_loss"] = self.config.interlevel_weight * outputs["interlevel_loss"]
-            losses["distortion_loss"] = self.config.chosen_distortion_weight() * outputs["distortion_loss"]
-            self.camera_optimizer.get_loss_dict(losses)
-        return losses
-
-
-def _cone_radius(ray_bundle: RayBundle) -> Tensor:
-    """Radius at distance 1 of the cones of rays (R,), shape (R, 1): that of the disc that has the variance of the pixel
-    (Mip-NeRF, section 3.1)."""
-    area = ray_bundle.pixel_area
-    return torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()

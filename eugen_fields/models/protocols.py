@@ -22,8 +22,14 @@ class ModelFlags(Protocol):
     """Indices of the replaced trunk layers."""
     eval_num_rays_per_chunk: int
     """Rays rendered at once in evaluation."""
-    dense_start: float
-    """Share of the training steps for which the replaced layers are dense."""
+    backend: Any
+    """How networks are evaluated."""
+    dense_start: float | None
+    """Share of the training steps for which the replaced layers are dense; None before it is chosen."""
+
+    def idle_options(self) -> list[str]:
+        """Names of options that are not at their defaults and that none of the replaced layers has."""
+        ...
 
     @property
     def starts_dense(self) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
 from eugen_fields.errors import InputError
+from eugen_fields.writing import written_beside
 
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
@@ -36,21 +38,15 @@ def write_checkpoint(state: dict[str, Any], folder: Path, step: int, keep: int |
 
     Args:
         keep: how many of the newest checkpoints stay; None keeps all.
+
+    Raises:
+        InputError: it cannot be written, as where the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(folder, step)
-    unfinished = folder.parent / f".unfinished-{path.name}"
-    try:
-        with open(unfinished, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write checkpoint {path}: {error.strerror or error}. Earlier checkpoints are untouched."
-        ) from None
+    content = io.BytesIO()  # torch hides why a file could not be written
+    torch.save(state, content)
+    with written_beside(path, folder=folder.parent, advice="Earlier checkpoints are untouched.") as unfinished:
+        unfinished.write_bytes(content.getbuffer())
     if keep is not None:
         for _, old in list_checkpoints(folder)[:-keep]:
             old.unlink(missing_ok=True)
@@ -70,9 +66,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for damaged files
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"checkpoint {path} is damaged or truncated ({first_line}).") from None
-    if not isinstance(state, dict) or "pipeline" not in state or "step" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("pipeline"), dict) or "step" not in state:
         raise InputError(f"{path} is not a nerfstudio checkpoint.")
+    step, weights = state["step"], state["pipeline"]
+    if not isinstance(step, int) or not 0 <= step < 1 << 31:
+        raise InputError(f"checkpoint {path} is damaged: its step is {str(step)[:40]}, which is no number of steps.")
+    odd = [name for name, value in weights.items() if str(name).startswith("_model.") and not _is_weight(value)]
+    if odd:
+        raise InputError(f"checkpoint {path} is damaged: its {odd[0][:80]} is no tensor of numbers.")
     return state
+
+
+def _is_weight(value: Any) -> bool:
+    """Whether a value is a plain tensor that holds all of its numbers: one that repeats few of them without end would
+    fill the memory where it is copied."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def read_newest_checkpoint(folder: Path) -> tuple[dict[str, Any], Path]:

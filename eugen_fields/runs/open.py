@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import GaussianDensityField, RadianceField
+from eugen_fields.fields import ConeField, RadianceField
 from eugen_fields.fields.sdf import SDFField
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.planes import PlanesModelConfig
+from eugen_fields.models.proposals.config import ProposalModelConfig
 from eugen_fields.models.radiance import RadianceModelConfig
 from eugen_fields.runs.checkpoints import (
     DENSE_START,
@@ -35,6 +37,7 @@ from eugen_fields.sampling import OccupancyGrid, SeenCells
 MODEL_CONFIGS: dict[str, type[RadianceModelConfig] | type[ISDFModelConfig]] = {
     "eugen_fields.models.nerf.NeRFModelConfig": NeRFModelConfig,
     "eugen_fields.models.mipnerf.MipNeRFModelConfig": MipNeRFModelConfig,
+    "eugen_fields.models.planes.PlanesModelConfig": PlanesModelConfig,
     "eugen_fields.models.isdf.ISDFModelConfig": ISDFModelConfig,
 }
 """The only classes that are built from a config.yml."""
@@ -114,8 +117,8 @@ class RadianceRun(Run):
     field: RadianceField
     grid: OccupancyGrid
     """Where there is density in the scene box."""
-    proposal: GaussianDensityField | None = None
-    """What tells renders of a Mip-NeRF-style run where to sample."""
+    proposal: ConeField | None = None
+    """What tells renders of runs with proposals where to sample."""
 
     @property
     def step_size(self) -> float:
@@ -174,7 +177,7 @@ def open_run(path: str | Path, device: str | torch.device | None = None, step: i
             extra, extra_state = model_config.build_seen(aabb), _part(state, "_model.seen.")
         else:
             extra, extra_state = model_config.build_grid(aabb), _part(state, "_model.grid.")
-        if isinstance(model_config, MipNeRFModelConfig) and proposal_state:
+        if isinstance(model_config, ProposalModelConfig) and proposal_state:
             proposal = model_config.build_proposal(aabb)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise InputError(f"the model settings in {config_path} build no network: {error}.") from None

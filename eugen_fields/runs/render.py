@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eugen_fields.errors import InputError
 from eugen_fields.models.isdf import ISDFModel
-from eugen_fields.models.mipnerf import MipNeRFModel
+from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.runs.open import RadianceRun, Run, SDFRun
 
@@ -33,7 +33,7 @@ def build_model(run: Run) -> RadianceModel | ISDFModel:
         model.field = run.field.folded()
         if model.grid is not None:
             model.grid = run.grid
-        if isinstance(model, MipNeRFModel):
+        if isinstance(model, ProposalModel):
             if run.proposal is None:
                 raise InputError(f"the checkpoint of step {run.step} in {run.folder} holds no proposal network.")
             model.proposal = run.proposal.folded()

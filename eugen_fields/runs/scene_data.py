@@ -11,9 +11,11 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from PIL import Image
 
 from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.runs.config_file import ClassData
 from eugen_fields.runs.restore import restore_data_parser
+from eugen_fields.runs.scene import find_scene
 
 PARSERS = (BlenderDataParserConfig, NerfstudioDataParserConfig, DepthStreamDataParserConfig)
 """The data parsers that are run for a stranger's config.yml, built from its plain values."""
@@ -34,9 +36,9 @@ def read_scene_data(folder: Path, config: ClassData, split: str) -> DataparserOu
     parser = restore_data_parser(config, config_path)
     if not isinstance(parser, PARSERS):
         raise InputError(f"the photos of {config_path} were read by {type(parser).__name__}, which is not shown.")
-    parser.data = _find_data(parser.data, folder)
+    parser.data = find_scene(folder, parser, parser.data)
     try:
-        outputs = parser.setup().get_dataparser_outputs(split)
+        outputs = set_up_parser(parser).get_dataparser_outputs(split)
         cameras = outputs.cameras
         if cameras.height is None or bool((cameras.height <= 0).any()):
             with Image.open(outputs.image_filenames[0]) as image:
@@ -47,12 +49,3 @@ def read_scene_data(folder: Path, config: ClassData, split: str) -> DataparserOu
     except Exception as error:  # data parsers raise many kinds for damaged data
         raise InputError(f"the photos in {parser.data} cannot be read ({error}).") from None
     return outputs
-
-
-def _find_data(data: Path, folder: Path) -> Path:
-    """The folder of the data: as config.yml has it, else below one of the folders above the run."""
-    around = [] if data.is_absolute() else [parent / data for parent in folder.resolve().parents]
-    for place in (data, *around):
-        if place.exists():
-            return place
-    raise InputError(f"the data {data} of the run {folder} is not there, so that its photos are not shown.")

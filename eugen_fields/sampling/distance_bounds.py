@@ -41,15 +41,29 @@ def nearest_points(queries: Tensor, points: Tensor, chunk_size: int = 1 << 22) -
         from scipy.spatial import KDTree  # here: a field file is loaded without it
 
         indices = torch.from_numpy(KDTree(points.detach().numpy()).query(queries.detach().numpy())[1])
-        return (queries - points[indices]).norm(dim=-1), indices
-    distances = queries.new_empty(len(queries))
+    else:
+        indices = nearest_by_brute_force(queries, points, chunk_size)
+    return (queries - points[indices]).norm(dim=-1), indices
+
+
+def nearest_by_brute_force(queries: Tensor, points: Tensor, chunk_size: int = 1 << 22) -> Tensor:
+    """As nearest_points, the indices alone, on any device."""
     indices = torch.empty(len(queries), dtype=torch.long, device=queries.device)
     rows = max(1, chunk_size // max(1, len(points)))
     for start in range(0, len(queries), rows):
-        # |a - b| as such: through |a|^2 - 2 a.b + |b|^2 float32 would lose the millimetres
-        table = torch.cdist(queries[start : start + rows], points, compute_mode="donot_use_mm_for_euclid_dist")
-        distances[start : start + rows], indices[start : start + rows] = table.min(dim=1)
-    return distances, indices
+        chunk = slice(start, start + rows)
+        indices[chunk] = _squared_distances(queries[chunk], points).argmin(dim=1)
+    return indices
+
+
+def _squared_distances(queries: Tensor, points: Tensor) -> Tensor:
+    """|q - p|^2, shape (N, M), coordinate by coordinate: through |q|^2 - 2 q.p + |p|^2 float32 would lose the
+    millimetres, and torch.cdist without that runs a block of threads for each distance on CUDA."""
+    table = torch.zeros(len(queries), len(points), device=queries.device, dtype=queries.dtype)
+    for query, point in zip(queries.unbind(1), points.unbind(1)):
+        difference = query[:, None] - point
+        table.addcmul_(difference, difference)
+    return table
 
 
 def ray_bounds(surface: Tensor, samples: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ class Intervals:
     distances: Tensor
     """Edges along the rays, shape (R, S + 1)."""
     means: Tensor
-    """Means of the Gaussians, shape (R, S, 3)."""
-    covariances: Tensor
-    """Shape (R, S, 3, 3)."""
+    """Means of the stretches of the cones, shape (R, S, 3)."""
+    spreads: Tensor
+    """How far each reaches about its mean: covariances, shape (R, S, 3, 3), or widths, shape (R, S)."""
     weights: Tensor
     """Shares of the ray's colour, shape (R, S)."""
     features: Tensor
@@ -40,10 +40,10 @@ class Intervals:
     """Normalised edges and weights of every round, this one last."""
 
     def heaviest(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Means (R, 3), covariances (R, 3, 3) and weights (R,) of each ray's Gaussian that shows most."""
+        """Means (R, 3), spreads (R, ...) and weights (R,) of each ray's stretch that shows most."""
         weights, samples = self.weights.detach().max(dim=1)
         rays = torch.arange(len(samples), device=samples.device)
-        return self.means[rays, samples], self.covariances[rays, samples], weights
+        return self.means[rays, samples], self.spreads[rays, samples], weights
 
     def on_all_rays(self, values: Tensor, num_rays: int) -> Tensor:
         """Values (R, channels) among zeros for the other rays that were asked for, shape (num_rays, channels)."""
@@ -53,7 +53,7 @@ class Intervals:
 def march(
     near: Tensor,
     far: Tensor,
-    gaussians: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    places: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     rounds: Sequence[tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], int]],
     *,
     spacing: Spacing,
@@ -66,9 +66,9 @@ def march(
     Args:
         near, far: shape (N,), scene units. If near < far nowhere, the first ray stands for all, without weight, so that
             losses have something to differentiate.
-        gaussians: means (R, S, 3) and covariances (R, S, 3, 3) of intervals with distances (R, S + 1) on the rays whose
-            places among the N are (R,).
-        rounds: a network for each, which takes means and covariances to densities (R, S) and features
+        places: means (R, S, 3) and spreads (R, S, ...) of intervals with distances (R, S + 1) on the rays whose places
+            among the N are (R,).
+        rounds: a network for each, which takes means and spreads to densities (R, S) and features
             (R, S, feature width), and how many samples it sees; proposals first.
         spacing: of normalised distances; the first round is even in them.
         anneal_progress: as in `annealed`.
@@ -82,19 +82,19 @@ def march(
     near, far = near[rays, None], far[rays, None]
     edges, weights = torch.cat([torch.zeros_like(near), torch.ones_like(near)], dim=-1), torch.ones_like(near)
     history: list[tuple[Tensor, Tensor]] = []
-    distances = means = covariances = features = edges
+    distances = means = spreads = features = edges
     for network, num_samples in rounds:
         weights = annealed(weights.detach(), anneal_progress)
         weights = weights + _PADDING * weights.mean(dim=-1, keepdim=True)
         edges = resample(edges, weights, num_samples, stratified=stratified)
         distances = to_distances(edges, near, far, spacing)
-        means, covariances = gaussians(rays, distances)
-        density, features = network(means, covariances)
+        means, spreads = places(rays, distances)
+        density, features = network(means, spreads)
         if scale_gradients:
             _scale_gradients(density, features, distances)
         weights = alpha_weights(density, distances) * (0.0 if meets_nothing else 1.0)
         history.append((edges, weights))
-    return Intervals(rays, distances, means, covariances, weights, features, history)
+    return Intervals(rays, distances, means, spreads, weights, features, history)
 
 
 def _scale_gradients(density: Tensor, features: Tensor, distances: Tensor) -> None:
@@ -114,6 +114,6 @@ def _scale_gradients(density: Tensor, features: Tensor, distances: Tensor) -> No
     middles = (0.5 * (distances[:, :-1] + distances[:, 1:])).detach()
     scale = middles.square().clamp(max=1.0)
     if density.requires_grad:
-        density.register_hook(lambda gradient: gradient * scale)
+        density.register_hook(lambda gradient: gradient * scale.to(gradient.dtype))
     if features.requires_grad:
-        features.register_hook(lambda gradient: gradient * scale[..., None])
+        features.register_hook(lambda gradient: gradient * scale[..., None].to(gradient.dtype))

@@ -6,11 +6,9 @@ size, what it inflates to, the length of its header, and the place and shape of 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 import re
 import zlib
 from collections.abc import Mapping
@@ -23,6 +21,7 @@ import numpy as np
 from eugen_fields.errors import InputError
 from eugen_fields.storing.damage import DamagedFile
 from eugen_fields.storing.deflate import gzip_of
+from eugen_fields.writing import written_beside
 
 FORMAT = "eugen-field"
 VERSION = (1, 0)
@@ -128,19 +127,8 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+    with written_beside(path, advice="Choose another place.") as unfinished:
+        unfinished.write_bytes(data)
 
 
 def read(path: str | Path) -> Content:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import NeRFField, PlaneField
 from eugen_fields.layers.folding import fold
 from eugen_fields.layers.folding.folded import FoldedMLP
 from eugen_fields.models.nerf import NeRFModelConfig
@@ -169,6 +169,8 @@ def check_can_be_stored(run: Run) -> None:
         return
     if not getattr(run.field, "bounded", True):
         reason = "goes on without bounds, and field files hold what lies in a box"
+    elif isinstance(run.field, PlaneField):
+        reason = "keeps planes of features, which field files have no place for"
     elif getattr(run.field, "appearance", None) is not None:
         reason = "has an appearance code for each training image, which field files have no place for"
     else:

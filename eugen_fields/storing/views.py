@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
-from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
+from eugen_fields.data.multiscale import MultiScaleDataset
 from eugen_fields.errors import InputError
 from eugen_fields.runs import RadianceRun, Run, read_config
 from eugen_fields.runs.scene_data import read_scene_data
@@ -55,7 +55,7 @@ def find_views(run: Run) -> Views:
         return Views(training, cameras, missing="signed distances have no photos.")
     try:
         outputs = read_scene_data(run.folder, config, "test")
-        photos = InputDataset(outputs)
+        photos = MultiScaleDataset(outputs)
     except InputError as error:
         return Views(training, cameras, missing=error.message)
     tests = [_test_view(photos, index) for index in range(len(photos))]
@@ -105,5 +105,5 @@ def _rays_of(cameras: Cameras, index: int) -> Callable[[], Rays]:
     return rays
 
 
-def _test_view(photos: InputDataset, index: int) -> Callable[[], tuple[Rays, Tensor]]:
+def _test_view(photos: MultiScaleDataset, index: int) -> Callable[[], tuple[Rays, Tensor]]:
     return lambda: (_rays_of(photos.cameras, index)(), photos.get_image_float32(index))

@@ -8,17 +8,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.pixel_samplers import PixelSampler
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.multiscale import MultiScaleDataset
+from eugen_fields.data.parsers.choose import stand_in
 from eugen_fields.data.pixels import AreaPixelSampler, pack_pixels
 from eugen_fields.errors import InputError
+from eugen_fields.runs.opened import check_interpolation
+from eugen_fields.runs.scene import place_opened_scene
+
+_STEPS_AT_ONCE = 16
 
 
 @dataclass
@@ -40,7 +46,9 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
             raise InputError(
                 f"--pipeline.datamanager.least-foreground is {self.least_foreground}; it must be from 0 to 1."
             )
-        check_scene(self.dataparser, data, ("train", "val"), num_scales=self.num_scales)
+        if self.patch_size < 1:
+            raise InputError(f"--pipeline.datamanager.patch-size is {self.patch_size}; it must be at least 1.")
+        check_scene(self.dataparser, data, num_scales=self.num_scales)
 
 
 class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
@@ -49,6 +57,8 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
 
     config: FieldDataManagerConfig
     fixed_indices_eval_dataloader: FixedIndicesEvalDataloader
+    _drawn: tuple[RayBundle, dict[str, Tensor]] | None = None
+    _used = 0
 
     def __init__(
         self,
@@ -57,10 +67,13 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         test_mode: Literal["test", "val", "inference"] = "val",
         **kwargs: Any,
     ) -> None:
+        place_opened_scene(config)
         if test_mode != "val":
             splits, images = ("train", "test"), test_mode == "test"
             check_scene(config.dataparser, config.data, splits, images, config.num_scales)
+        config.dataparser = stand_in(config.dataparser)
         super().__init__(config, device, test_mode, **kwargs)
+        check_interpolation(len(self.train_dataset), len(self.eval_dataset))
 
     def create_train_dataset(self) -> MultiScaleDataset:
         dataset = self._dataset(self.train_dataparser_outputs)
@@ -77,35 +90,47 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         return MultiScaleDataset(outputs, self.config.camera_res_scale_factor, self.config.num_scales)
 
     def setup_train(self) -> None:
-        self._pack(self.train_dataset)
+        self._pack()
         super().setup_train()
 
+    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
+        """The rays of a step and what they saw: a part of those that were drawn for several steps at once.
+
+        A batch of some hundred rays costs nearly as much as one of some thousand, by the many small operations that
+        undistort them.
+        """
+        sampler, all_images = self.train_pixel_sampler, self.config.train_num_images_to_sample_from == -1
+        if not isinstance(sampler, AreaPixelSampler) or not all_images:
+            return super().next_train(step)
+        self.train_count += 1
+        patch = sampler.patch_size**2
+        num_rays = max(1, sampler.num_rays_per_batch // patch) * patch
+        if self._drawn is None or self._used + num_rays > len(self._drawn[0]):
+            images: Any = next(self.iter_train_image_dataloader)
+            batch = sampler.sample(images, _STEPS_AT_ONCE * num_rays)
+            self._drawn, self._used = (self.train_ray_generator(batch["indices"]), batch), 0
+        rays, batch = self._drawn
+        part = slice(self._used, self._used + num_rays)
+        self._used += num_rays
+        return rays[part], {name: value[part] for name, value in batch.items()}
+
     def setup_eval(self) -> None:
-        self._pack(self.eval_dataset)
+        self._pack()
         super().setup_eval()
 
-    def _pack(self, dataset: MultiScaleDataset) -> None:
-        """Has images packed where AreaPixelSampler draws from them."""
-        if self._draws_single_pixels(dataset):
-            self.config.collate_fn = partial(pack_pixels, ignore_mask=self.config.pixel_sampler.ignore_mask)
-        elif self.config.num_scales > 1:
-            raise InputError(
-                f"--pipeline.datamanager.num-scales {self.config.num_scales} needs --pipeline.datamanager.patch-size 1 "
-                "and cameras that are not equirectangular."
-            )
-
-    def _draws_single_pixels(self, dataset: MultiScaleDataset) -> bool:
-        """Whether pixels are drawn one by one and uniformly: neither in patches nor by their area on the sphere."""
-        spherical = dataset.cameras.camera_type == CameraType.EQUIRECTANGULAR.value
-        return self.config.patch_size == 1 and not bool(spherical.all())
+    def _pack(self) -> None:
+        """Has images packed as AreaPixelSampler draws from them."""
+        sampler = self.config.pixel_sampler
+        self.config.collate_fn = partial(
+            pack_pixels, ignore_mask=sampler.ignore_mask, patch_size=self.config.patch_size
+        )
 
     def _get_pixel_sampler(self, dataset: MultiScaleDataset, num_rays_per_batch: int) -> PixelSampler:
-        if self._draws_single_pixels(dataset):
-            sampler = AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
-            if dataset is self.train_dataset:
-                sampler.least_foreground = self.config.least_foreground
-            return sampler
-        return super()._get_pixel_sampler(dataset, num_rays_per_batch)
+        sampler = AreaPixelSampler(self.config.pixel_sampler, num_rays_per_batch=num_rays_per_batch)
+        sampler.patch_size = self.config.patch_size
+        if dataset is self.train_dataset:
+            sampler.least_foreground = self.config.least_foreground
+        return sampler
 
 
 def images_fit(dataset: MultiScaleDataset, device: torch.device) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
@@ -28,6 +28,19 @@ class LayerAdamConfig(AdamOptimizerConfig):
     """Largest norm of the gradient; longer ones are scaled down to it."""
     fused: bool | None = None
     """Update all parameters in one kernel. None: on CUDA only."""
+
+
+@dataclass
+class PlaneAdamConfig(LayerAdamConfig):
+    """Adam for feature planes, and for the proposal network that has some: their rate does not depend on the kind of
+    layer."""
+
+    lr: float = 0.0
+    """Learning rate. 0: 0.01, times --rate-factor."""
+    max_norm: float | None = None
+    """Largest norm of the gradient; longer ones are scaled down to it. None: no limit."""
+
+    tuned_rate: ClassVar[float] = 1e-2
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, cast
 
 import torch
 from nerfstudio.engine.optimizers import Optimizers
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
@@ -18,15 +18,19 @@ from tyro.conf import Suppress
 from eugen_fields.data.regime import is_bounded
 from eugen_fields.errors import InputError, report_uncaught_input_errors
 from eugen_fields.fields.base import Field
-from eugen_fields.layers.kinds import MUON_FAMILIES, layer_kind
+from eugen_fields.layers.kinds import LAYER_KINDS, MUON_FAMILIES, layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
-from eugen_fields.training.checks import check_device, check_port
+from eugen_fields.runs.scene import record_scene
+from eugen_fields.training.checks import check_device, check_port, memory_errors
 from eugen_fields.training.dense_start import last_dense_steps, renew_optimizers
+from eugen_fields.training.event_files import disk_errors, flush_events, forget_event_writers
+from eugen_fields.training.numbers import check_numbers
 from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
+from eugen_fields.training.own_folder import OwnFolderConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.recovery import Recovery
-from eugen_fields.training.schedule import LayerAdamConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamConfig, PlaneAdamConfig, WarmupDecayConfig
 
 
 class _DataFlags(Protocol):
@@ -39,7 +43,7 @@ class _DataFlags(Protocol):
 
 
 @dataclass
-class FieldTrainerConfig(TrainerConfig):
+class FieldTrainerConfig(OwnFolderConfig):
     """Training of one field on one scene."""
 
     _target: type = field(default_factory=lambda: FieldTrainer)
@@ -63,8 +67,17 @@ class FieldTrainerConfig(TrainerConfig):
             InputError: with one clear message.
         """
         report_uncaught_input_errors()
+        continues = self.take_place()
         self.prepare()
-        super().save_config()
+        self.write_config(continues)
+        manager = cast(_DataFlags, self.pipeline.datamanager)
+        data = self.data if self.data is not None else manager.data
+        try:
+            record_scene(self.get_base_dir(), manager.dataparser, Path(data or manager.dataparser.data))
+        except InputError:
+            if not continues:  # no training has begun, so that the place is free again
+                (self.get_base_dir() / "config.yml").unlink()
+            raise
 
     def prepare(self) -> None:
         """Checks and fills in what save_config does, without writing config.yml.
@@ -73,7 +86,10 @@ class FieldTrainerConfig(TrainerConfig):
             InputError: naming the flag or file, what was found and what would do.
         """
         check_device(self.machine)
+        if self.machine.device_type != "cuda":
+            self.mixed_precision = False  # float16 needs its gradients scaled, which torch does on CUDA alone
         self._choose_regime()
+        self._choose_dense_start()
         self._check_numbers()
         self.fill_in_optimizers()
         if self.load_dir is not None and not self.load_dir.is_dir():
@@ -91,9 +107,24 @@ class FieldTrainerConfig(TrainerConfig):
             bounded = is_bounded(cast(_DataFlags, self.pipeline.datamanager).dataparser)
             model.regime = "bounded" if bounded else "unbounded"
 
+    def _choose_dense_start(self) -> None:
+        """Fills in whether the training begins dense, where that is left to the layer kind and the number of steps."""
+        model = cast(ModelFlags, self.pipeline.model)
+        if model.dense_start is None:
+            allowed = model.layer in LAYER_KINDS and model.backend != "tcnn"  # the checks behind this name what is not
+            share = layer_kind(model.layer).dense_start(self.family, self.max_num_iterations) if allowed else 0.0
+            model.dense_start = share
+
+    @property
+    def family(self) -> str:
+        """Family of methods whose tuned learning rates are used on this scene."""
+        unbounded = getattr(self.pipeline.model, "regime", None) == "unbounded"
+        return self.unbounded_rate_family if unbounded and self.unbounded_rate_family else self.rate_family
+
     def _check_numbers(self) -> None:
         if self.max_num_iterations < 1:
             raise InputError(f"--max-num-iterations is {self.max_num_iterations}; it must be at least 1.")
+        check_numbers(self)
         try:
             cast(ModelFlags, self.pipeline.model).check_flags()
         except ValueError as error:
@@ -103,8 +134,11 @@ class FieldTrainerConfig(TrainerConfig):
         if not self.dense_start_rate_factor > 0:
             raise InputError(f"--dense-start-rate-factor is {self.dense_start_rate_factor}; it must be positive.")
         model = cast(ModelFlags, self.pipeline.model)
-        if model.dense_start > 0 and not model.starts_dense:
+        if model.dense_start and not model.starts_dense:
             CONSOLE.print("--pipeline.model.dense-start changes nothing where all layers are dense.")
+        for name in model.idle_options():
+            flag = f"--pipeline.model.{name.replace('_', '-')}"
+            CONSOLE.print(f"{flag} changes nothing: {model.layer} layers have no such option.")
 
     def fill_in_optimizers(self) -> None:
         """Fills in what the optimisers leave to the layer kind, the device and the length of the training.
@@ -113,9 +147,7 @@ class FieldTrainerConfig(TrainerConfig):
             InputError: a learning rate or a schedule that is out of range.
         """
         model = cast(ModelFlags, self.pipeline.model)
-        unbounded = getattr(model, "regime", None) == "unbounded"
-        family = self.unbounded_rate_family if unbounded and self.unbounded_rate_family else self.rate_family
-        kind = layer_kind(model.layer)
+        family, kind = self.family, layer_kind(model.layer)
         for group in self.optimizers.values():
             optimizer, scheduler = group["optimizer"], group.get("scheduler")
             if isinstance(optimizer, FieldOptimizerConfig) and optimizer.algorithm == "auto":
@@ -128,7 +160,8 @@ class FieldTrainerConfig(TrainerConfig):
                 if optimizer.adam_lr < 0:
                     raise InputError(f"the learning rate of Adam is {optimizer.adam_lr}; it must be positive.")
             elif isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
-                optimizer.lr = self.rate_factor * kind.rate(family)
+                tuned = optimizer.tuned_rate if isinstance(optimizer, PlaneAdamConfig) else kind.rate(family)
+                optimizer.lr = self.rate_factor * tuned
             if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
                 optimizer.fused = self.machine.device_type == "cuda"
             if optimizer.lr <= 0:
@@ -166,10 +199,15 @@ class FieldTrainer(Trainer):
     recovery: Recovery | None = None
     _interrupted = False
     _dense_steps = 0
+    _saved_step: int | None = None
 
+    @memory_errors()
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         self.step_metrics: dict[str, torch.Tensor] = {}
-        super().setup(test_mode)
+        if self.local_rank == 0:
+            forget_event_writers()
+        with disk_errors(self.base_dir):
+            super().setup(test_mode)
         if self._start_step == 0:
             self.pipeline.prepare_start()
         self._prepare_networks()
@@ -183,6 +221,7 @@ class FieldTrainer(Trainer):
         self.config.fill_in_optimizers()
         return super().setup_optimizers()
 
+    @memory_errors()
     def train(self) -> None:
         """Trains up to max_num_iterations steps in all, those before a resume included."""
         total = self.config.max_num_iterations
@@ -193,12 +232,13 @@ class FieldTrainer(Trainer):
                 "Give a larger number to go on."
             )
         self.recovery = Recovery(self.pipeline.model, self.optimizers, self._start_step)
-        self._dense_steps = last_dense_steps(cast(ModelFlags, self.pipeline.model.config).dense_start, total)
+        self._dense_steps = last_dense_steps(cast(ModelFlags, self.pipeline.model.config).dense_start or 0.0, total)
         self.config.max_num_iterations = remaining  # nerfstudio counts this from the resumed step
         in_main_thread = threading.current_thread() is threading.main_thread()
         handler = signal.signal(signal.SIGINT, self._on_interrupt) if in_main_thread else None
         try:
-            super().train()
+            with disk_errors(self.base_dir):
+                super().train()
         except KeyboardInterrupt:
             if self.training_state == "completed":  # the finished run was being watched in the viewer
                 return
@@ -246,7 +286,7 @@ class FieldTrainer(Trainer):
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
         """Writes the checkpoint after `step`, atomically, and drops the oldest ones."""
-        if checkpoint_path(self.checkpoint_dir, step).exists():
+        if step == self._saved_step:
             return
         state = {
             "step": step,
@@ -256,6 +296,13 @@ class FieldTrainer(Trainer):
             "scalers": self.grad_scaler.state_dict(),
         }
         write_checkpoint(state, self.checkpoint_dir, step, self.config.keep_checkpoints or None)
+        self._saved_step = step
+
+    def _after_train(self) -> None:
+        """Ends the training; what was logged is on disk before the viewer goes on."""
+        self.save_checkpoint(self.step)
+        flush_events()
+        super()._after_train()
 
     def _load_checkpoint(self) -> None:
         """Resumes from the newest readable checkpoint of load_dir, or from the named one."""
@@ -277,12 +324,22 @@ class FieldTrainer(Trainer):
         except RuntimeError as error:
             first_lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise InputError(f"checkpoint {path} is of another network than these flags build: {first_lines}") from None
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}: {str(error)[:200]}).") from None
         if self.pipeline.in_dense_start != in_dense_start:
             self.optimizers = self.setup_optimizers()
-        self._load_optimizers(state["optimizers"], path)
-        if config.load_scheduler:
-            self.optimizers.load_schedulers(state["schedulers"])
-        self.grad_scaler.load_state_dict(state["scalers"])
+        try:
+            self._load_optimizers(state["optimizers"], path)
+            if config.load_scheduler:
+                self.optimizers.load_schedulers(state["schedulers"])
+            self.grad_scaler.load_state_dict(state["scalers"])
+        except InputError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"checkpoint {path} holds no state of optimisers that fits these flags ({type(error).__name__}: "
+                f"{str(error)[:200]}). Resume from another one, or start anew without --load-dir."
+            ) from None
         CONSOLE.print(f"Resuming after step {state['step']} from {path}")
 
     def _load_optimizers(self, states: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,7 @@ from eugen_fields.layers.fitting.transfer import TransferReport, transfer
 from eugen_fields.progress import Progress, counted
 from eugen_fields.runs import RadianceRun
 from eugen_fields.transfer.options import TransferOptions
-from eugen_fields.transfer.rays import TrainingRays, TrunkInputs, distill_rays
+from eugen_fields.transfer.rays import TrainingRays, distill_rays, trunk_inputs
 
 
 def transfer_field(
@@ -34,7 +34,11 @@ def transfer_field(
         InputError: an option that the field or the layer kind does not take, or too few samples.
     """
     field, device = run.field, run.field.aabb.device
-    inputs = TrunkInputs(field, rays.positions(options.num_samples, options.seed))
+    if options.finetune_steps > 0 and getattr(run.model_config, "regime", "bounded") == "unbounded":
+        raise InputError(
+            "--finetune-steps trains on rays within the scene box, and this run's scene has no bounds: leave it at 0."
+        )
+    inputs = trunk_inputs(run, rays, options.num_samples, options.seed)
     settings: dict[str, Any] = options.layer_options() | {"layer": options.layer, "ridge": options.ridge}
     if options.layer == "eugen":
         settings["projections"] = options.projections

@@ -16,9 +16,11 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.transfer import TransferReport
 from eugen_fields.layers.kinds import layer_kind, layer_options
+from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.progress import Progress
 from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.checkpoints import write_checkpoint
+from eugen_fields.runs.scene import SCENE_FILE
 from eugen_fields.training.trainer import FieldTrainerConfig
 from eugen_fields.transfer.fit import transfer_field
 from eugen_fields.transfer.options import TransferOptions
@@ -43,8 +45,9 @@ def transfer_run(
     options.check()
     run, config = open_teacher(options.run, options.device, options.step, options.grid_resolution, methods)
     folder = _new_folder(options, run, config)
-    student, report = transfer_field(run, training_rays(run, config), options, progress=progress)
-    _write_run(folder, run, config, student, report, options)
+    rays = training_rays(run, config)
+    student, report = transfer_field(run, rays, options, progress=progress)
+    _write_run(folder, run, config, student, report, options, len(rays.cameras))
     return folder, report
 
 
@@ -73,8 +76,9 @@ def _write_run(
     student: RadianceField,
     report: TransferReport,
     options: TransferOptions,
+    num_cameras: int,
 ) -> None:
-    """Writes the new run beside its place, then renames it."""
+    """Writes the new run beside its place, then renames it. Corrections of the training cameras begin anew."""
     trunk = student.trunk
     model_config: Any = config.pipeline.model
     model_config.layer, model_config.replace, model_config.dense_start = trunk.layer, trunk.replace, 0.0
@@ -86,9 +90,15 @@ def _write_run(
     optimizer.lr = optimizer.adam_lr = 0.0  # the rates of the new layer kind
     config.fill_in_optimizers()
 
-    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
+    manager: Any = config.pipeline.datamanager
+    num_images = num_cameras * manager.num_scales
+    model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=num_images, metadata={})
     model.field.load_state_dict(student.cpu().state_dict())
-    model.grid.load_state_dict(run.grid.cpu().state_dict())
+    if model.grid is not None:
+        model.grid.load_state_dict(run.grid.cpu().state_dict())
+    if isinstance(model, ProposalModel):
+        assert run.proposal is not None  # build_model has asked for it
+        model.proposal.load_state_dict(run.proposal.cpu().state_dict())
     groups = {name: (config.optimizers[name], params) for name, params in model.get_param_groups().items()}
     optimizers = {name: group["optimizer"].setup(params=params) for name, (group, params) in groups.items()}
     schedulers = {
@@ -109,9 +119,9 @@ def _write_run(
         unfinished.mkdir(parents=True)
         write_checkpoint(state, unfinished / config.relative_model_dir, run.step, keep=None)
         (unfinished / "config.yml").write_text(yaml.dump(config), encoding="utf-8")
-        transforms = run.folder / "dataparser_transforms.json"
-        if transforms.exists():
-            shutil.copy(transforms, unfinished)
+        for path in (run.folder / "dataparser_transforms.json", run.folder / SCENE_FILE):
+            if path.exists():
+                shutil.copy(path, unfinished)
         summary = {"teacher": str(run.folder), "teacher_step": run.step, "seed": options.seed} | report.as_dict()
         (unfinished / "transfer.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         os.replace(unfinished, folder)

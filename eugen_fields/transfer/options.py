@@ -8,9 +8,23 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from eugen_fields.errors import InputError
+from eugen_fields.errors import InputError, show_number
 from eugen_fields.layers.kinds import options_from
 from eugen_fields.layers.names import ReplacementName
+
+_RANGES = (
+    ("num_samples", 1, 100_000_000),
+    ("num_features", 1, 65_536),
+    ("rank", 0, 16_384),
+    ("best", 0, 1000),
+    ("ridge", 0, 1e30),
+    ("finetune_steps", 0, 10_000_000),
+    ("finetune_rate", 0, 1e30),
+    ("finetune_samples", 1, 100_000_000),
+    ("grid_resolution", 2, 512),
+    ("seed", -(1 << 62), 1 << 62),
+)
+"""Least and most of each option; what lies above is a slip of the keyboard."""
 
 
 @dataclass
@@ -29,7 +43,7 @@ class TransferOptions:
     matrix: Literal["gaussian", "ternary", "orthogonal", "hadamard"] = "orthogonal"
     """Fixed random matrix of PRP layers."""
     replace: tuple[int, ...] | None = None
-    """Trunk layers to replace (0 is the first). Default: every hidden layer but the first."""
+    """Trunk layers to replace (0 is the first). Default: every hidden layer but the first, or the only one."""
     best: int = 0
     """Number of layers to replace, chosen as those that change the network's output least when replaced alone. 0: the
     layers of --replace."""
@@ -70,8 +84,9 @@ class TransferOptions:
         """Raises InputError where an option is out of range or two of them do not go together."""
         if self.best and self.replace is not None:
             raise InputError("--best and --replace both say which layers to replace; give one of them.")
-        for name in ("num_samples", "num_features", "finetune_samples"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
-        if self.finetune_steps < 0 or self.best < 0 or self.rank < 0:
-            raise InputError("--finetune-steps, --best and --rank must be 0 or more.")
+        for name, least, most in _RANGES:
+            value = getattr(self, name)
+            if value < least:
+                raise InputError(f"--{name.replace('_', '-')} is {show_number(value)}; it must be at least {least}.")
+            if not value <= most:  # NaN is not
+                raise InputError(f"--{name.replace('_', '-')} is {show_number(value)}; it must be at most {most}.")

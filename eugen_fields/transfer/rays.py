@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor, nn
 
 from eugen_fields.data.checks import check_scene
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.fields import RadianceField
 from eugen_fields.layers.fitting.finetune import learning_rate_factor
+from eugen_fields.models.proposals.config import ProposalModelConfig
+from eugen_fields.models.radiance import RadianceModel
 from eugen_fields.progress import Progress, counted
-from eugen_fields.runs import RadianceRun
+from eugen_fields.runs import RadianceRun, build_model
+from eugen_fields.runs.scene import find_scene
 from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
 
 
@@ -36,14 +42,18 @@ class TrainingRays:
         self.step_size = step_size
         self.near_plane = near_plane
 
-    def sample(self, num_rays: int, generator: torch.Generator) -> tuple[Tensor, Tensor, PackedSamples]:
-        """Positions (N, 3), unit directions (N, 3) and packing of the samples on `num_rays` rays."""
+    def draw(self, num_rays: int, generator: torch.Generator) -> RayBundle:
+        """Rays (num_rays,) through random places of random cameras' images."""
         index = torch.randint(len(self.cameras), (num_rays,), generator=generator)
         place = torch.rand(num_rays, 2, generator=generator)
         device = self.grid.aabb.device
         size = torch.stack([self.cameras.height[:, 0], self.cameras.width[:, 0]], dim=-1).cpu()[index]
         coords = (place * size).to(device)
-        bundle = self.cameras.generate_rays(camera_indices=index[:, None].to(device), coords=coords)
+        return self.cameras.generate_rays(camera_indices=index[:, None].to(device), coords=coords)
+
+    def sample(self, num_rays: int, generator: torch.Generator) -> tuple[Tensor, Tensor, PackedSamples]:
+        """Positions (N, 3), unit directions (N, 3) and packing of the samples on `num_rays` rays."""
+        bundle = self.draw(num_rays, generator)
         near, far = intersect_box(bundle.origins, bundle.directions, self.grid.bounds)
         near = near.clamp(min=self.near_plane)
         samples = sample_rays(bundle.origins, bundle.directions, near, far, self.step_size, self.grid, stratified=False)
@@ -66,11 +76,29 @@ class TrainingRays:
 def training_rays(run: RadianceRun, config: TrainerConfig) -> TrainingRays:
     """Rays of the cameras a run was trained with. Raises InputError where its scene is gone or damaged."""
     manager: Any = config.pipeline.datamanager
+    manager.data = find_scene(run.folder, manager.dataparser, Path(manager.data))
     check_scene(manager.dataparser, manager.data, splits=("train",), images=False)
     parser = copy.deepcopy(manager.dataparser)
     parser.data = manager.data
-    cameras = parser.setup().get_dataparser_outputs("train").cameras
+    cameras = set_up_parser(parser).get_dataparser_outputs("train").cameras
     return TrainingRays(cameras, run.grid, run.step_size, run.model_config.near_plane)
+
+
+def trunk_inputs(run: RadianceRun, rays: TrainingRays, count: int, seed: int) -> Iterable[Tensor]:
+    """What the trunk of a run's field reads at about `count` places where training looks: on the rays of training
+    cameras where the grid is occupied or, in a run with proposals, where these send the last round of samples."""
+    if not isinstance(run.model_config, ProposalModelConfig):
+        return TrunkInputs(run.field, rays.positions(count, seed))
+    model, generator = build_model(run), torch.Generator().manual_seed(seed)
+    assert isinstance(model, RadianceModel)
+    found: list[Tensor] = []
+    for _ in range(1000):
+        found.append(model.trunk_inputs(rays.draw(1024, generator))["field"])
+        if sum(map(len, found)) >= count:
+            break
+    inputs = torch.cat(found)
+    keep = torch.randperm(len(inputs), generator=generator)[:count]
+    return [inputs[keep.to(inputs.device)]]
 
 
 class TrunkInputs(Iterable[Tensor]):

@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.fields.vanilla import vanilla_state
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.planes import PlanesModelConfig
 from eugen_fields.runs import (
     MODEL_CONFIGS,
     ClassData,
@@ -23,9 +25,11 @@ from eugen_fields.runs import (
     resolve_device,
 )
 from eugen_fields.runs.restore import restore_config
+from eugen_fields.runs.scene import find_scene
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 VANILLA = "vanilla-nerf"
+_TEACHERS = (NeRFModelConfig, PlanesModelConfig)
 
 
 def open_teacher(
@@ -53,8 +57,8 @@ def open_teacher(
         config = restore_config(data, "eugen-nerf", config_path, methods)
         return _open_vanilla(folder, data, config, device, step, grid_resolution), config
     model_class = MODEL_CONFIGS.get(getattr(data["pipeline"].get("model"), "class_path", ""))
-    if method not in methods or model_class is not NeRFModelConfig:
-        known = [name for name, config in methods.items() if isinstance(config.pipeline.model, NeRFModelConfig)]
+    if method not in methods or model_class not in _TEACHERS:
+        known = [name for name, config in methods.items() if isinstance(config.pipeline.model, _TEACHERS)]
         raise InputError(f"{config_path} is of method {method}; a teacher is one of {', '.join((*known, VANILLA))}.")
     run = open_run(folder, device, step)
     assert isinstance(run, RadianceRun)
@@ -80,9 +84,9 @@ def _open_vanilla(
     target = resolve_device(device)
     manager: Any = config.pipeline.datamanager
     parser = manager.dataparser
-    parser.data = manager.data
+    parser.data = manager.data = find_scene(folder, parser, Path(manager.data))
     try:
-        aabb = parser.setup().get_dataparser_outputs("train").scene_box.aabb.float()
+        aabb = set_up_parser(parser).get_dataparser_outputs("train").scene_box.aabb.float()
     except OSError as error:
         raise InputError(f"the scene {parser.data} of the run {folder} cannot be read: {error}.") from None
     model = config.pipeline.model

@@ -15,7 +15,7 @@ from nerfstudio.scripts.exporter import ExportPointCloud
 from nerfstudio.scripts.render import DatasetRender
 from PIL import Image
 from support.depth_recordings import HIGH, LOW, write_color, write_transforms
-from support.helpers import typed
+from support.helpers import here, typed
 
 from eugen_fields.benchmark.quality.train import make_config, train_run
 from eugen_fields.errors import InputError
@@ -322,3 +322,11 @@ def test_colours_of_another_size_do_not_matter(tmp_path: Path) -> None:
     )
     train.main(config)
     assert list_checkpoints(config.get_base_dir() / "nerfstudio_models")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("path", [("spiral", "--seconds", 0.1), ("interpolate", "--interpolation-steps", 2)])
+def test_paths_are_rendered(path: tuple, box_run: Path, tmp_path: Path) -> None:
+    flags = ("--output-format", "images", "--output-path", tmp_path / "path.mp4", "--downscale-factor", 4)
+    result = here("ns-render", path[0], "--load-config", box_run / "config.yml", *path[1:], *flags)
+    assert result.returncode == 0 and len(list((tmp_path / "path").iterdir())) >= 2, result.stdout + result.stderr

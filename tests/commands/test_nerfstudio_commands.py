@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,8 @@ def test_export_tsdf(trained_run: Path, tmp_path: Path) -> None:
 
 
 def test_opening_a_run_whose_scene_is_gone_says_so(trained_run: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "config.yml"
+    moved = shutil.copytree(trained_run, tmp_path / "run") / "config.yml"
+    (moved.parent / "scene.json").unlink()  # it knows where the scene is
     text = (trained_run / "config.yml").read_text()
     folder = re.search(r"data: &id\d+ !!python/object/apply:pathlib.PosixPath\n((?:\s*- .*\n)+)", text)
     assert folder is not None

@@ -63,7 +63,10 @@ def add_masks(scene: Path, mode: str = "L") -> None:
         (lambda content: content["frames"][2].update(camera_model="OPENCV_FISHEYE"), "frame 2"),
         (lambda content: content["frames"][1].update(fl_x=3.0), 'frame 1 (images/frame_00001.png): "fl_x" is 3.0'),
         (lambda content: content["frames"][3].update(mask_path="m.png"), 'frame 3 has a "mask_path" and frame 0'),
-        (lambda content: content["frames"][0].update(file_path="gone.png"), "gone.png does not exist"),
+        (
+            lambda content: [f.update(file_path="gone.png") for f in content["frames"][:3]],
+            "gone.png does not exist",
+        ),
         (lambda content: content.update(w=48), "has 24x24 pixels, its camera says 48x24"),
     ],
 )
@@ -92,7 +95,7 @@ def test_scales_that_do_not_fit_are_refused_before_training(capture: Path) -> No
     [
         (lambda path: path.unlink(), "does not exist"),
         (lambda path: Image.new("L", (12, 24)).save(path), "has 12x24 pixels, its image"),
-        (lambda path: Image.new("RGB", (24, 24)).save(path), "has 3 channels; save it as a greyscale image"),
+        (lambda path: Image.new("L", (24, 24), 9).save(path), "is 9 at its brightest"),
         (lambda path: path.write_bytes(b"no image"), "cannot be read"),
     ],
 )
@@ -104,7 +107,7 @@ def test_masks_that_do_not_fit_are_named(capture: Path, damage: Callable[[Path],
 
 
 @pytest.mark.parametrize("num_scales", [1, 3])
-@pytest.mark.parametrize("mode", ["L", "1"])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA"])
 def test_training_never_draws_a_masked_out_pixel(capture: Path, num_scales: int, mode: str) -> None:
     torch.manual_seed(0)
     add_masks(capture, mode)

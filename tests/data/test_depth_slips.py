@@ -150,7 +150,11 @@ def rewrite(name: str, text: str) -> Callable[[Path], object]:
             "none of its 8 frames can be used: 8 with a pose that is missing, not finite or not rigid (first: frame 0",
         ),
         (write_replica, rewrite("traj.txt", "1 2 3\n"), "traj.txt, line 1: each line must hold the 16 numbers"),
-        (write_replica, rewrite("cam_params.json", "{}"), "put a JSON file with w, h, fx, fy, cx, cy and scale"),
+        (
+            write_replica,
+            rewrite("cam_params.json", "{}"),
+            "cam_params.json is no camera: it must hold w",
+        ),
         (
             write_replica,
             lambda folder: [path.unlink() for path in (folder / "results").glob("depth*")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -12,8 +13,10 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from PIL import Image
+from support.helpers import write_capture_scene
 
 from eugen_fields.data.multiscale import MultiScaleDataset, area_average, check_scales, shrink_mask
+from eugen_fields.data.pixels import pack_pixels
 from eugen_fields.errors import InputError
 from eugen_fields.training.data_manager import FieldDataManagerConfig
 
@@ -139,3 +142,35 @@ def test_frames_of_different_sizes_are_drawn_from_at_several_scales(capture_scen
     assert {tuple(item["image"].shape[:2]) for _, item in manager.fixed_indices_eval_dataloader} <= {
         (24, 24), (16, 16), (12, 12), (8, 8),
     }  # fmt: skip
+
+
+def test_one_image_with_alpha_makes_the_others_opaque(tmp_path: Path) -> None:
+    scene = write_capture_scene(tmp_path / "ball", count=3)
+    first = scene / "images" / "frame_00000.png"
+    photo = Image.open(first)
+    photo.convert("LA").save(first)
+    outputs = NerfstudioDataParserConfig(data=scene, eval_mode="all").setup().get_dataparser_outputs("train")
+    dataset = MultiScaleDataset(outputs, num_scales=2)
+    gray = np.asarray(photo.convert("L"))
+    for kind, white in (("uint8", 255), ("float32", 1.0)):
+        images = [dataset.get_data(index, kind)["image"] for index in range(6)]
+        assert {image.shape[-1] for image in images} == {4} and all((image[..., 3] == white).all() for image in images)
+        assert np.allclose(images[0][..., 0].numpy() * (255 / white), gray)
+    pack_pixels([dataset[index] for index in range(6)])
+
+
+@pytest.mark.parametrize("scale_factor", [0.5, 0.75])
+def test_masks_follow_the_size_of_images(scale_factor: float, tmp_path: Path) -> None:
+    scene = write_capture_scene(tmp_path / "ball", count=1)
+    mask = np.zeros((24, 24), dtype=np.uint8)
+    mask[:, 13:] = 255
+    Image.fromarray(mask).convert("P").save(scene / "mask.png")
+    content = json.loads((scene / "transforms.json").read_text())
+    content["frames"][0]["mask_path"] = "mask.png"
+    (scene / "transforms.json").write_text(json.dumps(content))
+    parser = NerfstudioDataParserConfig(data=scene, eval_mode="all", auto_scale_poses=False)
+    data = MultiScaleDataset(parser.setup().get_dataparser_outputs("train"), scale_factor)[0]
+    side = int(24 * scale_factor)
+    assert data["image"].shape[:2] == data["mask"].shape[:2] == (side, side)
+    edge = 7 if scale_factor == 0.5 else 10  # a pixel that is half masked out is masked out
+    assert not data["mask"][:, :edge].any() and data["mask"][:, edge:].all()

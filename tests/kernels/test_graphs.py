@@ -141,3 +141,23 @@ def test_what_cannot_be_captured_is_launched(wrong, device, monkeypatch, caplog)
         assert torch.equal(fused(x), expected)
     lines = [record.getMessage() for record in caplog.records if record.name == graphs.__name__]
     assert len(lines) == 1 and ("not permitted" if wrong == "fails" else "differ") in lines[0]
+
+
+def test_captures_are_not_broken_by_other_threads(device, monkeypatch):
+    """A viewer renders while a training is captured."""
+    modes, usual = [], torch.cuda.graph
+
+    def capture(block, args):
+        modes.append(torch.cuda.graph.keywords["capture_error_mode"])
+        return StandIn(block, *args).call
+
+    if device.type == "cpu":
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
+    else:
+        whole = torch.cuda.make_graphed_callables
+        monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda *args: (capture(*args), whole(*args))[1])
+    mlp = network(device)
+    call = graphs.Graphs(mlp, mlp)
+    for _ in range(graphs.STEADY):
+        step(mlp, call, torch.randn(16, 5, device=device))
+    assert modes == ["thread_local"] and torch.cuda.graph is usual

@@ -148,3 +148,18 @@ def test_training_on_gradients_compiles_without_spills(tmp_path):
         kernel = compiled(program, block, warps)
         assert kernel.metadata.shared <= SHARED_BYTES
         assert stack_bytes(kernel.asm["cubin"], tmp_path / "kernel.cubin") == 0
+
+
+@pytest.mark.parametrize("name", ["eugen", "dense"])
+def test_training_reads_and_writes_rows_many_bytes_at_a_time(name):
+    """Two bytes at a time would be eight times as many instructions; the starts of rows, values and tiles are multiples
+    of 16 columns, so that none is needed."""
+    knobs = pytest.importorskip("triton").knobs
+    if not knobs.nvidia.ptxas.path:
+        pytest.skip("this triton has no ptxas")
+    block, warps, _ = LAYOUTS[0]
+    programs = training_programs(isdf(num_layers=2, **KINDS[name]))
+    for program in programs:
+        assert not re.findall(r"ld\.global\S*\.b16", compiled(program, block, warps).asm["ptx"])
+    kept = compiled(programs[2], block, warps).asm["ptx"]
+    assert "st.global.v4" in kept and not re.findall(r"st\.global\S*\.b16", kept)

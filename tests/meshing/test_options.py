@@ -149,6 +149,7 @@ def test_smoothing_folds_no_triangles_and_keeps_the_volume(tmp_path):
         ({"points": 0}, "--points is 0; it must be at least 1"),
         ({"texture": 8}, "--texture is 8; it must be at least 16"),
         ({"texture": 99999}, "--texture is 99999; it must be at most 16384"),
+        ({"resolution": 10**400}, "--resolution is 100000... .* it must be at most 4096"),
         ({"box": (0.0, 0.0, 0.0, 1.0, -1.0, 1.0)}, "along y it starts at 0 and ends at -1"),
         ({"box": (0.0, 0.0, 0.0, 1.0, float("inf"), 1.0)}, "--box is 0 0 0 1 inf 1; it must be six numbers"),
         ({"points": 10, "faces": 100}, "--points writes points without a mesh, so --faces has no use"),

@@ -282,12 +282,12 @@ def test_pixels_without_a_camera_are_rays_without_width(regime):
     rays = towards_the_centre()
     wide, none = marched(model, rays), marched(model, make_rays(rays.origins, rays.directions, pixel_area=1.0))
     across = [
-        (intervals.covariances.det() / intervals.covariances.diagonal(dim1=-2, dim2=-1).sum(dim=-1)).abs().max()
+        (intervals.spreads.det() / intervals.spreads.diagonal(dim1=-2, dim2=-1).sum(dim=-1)).abs().max()
         for intervals in (wide, none)
     ]
     assert float(across[0]) > 0 and float(across[1]) < 1e-3 * float(across[0])
     exact = marched(model, make_rays(rays.origins, rays.directions, pixel_area=0.0))
-    torch.testing.assert_close(none.covariances, exact.covariances)
+    torch.testing.assert_close(none.spreads, exact.spreads)
     assert all(bool(value.isfinite().all()) for value in model(rays).values())
 
 
@@ -297,7 +297,7 @@ def test_cones_are_as_wide_as_their_pixels():
     intervals = marched(model, rays)
     middles = 0.5 * (intervals.distances[:, 1:] + intervals.distances[:, :-1])
     width = 0.01 * middles  # of a pixel at that distance; a square of it has the variance width^2 / 12 along y
-    torch.testing.assert_close(intervals.covariances[..., 1, 1], width**2 / 12, rtol=0.02, atol=0)
+    torch.testing.assert_close(intervals.spreads[..., 1, 1], width**2 / 12, rtol=0.02, atol=0)
 
 
 # Empty space

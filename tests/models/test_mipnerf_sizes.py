@@ -7,7 +7,7 @@ import torch
 
 from eugen_fields.layers import EUGenLinear
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
-from eugen_fields.models.mipnerf_sizes import SIZES
+from eugen_fields.models.proposals.sizes import MIPNERF_SIZES as SIZES
 
 
 def eugen_parameters(width, features):

@@ -18,11 +18,12 @@ from eugen_fields.benchmark.quality.train import make_config, train_run
 pytestmark = pytest.mark.e2e
 
 NAMES = ("rgb", "depth", "accumulation", "normals")
-NERF, MIP = "eugen-nerf-tiny", "eugen-mipnerf-tiny"
+NERF, MIP, PLANES = "eugen-nerf-tiny", "eugen-mipnerf-tiny", "eugen-planes-tiny"
 GRID = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 4}
 SMALL = {
     NERF: GRID,
     MIP: GRID | {"layer_width": 32, "num_features": 8, "proposal_samples": (16,), "num_samples": 8, "anneal_steps": 4},
+    PLANES: GRID | {"plane_resolutions": (8, 24), "proposal_resolutions": (8,), "num_features": 8, "anneal_steps": 4},
 }
 CASES = {
     "dense": (NERF, "dense", {}),
@@ -34,6 +35,9 @@ CASES = {
     "snnk with fixed projections": (NERF, "snnk", {"train_projections": False}),
     "mip, eugen with fixed projections": (MIP, "eugen", {"train_projections": False}),
     "mip, prp, unbounded, codes": (MIP, "prp", {"regime": "unbounded", "appearance_dim": 2, "matrix": "hadamard"}),
+    "planes, dense": (PLANES, "dense", {}),
+    "planes, eugen with fixed projections": (PLANES, "eugen", {"train_projections": False, "num_layers": 2}),
+    "planes, prp, unbounded, codes": (PLANES, "prp", {"regime": "unbounded", "appearance_dim": 2}),
     "mip, corrected cameras": (MIP, "dense", {"camera_optimizer": CameraOptimizerConfig(mode="SO3xR3")}),
 }
 _RENDER = """

@@ -24,7 +24,7 @@ def its_own_model(folder):
 
 
 # cones of a chunk share the widest one's margin around the occupied cells, so that Mip-NeRF is compared in one
-@pytest.mark.parametrize("kind, chunk", [("nerf", 100), ("mipnerf", 4096), ("isdf", 100)])
+@pytest.mark.parametrize("kind, chunk", [("nerf", 100), ("mipnerf", 4096), ("planes", 4096), ("isdf", 100)])
 def test_renders_are_those_of_the_model(tmp_path, kind, chunk):
     folder = write_run(tmp_path / "run", kind)
     expected = its_own_model(folder).get_outputs_for_camera(CAMERA)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from eugen_fields.sampling import point_bounds, ray_bounds
-from eugen_fields.sampling.distance_bounds import nearest_points
+from eugen_fields.sampling.distance_bounds import nearest_by_brute_force, nearest_points
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -32,6 +32,18 @@ def test_millimetres_are_told_apart_far_from_the_origin():
     distances, indices = nearest_points(queries, points.repeat(40, 1))
     assert (indices % 2).tolist() == [0, 1, 0]
     torch.testing.assert_close(distances, torch.tensor([0.001, 0.001, 0.0]), rtol=0, atol=2e-6)
+
+
+def test_brute_force_in_float32_finds_the_distances_of_float64():
+    queries, points = 4.0 * normal(400, 3), 4.0 * normal(1500, 3, seed=1) + 3.0
+    points[:100] = queries[:100] + 1e-3 * normal(100, 3, seed=2)
+    exact = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1).values
+    rounded = queries.float(), points.float()
+    indices = nearest_by_brute_force(*rounded, chunk_size=1 << 16)
+    found = (rounded[0].double() - rounded[1].double()[indices]).norm(dim=-1)
+    best = torch.cdist(*(value.double() for value in rounded)).min(dim=1).values
+    torch.testing.assert_close(found, best, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=2e-6)  # what rounding the points to float32 costs
 
 
 def test_ray_bounds_are_what_is_left_of_the_ray():

@@ -109,3 +109,17 @@ def test_gradients_near_a_camera_are_scaled_by_the_square_of_the_distance_and_va
     assert bool((scale < 1).any()) and bool((scale == 1).any())
     torch.testing.assert_close(scaled_gradients[0], gradients[0] * scale)
     torch.testing.assert_close(scaled_gradients[1], gradients[1] * scale[..., None])
+
+
+def test_half_precision_gradients_near_a_camera_are_scaled_too():
+    """Networks give half precision under autocast, and a gradient must come back in the type that it came in."""
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        density = torch.full((3, 40), 0.1, requires_grad=True)
+        features = torch.ones(3, 40, 2, requires_grad=True)
+        rounds = [(lambda means, covariances: (density.to(dtype), features.to(dtype)), 40)]  # noqa: B023
+        intervals = march(NEAR, FAR, along_x, rounds, spacing="linear", scale_gradients=True)
+        (intervals.weights[..., None] * intervals.features).square().sum().backward()
+        found.append((density.grad, features.grad))
+    for half, single in zip(found[1], found[0]):
+        torch.testing.assert_close(half, single, rtol=0.05, atol=1e-4)

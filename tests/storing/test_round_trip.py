@@ -11,6 +11,7 @@ from eugen_fields.errors import InputError
 from eugen_fields.fields import NeRFField, SDFField
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.planes import PlanesModelConfig
 from eugen_fields.runs import RadianceRun, SDFRun, build_model
 from eugen_fields.storing.draft import draft_of
 from eugen_fields.storing.opening import run_of
@@ -110,6 +111,14 @@ def test_runs_that_cannot_be_stored_say_what_would_do(regime, codes, words, tmp_
     with pytest.raises(InputError, match=words) as error:
         draft_of(run)
     assert "eugen-nerf-tiny" in error.value.message
+
+
+def test_planes_are_refused(tmp_path):
+    config = PlanesModelConfig(size="tiny", regime="bounded")
+    field = config.build_field(BOX, num_images=2)
+    run = RadianceRun(tmp_path, "planes", 1, config, field, BOX, torch.eye(4).double(), config.build_grid(BOX))
+    with pytest.raises(InputError, match="planes of features"):
+        draft_of(run)
 
 
 def test_vanilla_networks_are_refused(tmp_path):

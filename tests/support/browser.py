@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.knocking import SECRET, assert_closed
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -83,7 +85,8 @@ def watch(
     then: Callable[[Any, Callable[[], bool]], None] | None = None,
     seconds: float = 240,
 ) -> None:
-    """Starts a command that serves nerfstudio's viewer, opens its page and waits until a screenshot passes.
+    """Starts a command that serves nerfstudio's viewer, opens its page, waits until a screenshot passes, and knocks at
+    the page's door.
 
     Args:
         then: called with playwright's page and a function that takes another screenshot and says whether it passes.
@@ -117,6 +120,9 @@ def watch(
                 return is_shown(screenshot)
 
             wait_for(passes, seconds, f"the object in {screenshot}\n{''.join(printed)[-2000:]}")
+            outside = screenshot.with_suffix(".txt")
+            outside.write_text(SECRET)
+            assert_closed(int(address.rpartition(":")[2]), outside)
             if then is not None:
                 then(page, passes)
             browser.close()

@@ -26,6 +26,8 @@ SLOW_FIRST = (
 TOGETHER = {
     "tests/commands/test_mipnerf_runs.py": "runs of mipnerf methods",
     "tests/models/test_mipnerf_model.py": "runs of mipnerf methods",
+    "tests/commands/test_planes_runs.py": "runs of plane methods",
+    "tests/models/test_planes_model.py": "runs of plane methods",
 }
 """Files that share what takes long to make, and go to one process."""
 

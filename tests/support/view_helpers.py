@@ -33,16 +33,22 @@ CAMERA = camera()
 
 
 def model_config(kind: str):
-    """Settings of a network of a few thousand parameters: nerf, mipnerf (bounded) or isdf."""
+    """Settings of a network of a few thousand parameters: nerf, mipnerf, planes (both bounded) or isdf."""
     from eugen_fields.models.isdf import ISDFModelConfig
     from eugen_fields.models.mipnerf import MipNeRFModelConfig
     from eugen_fields.models.nerf import NeRFModelConfig
+    from eugen_fields.models.planes import PlanesModelConfig
 
     if kind == "nerf":
         return NeRFModelConfig(**SMALL, **RADIANCE)
     if kind == "mipnerf":
         return MipNeRFModelConfig(
             **SMALL, **RADIANCE, size="tiny", regime="bounded", proposal_samples=(16,), num_samples=12
+        )
+    if kind == "planes":
+        options = SMALL | RADIANCE | {"position_frequencies": 0, "proposal_samples": (16,), "num_samples": 12}
+        return PlanesModelConfig(
+            **options, size="tiny", regime="bounded", plane_resolutions=(8, 16), proposal_resolutions=(8,)
         )
     return ISDFModelConfig(**SMALL, position_scale=0.3, activation="relu", feature_activation="relu")
 
@@ -54,14 +60,14 @@ def write_run(
 
     Args:
         folder: of the run, made here.
-        kind: nerf, mipnerf or isdf.
+        kind: nerf, mipnerf, planes or isdf.
         steps: of its checkpoints, all alike.
         seed: of its weights.
         data: a Blender scene that it says it was trained on.
     """
     from eugen_fields.methods import METHODS
 
-    method = {"nerf": "eugen-nerf-tiny", "mipnerf": "eugen-mipnerf-tiny", "isdf": "eugen-isdf-tiny"}[kind]
+    method = f"eugen-{kind}-tiny"
     config = copy.deepcopy(METHODS[method])
     config.pipeline.model = model_config(kind)
     config.data = config.pipeline.datamanager.data = data  # type: ignore[attr-defined]
@@ -90,10 +96,14 @@ def save(folder: Path, model: torch.nn.Module, step: int) -> None:
 
 
 def _density(field, points):
-    """Of either kind of field, (N,)."""
-    if hasattr(field, "bounded"):  # reads Gaussians
-        return field.density(points, torch.zeros(*points.shape, 3))[0]
-    return field.density(points)[0]
+    """Of any kind of field, (N,): where it reads cones, of such as have no width."""
+    return field.density(points, *_no_spreads(field, points))[0]
+
+
+def _no_spreads(field, points):
+    if not hasattr(field, "bounded"):
+        return ()
+    return (torch.zeros_like(field.point_spreads(len(points))),)
 
 
 def _teach(model, kind: str, steps: int = 120) -> None:
@@ -108,11 +118,11 @@ def _teach(model, kind: str, steps: int = 120) -> None:
             loss = (model.field.sdf(points) - distance).abs().mean()
         else:
             goal = 0.01 + 40.0 * torch.sigmoid(-distance / 0.05)
-            extra = (torch.zeros(512, 3, 3),) if kind == "mipnerf" else ()
+            extra = _no_spreads(model.field, points)
             density, features = model.field.density(points, *extra)
             color = model.field.color(features, directions)
             loss = 0.1 * (density.log() - goal.log()).square().mean() + (color - (points + 1) / 2).square().mean()
-            if kind == "mipnerf":
+            if extra:
                 loss = loss + 0.1 * (model.proposal.density(points, *extra)[0].log() - goal.log()).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -81,15 +81,15 @@ def test_zero_frames_are_refused(broken_scene: Path, tmp_path: Path) -> None:
 
 def test_missing_camera_angle_is_refused(broken_scene: Path, tmp_path: Path) -> None:
     path = edit(broken_scene, lambda content: content.pop("camera_angle_x"))
-    assert f'{path}: "camera_angle_x" is None' in refusal(start(broken_scene, tmp_path / "out"))
-
-
-@pytest.mark.parametrize("index", [0, 2])
-def test_missing_image_is_named(broken_scene: Path, tmp_path: Path, index: int) -> None:
-    image = broken_scene / "train" / f"r_{index}.png"
-    image.unlink()
     message = refusal(start(broken_scene, tmp_path / "out"))
-    assert str(image) in message and "does not exist" in message
+    assert f"{path}, frame 0" in message and "no focal length" in message and "camera_angle_x (radians)" in message
+
+
+def test_a_scene_without_most_of_its_images_is_refused(broken_scene: Path, tmp_path: Path) -> None:
+    for index in (0, 2):
+        (broken_scene / "train" / f"r_{index}.png").unlink()
+    message = refusal(start(broken_scene, tmp_path / "out"))
+    assert str(broken_scene / "train" / "r_0.png") in message and "does not exist" in message
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -130,7 +130,7 @@ def test_bad_frames_are_named(broken_scene: Path, tmp_path: Path, change, says: 
     ("options", "says"),
     [
         ({"num_features": 0}, "num_features is 0"),
-        ({"num_features": -3}, "num_features is -3"),
+        ({"num_features": -3}, "num-features is -3"),
         ({"replace": (9,)}, "replace names layer 9"),
         ({"layer": "prp", "rank": -1}, "rank is -1"),
         ({"layer": "fancy"}, "layer is 'fancy'"),
@@ -155,6 +155,23 @@ def test_a_share_of_rays_out_of_range_is_named(sphere_scene: Path, tmp_path: Pat
     config = start(sphere_scene, tmp_path / "out")
     config.pipeline.datamanager.least_foreground = share
     assert "--pipeline.datamanager.least-foreground is" in refusal(config)
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        ({"layer": "prp", "order": 2}, ["--pipeline.model.order changes nothing: prp layers"]),
+        ({"layer": "dense", "norm": False, "rank": 3}, ["--pipeline.model.norm", "--pipeline.model.rank"]),
+        ({"layer": "eugen", "order": 2, "norm": False}, []),
+        ({"layer": "prp", "rank": 2, "matrix": "hadamard"}, []),
+    ],
+)
+def test_options_that_the_layers_do_not_have_are_named(
+    sphere_scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: dict[str, object], said: list[str]
+) -> None:
+    start(sphere_scene, tmp_path / "out", **flags).prepare()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("changes nothing") == len(said) and all(line in printed for line in said)
 
 
 def test_cuda_without_a_device_is_refused(sphere_scene: Path, tmp_path: Path) -> None:

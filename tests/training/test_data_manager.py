@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig, images_fit
 
@@ -33,3 +34,36 @@ def test_the_bytes_counted_are_those_of_the_images(sphere_scene: Path, monkeypat
     for spare, fit in ((0, False), (2, True)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, spare=spare: (2 * size + spare, 0))
         assert images_fit(dataset, torch.device("cuda")) == fit
+
+
+def test_rays_of_many_steps_are_drawn_at_once_and_none_is_used_twice(capture_scene: Path) -> None:
+    parser = NerfstudioDataParserConfig(data=capture_scene, eval_mode="fraction")
+    manager = FieldDataManagerConfig(dataparser=parser, train_num_rays_per_batch=50).setup(device="cpu")
+    images = torch.stack([manager.train_dataset[index]["image"] for index in range(len(manager.train_dataset))])
+    drawn = []
+    sampler = manager.train_pixel_sampler
+    one_draw = sampler.sample
+    sampler.sample = lambda *arguments: drawn.append(one_draw(*arguments)) or drawn[-1]
+    found = []
+    for step, wanted in enumerate([50] * 17 + [70, 20, 900, 40]):
+        sampler.set_num_rays_per_batch(wanted)
+        rays, batch = manager.next_train(step)
+        assert len(rays) == len(batch["image"]) == len(batch["indices"]) == wanted
+        exact = manager.train_ray_generator(batch["indices"])
+        for name in ("origins", "directions", "pixel_area", "camera_indices"):
+            assert torch.equal(getattr(rays, name), getattr(exact, name)), name
+        camera, row, column = batch["indices"].T
+        assert torch.equal(batch["image"], images[camera, row, column])
+        found.append(batch["indices"])
+    assert [len(draw["indices"]) for draw in drawn] == [800, 800, 14400]
+    assert torch.equal(torch.cat(found[:16]), drawn[0]["indices"]), "each is used once, in order"
+    assert torch.equal(torch.cat(found[16:19]), drawn[1]["indices"][:140])
+
+
+def test_images_that_are_loaded_in_turns_are_drawn_from_step_by_step(capture_scene: Path) -> None:
+    parser = NerfstudioDataParserConfig(data=capture_scene, eval_mode="fraction")
+    config = FieldDataManagerConfig(dataparser=parser, train_num_rays_per_batch=30, train_num_images_to_sample_from=2)
+    config.train_num_times_to_repeat_images = 1
+    manager = config.setup(device="cpu")
+    cameras = {tuple(manager.next_train(step)[1]["indices"][:, 0].unique().tolist()) for step in range(12)}
+    assert all(len(pair) <= 2 for pair in cameras) and len(cameras) > 2

@@ -17,7 +17,7 @@ from eugen_fields.benchmark.quality.learning_curve import LearningCurve
 from eugen_fields.benchmark.quality.train import make_config, multiplications
 from eugen_fields.errors import InputError
 from eugen_fields.layers import LAYER_KINDS, MLP, EUGenLinear
-from eugen_fields.layers.kinds import LayerKind, replacements
+from eugen_fields.layers.kinds import DENSE_START_STEPS, LayerKind, replacements
 from eugen_fields.methods import METHODS
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
@@ -59,12 +59,13 @@ def make_trainer(config: FieldTrainerConfig) -> FieldTrainer:
     torch.manual_seed(0)
     trainer: FieldTrainer = config.setup(local_rank=0, world_size=1)
     trainer.setup(test_mode="test")
-    one_step, sampler = trainer.train_iteration, trainer.pipeline.datamanager.train_pixel_sampler
+    one_step, manager = trainer.train_iteration, trainer.pipeline.datamanager
 
     def seeded_step(step: int) -> Any:
         torch.manual_seed(step)
-        if sampler is not None:
-            sampler.set_num_rays_per_batch(60)
+        if manager.train_pixel_sampler is not None:
+            manager.train_pixel_sampler.set_num_rays_per_batch(60)
+            manager._drawn = None  # type: ignore[attr-defined]  # rays are drawn for several steps at once
         return one_step(step)
 
     trainer.train_iteration = seeded_step  # type: ignore[method-assign]
@@ -312,6 +313,28 @@ def test_a_dense_checkpoint_is_refused_where_no_dense_start_is_asked_for(
 
 
 # Flags
+
+
+@pytest.mark.parametrize(
+    "method, changes, steps, share",
+    [
+        ("eugen-nerf-tiny", {}, 2400, 0.2),
+        ("eugen-nerf-tiny", {}, DENSE_START_STEPS - 1, 0.0),
+        ("eugen-nerf-tiny", {"layer": "prp"}, 2400, 0.0),
+        ("eugen-nerf-tiny", {"backend": "tcnn", "layer": "eugen"}, 2400, 0.0),
+        ("eugen-nerf-tiny", {"dense_start": 0.0}, 2400, 0.0),
+        ("eugen-nerf-tiny", {"dense_start": 0.4, "layer": "prp"}, 50, 0.4),
+        ("eugen-mipnerf-tiny", {"regime": "bounded"}, 2400, 0.2),
+        ("eugen-mipnerf-tiny", {"regime": "unbounded"}, 2400, 0.0),
+        ("eugen-nerf", {}, 30_000, 0.0),
+    ],
+)
+def test_whether_a_training_begins_dense_follows_from_its_method_and_length(
+    method: str, changes: dict[str, Any], steps: int, share: float, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    config = make_config(method, scenes["sphere"], tmp_path, steps=steps, model_options=changes)
+    config.prepare()
+    assert config.pipeline.model.dense_start == share  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])

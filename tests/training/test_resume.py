@@ -18,6 +18,7 @@ import torch
 import tyro
 from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 from nerfstudio.scripts import train
+from support.full_disk import file_size_limit
 from support.helpers import BIN, TRAIN_FLAGS
 
 from eugen_fields.errors import InputError
@@ -154,15 +155,11 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"nerfstudio_models"}, "no unfinished file is left"
 
 
-def test_a_failed_write_leaves_the_earlier_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", [0, 100, 3000])
+def test_a_failed_write_leaves_the_earlier_checkpoints(limit: int, tmp_path: Path) -> None:
     folder = tmp_path / "nerfstudio_models"
     write_checkpoint(state(1), folder, 1, keep=2)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="No space left on device"):
+    with file_size_limit(limit), pytest.raises(InputError, match=r"step-000000002\.ckpt: File too large\. Earlier"):
         write_checkpoint(state(2), folder, 2, keep=2)
     assert [step for step, _ in list_checkpoints(folder)] == [1]
     assert {path.name for path in tmp_path.iterdir()} == {"nerfstudio_models"}

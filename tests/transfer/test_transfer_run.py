@@ -178,6 +178,7 @@ def test_a_scene_that_is_gone_is_named(dense_run: Path, tmp_path: Path) -> None:
     shutil.copytree(dense_run, run)
     config = run / "config.yml"
     config.write_text(config.read_text().replace("- sphere\n", "- sphere-gone\n"))
+    (run / "scene.json").unlink()  # it knows where the scene is
     result = here("eugen-transfer", run, "--output-dir", tmp_path / "new")
     text = re.sub(r"\s+", "", result.stdout + result.stderr)
     assert result.returncode != 0 and "sphere-gone" in text and "Traceback" not in text, text

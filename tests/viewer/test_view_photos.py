@@ -46,7 +46,7 @@ def test_data_is_looked_for_around_the_run(tmp_path, sphere_scene, monkeypatch):
     monkeypatch.chdir(home / "elsewhere")
     assert len(find_photos(opened)) == 12
     opened.config["pipeline"]["datamanager"]["data"] = "gone"
-    with pytest.raises(InputError, match="data gone of the run"):
+    with pytest.raises(InputError, match="scene gone of the run"):
         find_photos(opened)
 
 

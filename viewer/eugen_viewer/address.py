@@ -33,8 +33,3 @@ def choose_port(host: str, port: int) -> int:
             f"--host {host} is no address of this computer ({error.strerror or error}). Leave --host out for this "
             "computer alone, or give 0.0.0.0 for everyone who can reach it."
         ) from None
-
-
-def is_public(host: str) -> bool:
-    """Whether other computers may reach the host."""
-    return host != "localhost" and not host.startswith("127.") and host != "::1"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eugen_fields.errors import InputError, describe
-from eugen_viewer.address import choose_port, is_public
+from eugen_fields.serving import guard_pages, is_public, page_address
+from eugen_viewer.address import choose_port
 from eugen_viewer.curves import draw_curves, read_curves
 from eugen_viewer.jobs import Worker
 from eugen_viewer.opened import OpenedRun
@@ -29,9 +30,13 @@ class Viewer:
         host, port: address of the page; port 0 is any free one.
         device: device of the networks, as in open_run.
         step: training step of the checkpoints; None: the newest, and newer ones as they are written.
+        allow_hosts: further names under which the page may be asked for.
 
     Raises:
         InputError: there is no such run, or the address cannot be used.
+
+    Attributes:
+        address: where to open the page on this computer; with a token if other computers can reach it.
     """
 
     def __init__(
@@ -42,10 +47,12 @@ class Viewer:
         port: int = 0,
         device: str | None = None,
         step: int | None = None,
+        allow_hosts: Sequence[str] = (),
     ) -> None:
         if not 1 <= len(paths) <= 2:
             raise InputError(f"{len(paths)} runs are given; give one, or two to see them side by side.")
         port = choose_port(host, port)
+        guard_pages(allow_hosts, announce=False)
         self.runs = [OpenedRun(path, device, step) for path in paths]
         self.photos = self._find_photos()
         self.worker = Worker()
@@ -54,6 +61,7 @@ class Viewer:
 
         self.server = viser.ViserServer(host=host, port=port, label="eugen-view", verbose=False)
         self.port = self.server.get_port()
+        self.address = page_address(self.server)
         self.server.gui.configure_theme(
             control_layout="collapsible", control_width="large", show_logo=False, show_share_button=False
         )
@@ -112,17 +120,23 @@ class Viewer:
         self.server.stop()
 
 
-def serve(paths: Sequence[Path], *, host: str, port: int, device: str | None, step: int | None) -> None:
+def serve(
+    paths: Sequence[Path],
+    *,
+    host: str,
+    port: int,
+    device: str | None,
+    step: int | None,
+    allow_hosts: Sequence[str],
+) -> None:
     """Shows runs until Ctrl-C."""
-    viewer = Viewer(paths, host=host, port=port, device=device, step=step)
+    viewer = Viewer(paths, host=host, port=port, device=device, step=step, allow_hosts=allow_hosts)
     if is_public(host):
         print(
-            f"warning: --host {host} lets everyone who can reach this computer open the page, without a password. The "
-            "server of the page (viser) also hands out any file that you can read. Use it only in networks that you "
-            "trust."
+            f"eugen-view: --host {host} opens the page to everyone who can reach this computer and knows the token at "
+            "the end of its address. Pages are not encrypted: use it only in networks that you trust."
         )
-    where = "127.0.0.1" if host == "0.0.0.0" else host
-    print(f"eugen-view: open http://{where}:{viewer.port} in a browser; Ctrl-C ends it.", flush=True)
+    print(f"eugen-view: open {viewer.address} in a browser; Ctrl-C ends it.", flush=True)
     try:
         threading.Event().wait()
     finally:

@@ -22,7 +22,11 @@ class ViewOptions:
     port: int = 7010
     """Port of the page; 0 chooses any free port."""
     host: str = "127.0.0.1"
-    """Address to listen on. 127.0.0.1: only this computer; 0.0.0.0: everyone who can reach this computer."""
+    """Address to listen on. 127.0.0.1: only this computer; 0.0.0.0: everyone who can reach this computer and knows the
+    token that the printed address ends in."""
+    allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Further name under which the page may be asked for, as of a computer that forwards the port. The flag may be
+    given several times; .example.org allows all names that end so."""
     device: str | None = None
     """Device of the networks, such as cpu or cuda:0. None: CUDA if there is a device, else the CPU."""
     step: int | None = None
@@ -38,7 +42,14 @@ def main() -> None:
     from eugen_viewer.app import serve
 
     try:
-        serve(options.runs, host=options.host, port=options.port, device=options.device, step=options.step)
+        serve(
+            options.runs,
+            host=options.host,
+            port=options.port,
+            device=options.device,
+            step=options.step,
+            allow_hosts=options.allow_host,
+        )
     except KeyboardInterrupt:
         print()
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eugen_fields.writing import written_beside
+
 
 def pyplot() -> Any:
     """matplotlib.pyplot, which draws into files alone."""
@@ -30,8 +32,8 @@ def drawing(
     plt = pyplot()
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", **options)
     yield figure, axes
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with written_beside(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi)
     plt.close(figure)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from nerfstudio.utils import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
 from eugen_fields.training.trainer import FieldTrainer
+from eugen_fields.writing import written_beside
 
 _TITLES = ("truth", "render", "depth", "error (white = 0.2 or more)")
 _MARGIN = 24
@@ -40,7 +40,5 @@ def comparison_picture(trainer: FieldTrainer, path: Path, num_views: int = 2) ->
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(_TITLES):
         draw.text((column * width // len(_TITLES) + 6, 4), title, fill="black", font=ImageFont.load_default(size=14))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    sheet.save(beside, format="PNG")
-    os.replace(beside, path)
+    with written_beside(path) as unfinished:
+        sheet.save(unfinished, format="PNG")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eugen_fields.errors import InputError
+from eugen_fields.writing import written_beside
 
 
 def environment() -> dict[str, Any]:
@@ -31,6 +32,20 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
+
+
+def source_commit() -> str | None:
+    """The commit of the checkout that this code is part of, with -dirty where tracked files differ from it; None where
+    it is installed otherwise."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
+        if tracked.returncode:
+            return None
+        described = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run([*git, *described], capture_output=True, text=True).stdout.strip() or None
+    except OSError:  # there is no git
+        return None
 
 
 def run_name(folder: Path) -> str:
@@ -75,13 +90,8 @@ class Results:
     def save(self) -> None:
         """Writes the document beside the file first, so that a crash leaves the old one. Raises InputError on
         failure."""
-        beside = self.path.with_name(self.path.name + ".part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(self.document, indent=1) + "\n", encoding="utf-8")
-            os.replace(beside, self.path)
-        except OSError as error:
-            raise InputError(f"cannot write --json {self.path}: {error.strerror or error}.") from None
+        with written_beside(self.path, advice="Choose another place with --json.") as unfinished:
+            unfinished.write_text(json.dumps(self.document, indent=1) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from eugen_fields.benchmark.quality.train import chosen_views
 from eugen_fields.data.checks import check_scene
 from eugen_fields.fields import RadianceField
 from eugen_fields.runs import RadianceRun
+from eugen_fields.runs.scene import find_scene
 from eugen_fields.training.trainer import FieldTrainerConfig
 
 
-def scene_data(config: FieldTrainerConfig, device: torch.device | str) -> Any:
-    """The data manager of a run, with its training and test views. Raises InputError where they are not there."""
+def scene_data(folder: Path, config: FieldTrainerConfig, device: torch.device | str) -> Any:
+    """The data manager of the run in a folder, with its training and test views. Raises InputError where they are not
+    there."""
     manager: Any = copy.deepcopy(config.pipeline.datamanager)
+    manager.data = find_scene(folder, manager.dataparser, Path(manager.data))
     check_scene(manager.dataparser, manager.data, splits=("train", "test"))
     return manager.setup(device=device, test_mode="test")
 
@@ -35,7 +39,7 @@ class Scorer:
 
     def __init__(self, run: RadianceRun, config: FieldTrainerConfig, views: int) -> None:
         device = run.field.aabb.device
-        self.data = scene_data(config, device)
+        self.data = scene_data(run.folder, config, device)
         self.model: Any = config.pipeline.model.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=1, metadata={})
         self.model.grid.load_state_dict(run.grid.state_dict())
         self.model = self.model.to(device).eval()

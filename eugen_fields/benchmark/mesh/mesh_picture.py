@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eugen_fields.data.depth.depth_streams import DepthStream
+from eugen_fields.writing import written_beside
 
 if TYPE_CHECKING:
     import trimesh
@@ -99,5 +100,5 @@ def _save_rows(rows: list[np.ndarray], titles: list[str], path: Path) -> None:
     draw = ImageDraw.Draw(sheet)
     for row, title in enumerate(titles):
         draw.text((6, row * len(rows[0]) + 4), title, fill="red", font=ImageFont.load_default(size=14))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with written_beside(path) as unfinished:
+        sheet.save(unfinished)

@@ -41,7 +41,7 @@ def measure_mesh(
     print(f"{run_name(run.folder)}, {resolution} cells", flush=True)
     config_path = run.folder / "config.yml"
     config = restore_config(read_config(config_path), run.method_name, config_path, METHODS)
-    data = scene_data(config, "cpu")
+    data = scene_data(run.folder, config, "cpu")
     facts = export_mesh(run, path, resolution=resolution)
     mesh = read_mesh(path)
     world_from_scene = run.world_from_scene.cpu().double().numpy()
@@ -52,7 +52,7 @@ def measure_mesh(
     row |= {"views": len(overlaps)}
     if overlaps:
         row |= {"silhouette_iou": float(np.mean(overlaps)), "least_iou": min(overlaps)}
-    beside = Path(config.pipeline.datamanager.data or ".") / MESH
+    beside = Path(data.config.data) / MESH
     truth = truth or (beside if beside.exists() else None)
     if truth is not None:
         places = data.train_dataset.cameras.camera_to_worlds[:, :3, 3].double().numpy()

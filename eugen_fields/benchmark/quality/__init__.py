@@ -1,8 +1,9 @@
 """What training reaches: PSNR by steps, seconds, bytes and parameters."""
 
 from eugen_fields.benchmark.quality.comparison import Train
+from eugen_fields.benchmark.quality.frontier import Frontier
 from eugen_fields.benchmark.quality.scenes import Scenes
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
 
-__all__ = ["Scenes", "Size", "Train", "Transfer"]
+__all__ = ["Frontier", "Scenes", "Size", "Train", "Transfer"]

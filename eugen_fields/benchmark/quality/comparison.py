@@ -13,7 +13,15 @@ from eugen_fields.benchmark.quality.comparison_report import draw, goal_table, m
 from eugen_fields.errors import InputError
 
 RadianceMethod: TypeAlias = Literal[
-    "eugen-nerf-tiny", "eugen-nerf", "prp-nerf", "eugen-mipnerf-tiny", "eugen-mipnerf", "prp-mipnerf"
+    "eugen-nerf-tiny",
+    "eugen-nerf",
+    "prp-nerf",
+    "eugen-mipnerf-tiny",
+    "eugen-mipnerf",
+    "prp-mipnerf",
+    "eugen-planes-tiny",
+    "eugen-planes",
+    "prp-planes",
 ]
 """A method that is trained on images and scored by renders of others."""
 

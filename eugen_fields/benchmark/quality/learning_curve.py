@@ -35,10 +35,14 @@ class LearningCurve:
         """Steps that were trained."""
         self.paused = 0.0
         """Seconds that measuring took, which do not count as training."""
+        self.cpu_seconds = 0.0
+        """Processor seconds of training, of all threads together, up to the newest checkpoint."""
         self._checkpoints, self._views, self._seconds = checkpoints, views, seconds
         if seconds is not None:
-            if config.pipeline.model.dense_start > 0:  # type: ignore[attr-defined]
+            model: Any = config.pipeline.model
+            if model.dense_start:
                 raise InputError("dense_start is a share of the training steps, which a budget of seconds leaves open.")
+            model.dense_start = 0.0
             config.prepare()  # the rates are those of the method's own number of steps
             config.max_num_iterations = UNLIMITED
         self._max_steps = config.max_num_iterations
@@ -51,7 +55,7 @@ class LearningCurve:
             self._decay_with_time(trainer)
         location = [TrainingCallbackLocation.AFTER_TRAIN_ITERATION]
         trainer.callbacks.append(TrainingCallback(location, self._after_step, update_every_num_iters=1))
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
 
     @property
     def elapsed(self) -> float:
@@ -72,9 +76,11 @@ class LearningCurve:
 
     def _measure(self) -> None:
         seconds, start = self.elapsed, time.perf_counter()
+        self.cpu_seconds, cpu_start = time.process_time() - self._cpu_start, time.process_time()
         psnr = score_run(self._trainer, views=self._views, progress=False)["psnr"]
         self.points.append({"steps": self.steps, "seconds": seconds, "psnr": psnr})
         self.paused += time.perf_counter() - start
+        self._cpu_start += time.process_time() - cpu_start
 
     def _decay_with_time(self, trainer: FieldTrainer) -> None:
         for name, scheduler in trainer.optimizers.schedulers.items():

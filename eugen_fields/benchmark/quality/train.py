@@ -21,10 +21,11 @@ from eugen_fields.methods import METHODS
 from eugen_fields.models import summary
 from eugen_fields.models.metrics import psnr
 from eugen_fields.models.radiance import RadianceModel
+from eugen_fields.runs.place import numbered_name
 from eugen_fields.training.data_manager import FieldDataManagerConfig
 from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
-UNLIMITED = 1 << 40
+UNLIMITED = (1 << 31) - 1
 """Steps of a run that something else ends, or between evaluations that are not wanted."""
 
 
@@ -88,7 +89,8 @@ def make_config(
 def train_run(
     config: FieldTrainerConfig, *, progress: bool = True, started: Callable[[FieldTrainer], None] | None = None
 ) -> tuple[FieldTrainer, float]:
-    """Checks the input, trains, and returns the trainer and the seconds that training itself took.
+    """Checks the input, trains, and returns the trainer and the seconds that training itself took. Where there is a run
+    of that name already, this one's name ends in -2, -3, ....
 
     Evaluation views are those of the test split. The progress line shows a running PSNR of the training batches, or the
     frame that a depth stream has come to.
@@ -96,6 +98,7 @@ def train_run(
     Args:
         started: called with the trainer before its first step.
     """
+    config.timestamp = numbered_name(config.timestamp, config.get_base_dir().parent)
     config.save_config()
     random.seed(config.machine.seed)
     np.random.seed(config.machine.seed)
@@ -158,9 +161,18 @@ def chosen_views(count: int, views: int) -> set[int]:
 
 
 def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -> dict[str, Any]:
+    """`score_model` of a run's model, on the test views of its scene."""
+    trainer.pipeline.eval()
+    loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
+    return score_model(radiance_model(trainer), loader, views=views, progress=progress)
+
+
+def score_model(model: RadianceModel, loader: Any, *, views: int = 0, progress: bool = True) -> dict[str, Any]:
     """PSNR and SSIM of test views and their means.
 
     Args:
+        model: in evaluation mode.
+        loader: nerfstudio's loader of the test views.
         views: so many test views, evenly spread; 0 takes all.
 
     Returns:
@@ -169,10 +181,7 @@ def score_run(trainer: FieldTrainer, *, views: int = 0, progress: bool = True) -
         test images show, and of the background around it (0 for images without alpha, which show no background).
         Where images have several scales, psnr_by_scale and ssim_by_scale: the means at full size, 1/2, ....
     """
-    trainer.pipeline.eval()
-    model = radiance_model(trainer)
     found = []
-    loader = trainer.pipeline.datamanager.fixed_indices_eval_dataloader
     indices = sorted(chosen_views(len(loader), views))
     for index in tqdm(indices, desc="Rendering test views", unit="view", disable=not progress):
         camera, batch = loader.get_camera(index)
@@ -212,8 +221,9 @@ def multiplications(trainer: FieldTrainer) -> int:
 
 
 def parameter_count(trainer: FieldTrainer) -> int:
-    """Trainable parameters of the networks."""
-    return sum(parameter.numel() for parameter in trainer.pipeline.model.get_param_groups()["fields"])
+    """Trainable parameters of the networks, planes and proposals included."""
+    networks = radiance_model(trainer).networks().values()
+    return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
 
 def layer_bytes(trainer: FieldTrainer) -> int:

@@ -13,7 +13,7 @@ from eugen_fields.benchmark.quality import train
 from eugen_fields.benchmark.quality.learning_curve import LearningCurve
 from eugen_fields.methods import METHODS
 from eugen_fields.runs.checkpoints import list_checkpoints
-from eugen_fields.training.trainer import FieldTrainerConfig
+from eugen_fields.training.trainer import FieldTrainer, FieldTrainerConfig
 
 
 @dataclass(kw_only=True)
@@ -72,7 +72,13 @@ class Trial:
         return config
 
     def run(self, seed: int, rate: float | None, seconds: float | None) -> dict[str, Any]:
-        """Trains and scores the network: an entry of the JSON file.
+        """Trains and scores the network: an entry of the JSON file. Arguments as for `trained`."""
+        return self.trained(seed, rate, seconds)[1]
+
+    def trained(
+        self, seed: int, rate: float | None = None, seconds: float | None = None
+    ) -> tuple[FieldTrainer, dict[str, Any]]:
+        """Trains and scores the network: the trainer at its end, and the entry of the JSON file.
 
         Args:
             rate: learning rate; None takes the tuned one.
@@ -87,10 +93,13 @@ class Trial:
         trainer, train_seconds = train.train_run(config, started=curve.start)
         scores = train.score_run(trainer, views=self.views)
         train_seconds -= curve.paused
-        return {
-            "learning_rate": config.optimizers["fields"]["optimizer"].lr,
+        optimizer: Any = config.optimizers["fields"]["optimizer"]
+        return trainer, {
+            "optimizer": optimizer.algorithm,
+            "learning_rate": optimizer.lr,
             "trained_steps": curve.steps,
             "train_seconds": train_seconds,
+            "train_cpu_seconds": curve.cpu_seconds,
             "steps_per_second": curve.steps / train_seconds,
             **{name: value for name, value in scores.items() if name != "views"},
             "collapsed": not scores["psnr"] > scores["empty_psnr"] + 3.0,

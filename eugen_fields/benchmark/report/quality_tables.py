@@ -8,6 +8,7 @@ from typing import Any
 
 from eugen_fields.benchmark.common.markdown import spread, table
 from eugen_fields.benchmark.layers.synthetic_report import KINDS
+from eugen_fields.benchmark.quality.frontier.frontier_report import markdown_report
 from eugen_fields.benchmark.quality.scenes.scenes_report import markdown_table
 from eugen_fields.benchmark.quality.transfer_report import VARIANTS
 
@@ -134,6 +135,11 @@ def lens(document: Document) -> str:
 def scenes(document: Document) -> str:
     """One row per scene, a column for each network."""
     return markdown_table(document["runs"])
+
+
+def frontier(document: Document) -> str:
+    """The verdict and its tables, and for each scene one row per network."""
+    return markdown_report(document["runs"])
 
 
 def transfers(document: Document) -> str:

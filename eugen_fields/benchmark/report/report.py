@@ -9,6 +9,7 @@ from typing import Any
 
 from eugen_fields.benchmark.report.sections import CHAPTERS, INTRODUCTION, LAST, Section
 from eugen_fields.errors import InputError
+from eugen_fields.writing import written_beside
 
 
 @dataclass
@@ -26,10 +27,8 @@ class Report:
         """Writes the file."""
         path = self.output or self.results / "README.md"
         text = self.text()
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write --output {path}: {error.strerror or error}.") from None
+        with written_beside(path, advice="Choose another place with --output.") as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
         print(f"written to {path}")
 
     def text(self) -> str:

@@ -63,6 +63,7 @@ CHAPTERS: dict[str, list[Section]] = {
         Section("garden_cpu.json", quality_tables.capture, after=quality_tables.capture_rates),
         Section("lens_cpu.json", quality_tables.lens),
         Section("scenes.json", quality_tables.scenes, optional=True),
+        Section("frontier.json", quality_tables.frontier, optional=True),
         Section("mesh_cpu.json", distance_tables.meshes),
     ],
     "Replacing layers that are trained": [

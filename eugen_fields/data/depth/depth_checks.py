@@ -1,125 +1,142 @@
-"""Slips of units and axes in depth streams, recognised before anything is trained."""
+"""Slips of units, axes and directions in depth streams, recognised before anything is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
 
+from eugen_fields.data.depth.depth_agreement import UNITS, USUAL_DEPTH, Agreement, Reading
 from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 
 LIKELY_DEPTH = (0.02, 100.0)
 """Range of the median depth of a stream, metres."""
-_USUAL_DEPTH = (0.2, 20.0)
-_USUAL_SCALES = (1.0, 0.001, 1 / 5000, 0.01)
+_FINE = 0.01
+"""Mean relative difference of the depths of frames below which nothing else is tried: no sensor is better."""
+_BETTER = 0.5
+"""Share of the difference that another reading may leave at most to be believed."""
+_AGREED = 0.08
+"""Difference above which frames do not agree, whatever is better than something."""
+_POOR = 0.04
+"""Difference from which a stream that nothing mends gets a warning."""
 
-_PAIRS_FROM = 12
-_POINTS = 300
-_TOLERANCE = 0.05
+
+@dataclass(frozen=True)
+class Units:
+    """How a recording was read."""
+
+    source: Path
+    """The file that lists the frames."""
+    depth: float
+    """Metres per unit of depth."""
+    pose: float
+    """Metres per unit of the poses."""
+    axes: str
+    """Of the cameras in the file: opengl or opencv."""
+    along: Literal["axis", "ray"]
+    inverted: bool
 
 
-def check_median(source: Path, medians: np.ndarray, scale: float) -> None:
-    """Checks that the median depth is one that a camera can see, within LIKELY_DEPTH.
+def check_units(read: Units, stream: DepthStream, medians: np.ndarray) -> None:
+    """Checks that the median depth is one that a camera can see, and that frames see the same where they look at the
+    same places; if not, whether they would, were the recording read otherwise.
 
     Args:
-        source: the file that lists the frames, for messages.
+        read: how it was read.
+        stream: what was read, its frames in order, without a limit on depths.
         medians: median depth of each frame, shape (frames,), metres; NaN where it has none.
-        scale: metres per unit that was used.
 
     Raises:
-        InputError: naming the median and the flag with a likelier scale.
+        InputError: naming what was found and the flags with which frames agree, or with which depths are likely.
     """
     if np.isnan(medians).all():
         return
     median = float(np.nanmedian(medians))
-    if LIKELY_DEPTH[0] <= median <= LIKELY_DEPTH[1]:
+    likely = LIKELY_DEPTH[0] <= median <= LIKELY_DEPTH[1]
+    agreement = Agreement(stream, read.axes, read.along) if len(stream) > 1 else None
+    now = agreement.now() if agreement is not None else math.inf
+    if likely and (agreement is None or now <= _FINE):
         return
-    units = median / scale
-    likely = [value for value in _USUAL_SCALES if _USUAL_DEPTH[0] <= units * value <= _USUAL_DEPTH[1]]
+    if agreement is not None:
+        reading, best = agreement.best(median, read.depth, read.pose)
+        flags = _flags(read, reading)
+        # frames that see nothing in common may be right: then only what agrees as well as sensors do is believed
+        limit = _AGREED if now < math.inf else 2 * _FINE
+        believed = best < limit and (not likely or (best < _BETTER * now and now - best > _FINE))
+        if believed and (flags or reading.focal != 1.0):
+            found = _differ(now)
+            if not likely:
+                found = f"the median depth is {median:.3g} m, too {'near' if median < 1 else 'far'} for a depth camera"
+            cure = f"Put `depth-stream {' '.join(flags)}` at the end of the command."
+            if not flags:
+                cure = "The intrinsics are of another camera, or of images of another size: correct them."
+            raise InputError(
+                f"{read.source}: {found}. Depths would differ by {best:.1%} where frames see the same, if "
+                f"{_reasons(read, reading)}. {cure}"
+            )
+    if not likely:
+        _refuse_median(read, median)
+    if _POOR < now < math.inf:
+        warnings.warn(
+            f"{read.source}: {_differ(now)}, and no common unit, axis or direction of depth mends that. Intrinsics "
+            "may be of another size, or poses wrong or of other images.",
+            stacklevel=3,
+        )
+
+
+def _differ(difference: float) -> str:
+    if difference == math.inf:
+        return "frames see hardly anything that others see too, as depths and poses are read"
+    return f"where frames see the same places, their depths differ by {difference:.1%} on average"
+
+
+def _reasons(read: Units, reading: Reading) -> str:
+    """How the recording would have to be, in words."""
+    said = []
+    if not math.isclose(reading.unit / reading.pose, 1.0):
+        said.append("poses and depths are in different units")
+    elif reading.unit != 1.0:
+        said.append("poses and depths are in other units")
+    if reading.along != read.along:
+        kinds = {"axis": "along the cameras' axes", "ray": "along rays"}
+        said.append(f"depth is measured {kinds[reading.along]}, not {kinds[read.along]}")
+    if reading.other_axes:
+        said.append("the cameras' y and z axes point the other way")
+    if reading.inverted:
+        said.append("the poses are world-to-camera matrices")
+    if reading.focal != 1.0:
+        said.append(f"the focal lengths were about {reading.focal:.3g} times what they are")
+    return " and ".join(said)
+
+
+def _flags(read: Units, reading: Reading) -> list[str]:
+    """The flags that make a recording be read that way; none where it is read that way now."""
+    flags = []
+    if not math.isclose(reading.unit, 1.0):
+        flags.append(f"--depth-unit-scale-factor {read.depth * reading.unit:.6g}")
+    if not math.isclose(reading.pose, 1.0):
+        flags.append(f"--pose-scale {read.pose * reading.pose:.6g}")
+    if reading.along != read.along:
+        flags.append(f"--depth-along {reading.along}")
+    if reading.other_axes:
+        flags.append(f"--camera-axes {'opengl' if read.axes == 'opencv' else 'opencv'}")
+    if reading.inverted:
+        flags.append(f"--inverted-poses {not read.inverted}")
+    return flags
+
+
+def _refuse_median(read: Units, median: float) -> None:
+    units = median / read.depth
+    likely = [value for value in UNITS if USUAL_DEPTH[0] <= units * value <= USUAL_DEPTH[1]]
     better = likely[0] if likely else 1.0 / units
     raise InputError(
-        f"{source}: the median depth is {median:.3g} m with {scale:g} metres per unit, too "
+        f"{read.source}: the median depth is {median:.3g} m with {read.depth:g} metres per unit, too "
         f"{'near' if median < 1 else 'far'} for a depth camera. Put "
         f"`depth-stream --depth-unit-scale-factor {better:.3g}` at the end of the command if {units:.4g} units are "
         f"{units * better:.3g} m."
     )
-
-
-def check_agreement(source: Path, stream: DepthStream, pose_scale: float = 1.0) -> None:
-    """Checks that frames see surfaces in the same places, and would not agree much better with other units or axes.
-
-    Points of some frames are projected into later ones. The share that has there the depth that the image says is
-    compared with that for translations 1000 times larger and smaller, and for cameras of the other axes.
-
-    Args:
-        source: the file that lists the frames, for messages.
-        stream: the stream, its frames in order.
-        pose_scale: metres per unit of translations that was used.
-
-    Raises:
-        InputError: naming the flag that fixes it.
-    """
-    if len(stream) < 2:
-        return
-    shares = {(factor, False): _agreement(stream, factor) for factor in (1.0, 0.001, 1000.0)}
-    shares[1.0, True] = _agreement(stream, flipped=True)
-    (factor, flipped), best = max(shares.items(), key=lambda item: item[1])
-    given = shares[1.0, False]
-    if best < 0.25 or best < 1.3 * given:
-        return
-    found = f"{source}: only {given:.0%} of what a frame sees lies where later frames see it, but {best:.0%} would "
-    if flipped:
-        raise InputError(
-            found + "if the cameras' y and z axes pointed the other way. Put `depth-stream --camera-axes opencv` (y "
-            "down, z forward) or `opengl` (y up, z backward), whichever it is not now, at the end of the command."
-        )
-    median = float(stream.depth(0)[stream.depth(0) > 0].median())
-    unit = stream.depth_unit_scale_factor
-    raise InputError(
-        found + f"if the cameras' translations were {factor:g} times what they are: poses and depths are in different "
-        f"units. Put `depth-stream --pose-scale {pose_scale * factor:g}` at the end of the command if depths of about "
-        f"{median:.3g} m are right, else `--depth-unit-scale-factor {unit / factor:g}`."
-    )
-
-
-def _pairs(num_frames: int) -> Iterator[tuple[int, int]]:
-    """Indices of a frame and a later one, 1, 2, 4, ... frames on."""
-    for first in np.unique(np.linspace(0, num_frames - 2, min(_PAIRS_FROM, num_frames - 1)).astype(int)):
-        gap = 1
-        while first + gap < num_frames and gap <= max(1, num_frames // 2):
-            yield int(first), int(first + gap)
-            gap *= 2
-
-
-def _agreement(stream: DepthStream, factor: float = 1.0, flipped: bool = False) -> float:
-    """Share of points of some frames that later ones see within _TOLERANCE of the depth they should have.
-
-    Args:
-        factor: multiplies the translations of the cameras.
-        flipped: reverse the y and z axes of the cameras.
-    """
-    flip = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-    agreeing = total = 0
-    for first, later in _pairs(len(stream)):
-        depth = stream.depth(first)
-        seen = (depth > 0).nonzero()
-        seen = seen[:: max(1, len(seen) // _POINTS)]
-        rows, columns = seen.T
-        local = stream.directions(first)[rows, columns] * depth[rows, columns][:, None]
-        poses = stream.poses[[first, later]].double()
-        poses[:, :3, 3] *= factor
-        motion = torch.linalg.solve(poses[1], poses[0])
-        if flipped:
-            motion = flip @ motion @ flip
-        moved = local.double() @ motion[:3, :3].T + motion[:3, 3]
-        away = -moved[:, 2].clamp(max=-1e-6)
-        fx, fy, cx, cy = stream.intrinsics[later].tolist()
-        column, row = (cx + fx * moved[:, 0] / away).floor().long(), (cy - fy * moved[:, 1] / away).floor().long()
-        inside = (column >= 0) & (column < stream.width) & (row >= 0) & (row < stream.height)
-        there = stream.depth(later)[row[inside], column[inside]].double()
-        agreeing += int(((there - away[inside]).abs() < _TOLERANCE * away[inside]).sum())
-        total += len(seen)
-    return agreeing / total

@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nerfstudio.cameras.cameras import CameraType
 
-from eugen_fields.data.captures import check_intrinsics
-from eugen_fields.data.checks import read_frames
-from eugen_fields.data.depth.depth_cameras import (
-    CAMERA_KEYS,
-    TUM_INTRINSICS,
-    find_camera,
-    is_number,
-    is_positive,
-    read_camera,
-)
+from eugen_fields.data.cameras.intrinsics import read_cameras
+from eugen_fields.data.depth.depth_camera_choice import benchmark_camera, camera_of, image_size
+from eugen_fields.data.depth.depth_cameras import CAMERA_KEYS, is_number, is_positive
 from eugen_fields.data.depth.depth_images import SUFFIXES
+from eugen_fields.data.scenes.names import FileFinder
+from eugen_fields.data.scenes.text import read_text
+from eugen_fields.data.transforms import find_files, read_frames
 from eugen_fields.errors import InputError
 
 TUM_UNITS_PER_METRE = 5000.0
@@ -36,9 +33,6 @@ MAX_TIME_DIFFERENCE = 0.02
 """Longest time between a depth image and its pose or colour image, seconds."""
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 """From OpenCV camera axes to OpenGL ones, and back."""
-
-_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV")
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 @dataclass(frozen=True)
@@ -119,17 +113,15 @@ def _read_transforms(path: Path) -> Recording:
             "the command."
         )
     named = [{"file_path": frame.get("depth_file_path")} | frame for frame in frames]
-    check_intrinsics(path, content | {"frames": named})
+    lenses = read_cameras(path, content | {"frames": named}, angles=False)
     scale = content.get("depth_unit_scale_factor")
     if scale is not None and not is_positive(scale):
         raise InputError(f'{path}: "depth_unit_scale_factor" is {scale!r}; it must be above 0, metres per unit.')
-    merged = [content | frame for frame in frames]
-    sizes = sorted({(int(frame["w"]), int(frame["h"])) for frame in merged})
+    sizes = sorted({(lens.width, lens.height) for lens in lenses})
     if len(sizes) > 1:
         raise InputError(f"{path}: frames of several sizes ({sizes[0]} and {sizes[1]}). A stream has one.")
-    for index, frame in enumerate(merged):
-        lens = [frame.get(name, 0) for name in _DISTORTION] + list(frame.get("distortion_params", []))
-        if content.get("camera_model", "OPENCV") not in _PINHOLES or any(float(value) for value in lens):
+    for index, lens in enumerate(lenses):
+        if lens.kind is not CameraType.PERSPECTIVE or any(lens.distortion):
             raise InputError(f"{path}, frame {index}: its lens distorts. Undistort the depth images first.")
     timed = [frame.get("timestamp") is not None for frame in frames]
     if any(timed) and not all(timed):
@@ -137,15 +129,17 @@ def _read_transforms(path: Path) -> Recording:
     for index, frame in enumerate(frames):
         if timed[index] and not is_number(frame["timestamp"]):
             raise InputError(f'{path}, frame {index}: "timestamp" is {frame["timestamp"]!r}; it must be seconds.')
+    depths = find_files(path, content, FileFinder(path.parent, endings=SUFFIXES), "depth_file_path")
+    colors = find_files(path, content, FileFinder(path.parent))
     recorded = [
         RecordedFrame(
-            depth_path=path.parent / frame["depth_file_path"] if frame.get("depth_file_path") else None,
-            color_path=path.parent / frame["file_path"] if frame.get("file_path") else None,
+            depth_path=depth,
+            color_path=color,
             pose=_matrix(frame.get("transform_matrix")),
             timestamp=float(frame["timestamp"]) if timed[0] else None,
-            intrinsics=tuple(float(frame[name]) for name in ("fl_x", "fl_y", "cx", "cy")),  # type: ignore[arg-type]
+            intrinsics=(lens.fx, lens.fy, lens.cx, lens.cy),
         )
-        for frame in merged
+        for frame, lens, depth, color in zip(frames, lenses, depths, colors)
     ]
     return Recording(path, recorded, *sizes[0], scale=None if scale is None else float(scale), axes="opengl")
 
@@ -158,13 +152,13 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
     if not depths:
         raise InputError(f"{results} has no {prefix}*.png; {path} goes with depth images there.")
     colors = _numbered(results, "frame", (".jpg", ".jpeg", ".png"))
-    found = camera_file or find_camera([data, data.parent])
-    if found is None:
+    camera = camera_of([data, data.parent], camera_file)
+    if camera is None:
         raise InputError(
             f"no camera of {data}: put a JSON file with {', '.join(CAMERA_KEYS)} and scale (units per metre) there, "
             "or name one with --camera-file."
         )
-    width, height, intrinsics, scale = read_camera(found)
+    (width, height), scale = camera.size or image_size(depths.values(), camera), camera.scale
     digits = len(re.sub(r"\D", "", next(iter(depths.values())).stem))
     frames = [
         RecordedFrame(
@@ -172,7 +166,7 @@ def _read_replica(data: Path, camera_file: Path | None, noisy_depth: bool) -> Re
             color_path=colors.get(number),
             pose=rows[number].reshape(4, 4) if number < len(rows) else None,
             timestamp=None,
-            intrinsics=intrinsics,
+            intrinsics=camera.intrinsics,
         )
         for number in range(max(len(rows), max(depths) + 1))
     ]
@@ -185,25 +179,20 @@ def _read_tum(data: Path, camera_file: Path | None) -> Recording:
     trajectory = trajectory[np.argsort(trajectory[:, 0], kind="stable")]
     depths = _read_list(data / "depth.txt")
     colors = _read_list(data / "rgb.txt") if (data / "rgb.txt").is_file() else []
-    found = camera_file or find_camera([data])
-    if found is not None:
-        width, height, intrinsics, scale = read_camera(found)
-    else:
-        name = data.resolve().name.casefold()
-        fx, fy, cx, cy = next(values for part, values in TUM_INTRINSICS.items() if part in name)
-        width, height, scale, intrinsics = 640, 480, None, (fx, fy, cx + 0.5, cy + 0.5)
+    camera = camera_of([data], camera_file) or benchmark_camera(data, [depth for _, depth in depths])
+    (width, height), scale = camera.size or image_size([depth for _, depth in depths], camera), camera.scale
     times = np.array([time for time, _ in depths])
     poses = _nearest(times, trajectory[:, 0])
     shades = _nearest(times, np.array([time for time, _ in colors]))
     frames = [
         RecordedFrame(
-            depth_path=data / name,
-            color_path=None if shade is None else data / colors[shade][1],
+            depth_path=depth,
+            color_path=None if shade is None else colors[shade][1],
             pose=None if pose is None else _from_quaternion(trajectory[pose, 1:4], trajectory[pose, 4:]),
             timestamp=time,
-            intrinsics=intrinsics,
+            intrinsics=camera.intrinsics,
         )
-        for (time, name), pose, shade in zip(depths, poses, shades)
+        for (time, depth), pose, shade in zip(depths, poses, shades)
     ]
     return Recording(data / "depth.txt", frames, width, height, scale or 1 / TUM_UNITS_PER_METRE, "opencv")
 
@@ -214,7 +203,9 @@ def _matrix(value: Any) -> np.ndarray | None:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         return None
-    return np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]) if matrix.shape in ((4, 4), (3, 4)) else None
+    if matrix.shape == (3, 4):
+        return np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])
+    return matrix if matrix.shape == (4, 4) else None
 
 
 def _from_quaternion(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
@@ -236,11 +227,7 @@ def _from_quaternion(position: np.ndarray, quaternion: np.ndarray) -> np.ndarray
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The words of the lines that are neither empty nor comments, with the lines' numbers."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}.") from None
-    words = [(number, line.replace(",", " ").split()) for number, line in enumerate(text.splitlines(), 1)]
+    words = [(number, line.replace(",", " ").split()) for number, line in enumerate(read_text(path).splitlines(), 1)]
     kept = [(number, line) for number, line in words if line and not line[0].startswith("#")]
     if not kept:
         raise InputError(f"{path} lists nothing.")
@@ -260,13 +247,13 @@ def _read_table(path: Path, columns: int, wanted: str) -> np.ndarray:
     return np.array(rows)
 
 
-def _read_list(path: Path) -> list[tuple[float, str]]:
-    """Timestamps and file names of one of TUM's lists."""
-    entries = []
+def _read_list(path: Path) -> list[tuple[float, Path]]:
+    """Timestamps and files of one of TUM's lists."""
+    entries, finder = [], FileFinder(path.parent)
     for number, words in _lines(path):
         if len(words) != 2 or not is_number(words[0]):
             raise InputError(f"{path}, line {number}: each line must hold a timestamp and a file name.")
-        entries.append((float(words[0]), words[1]))
+        entries.append((float(words[0]), finder.find(words[1]) or path.parent / words[1]))
     return entries
 
 

@@ -34,10 +34,15 @@ class DepthStreamDataParserConfig(DataParserConfig):
     camera_axes: Literal["auto", "opengl", "opencv"] = "auto"
     """Camera axes of the poses: opengl is y up, z backward; opencv is y down, z forward. auto: opengl in a
     transforms.json, opencv in the other layouts."""
+    depth_along: Literal["axis", "ray"] = "axis"
+    """What the depth images hold. axis: distance along the camera's optical axis, as depth cameras give it; ray:
+    distance from the camera's centre, as some renderers, game engines and lidars give it."""
+    inverted_poses: bool = False
+    """Take the poses of the file as world-to-camera matrices."""
     camera_file: Path | None = None
-    """JSON with w, h, fx, fy, cx, cy (the middle of the first pixel is at 0, 0) and scale (units of depth per metre),
-    for ReplicaCAD and TUM folders. None: such a file in the folder, or, for TUM folders without one, the camera of
-    the benchmark."""
+    """File with the camera of a ReplicaCAD or TUM folder: JSON or YAML with w, h, fx, fy, cx, cy (the middle of the
+    first pixel is at 0, 0) and scale (units of depth per metre), or as Open3D, ROS, OpenCV and Kalibr write them. None:
+    such a file in the folder, or, for the TUM benchmark's own recordings, their camera."""
     noisy_depth: bool = False
     """Read results/ndepth* in place of results/depth* in a ReplicaCAD folder."""
     max_depth: float = math.inf
@@ -72,6 +77,8 @@ class DepthStreamDataParser(DataParser):
                 depth_unit_scale_factor=settings.depth_unit_scale_factor,
                 pose_scale=settings.pose_scale,
                 camera_axes=settings.camera_axes,
+                depth_along=settings.depth_along,
+                inverted_poses=settings.inverted_poses,
                 camera_file=settings.camera_file,
                 noisy_depth=settings.noisy_depth,
                 max_depth=settings.max_depth,

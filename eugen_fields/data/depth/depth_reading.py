@@ -15,11 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from eugen_fields.data.checks import check_pose
-from eugen_fields.data.depth.depth_checks import check_agreement, check_median
+from eugen_fields.data.cameras.placing import MOVE, check_precision
+from eugen_fields.data.cameras.poses import read_pose
+from eugen_fields.data.depth.depth_checks import Units, check_units
 from eugen_fields.data.depth.depth_images import DepthImageError, default_scale, read_units, to_metres
 from eugen_fields.data.depth.depth_layouts import FLIP, RecordedFrame, Recording, read_recording
-from eugen_fields.data.depth.depth_streams import DepthStream
+from eugen_fields.data.depth.depth_streams import DepthStream, ray_lengths
 from eugen_fields.errors import InputError
 
 _IN_MEMORY_BYTES = 2 << 30
@@ -30,6 +31,7 @@ _PROGRESS_FROM = 200
 _BAD_POSE = "with a pose that is missing, not finite or not rigid"
 _BAD_IMAGE = "without a depth image that can be used"
 _NO_DEPTH = "without any depth"
+_TOO_FAR = "without any depth up to --max-depth"
 
 
 @dataclass
@@ -39,7 +41,7 @@ class FrameCheck:
     problem: str = ""
     """Why the frame cannot be used, as warnings say it; empty: it can."""
     detail: str = ""
-    """What exactly is wrong with its depth image."""
+    """What exactly is wrong with its depth image or its pose."""
     pose: np.ndarray | None = None
     """(4, 4) OpenGL camera-to-world, metres."""
     median: float = math.nan
@@ -54,6 +56,8 @@ def read_depth_stream(
     depth_unit_scale_factor: float | None = None,
     pose_scale: float = 1.0,
     camera_axes: Literal["auto", "opengl", "opencv"] = "auto",
+    depth_along: Literal["axis", "ray"] = "axis",
+    inverted_poses: bool = False,
     camera_file: Path | None = None,
     noisy_depth: bool = False,
     max_depth: float = math.inf,
@@ -70,6 +74,8 @@ def read_depth_stream(
             whole numbers and 1 for floats.
         pose_scale: metres per unit of the poses' translations.
         camera_axes: of the poses; auto: those of the layout.
+        depth_along: what the images hold: distance along the optical axis, or along rays from the camera's centre.
+        inverted_poses: the file's matrices are world-to-camera.
         camera_file: JSON with the camera, for layouts without one.
         noisy_depth: of a folder with traj.txt, read results/ndepth*.
         max_depth: metres; what is farther counts as no depth.
@@ -93,7 +99,7 @@ def read_depth_stream(
     def check(frame: RecordedFrame) -> FrameCheck:
         found = FrameCheck()
         if frame.pose is not None:
-            found.pose = frame.pose @ FLIP if axes == "opencv" else frame.pose.copy()
+            found.pose = _camera_to_world(frame.pose, axes, inverted_poses)
             found.pose[:3, 3] *= pose_scale
         try:
             units = _read_frame(frame)
@@ -103,14 +109,19 @@ def read_depth_stream(
             found.problem, found.detail = _BAD_IMAGE, str(error)
             return found
         depth = to_metres(units, scale)
+        if depth_along == "ray":
+            depth /= ray_lengths(tuple(_intrinsics(recording, [frame], width, height)[0].tolist()), width, height)
         if depth.any():
             found.median = float(np.median(depth[depth > 0]))
-        depth[depth > max_depth] = 0
-        if not depth.any():
+        else:
             found.problem = _NO_DEPTH
-        elif not _is_rigid(found.pose):
-            found.problem = _BAD_POSE
-        elif in_memory:
+        if not found.problem:
+            found.detail = _wrong_with(found.pose)
+            found.problem = _BAD_POSE if found.detail else ""
+        depth[depth > max_depth] = 0
+        if not (found.problem or depth.any()):
+            found.problem = _TOO_FAR
+        elif not found.problem and in_memory:
             found.depth = depth
         return found
 
@@ -118,23 +129,48 @@ def read_depth_stream(
         checks = list(
             tqdm(pool.map(check, frames), total=len(frames), desc="Reading depth", disable=len(frames) < _PROGRESS_FROM)
         )
-    check_median(recording.source, np.array([found.median for found in checks]), scale)
-    kept = _usable(recording, checks, fps)
-    chosen = [frames[index] for index in kept]
-    stream = DepthStream(
-        poses=torch.from_numpy(np.stack([checks[index].pose for index in kept])).float(),  # type: ignore[arg-type]
-        intrinsics=_intrinsics(recording, chosen, width, height),
-        timestamps=torch.from_numpy(_timestamps(recording, fps)[kept]),
-        width=width,
-        height=height,
-        depth_paths=[frame.depth_path for frame in chosen],  # type: ignore[misc]
-        color_paths=_color_paths(recording.source, chosen),
-        depth_unit_scale_factor=scale,
-        max_depth=max_depth,
-        depths=torch.from_numpy(np.stack([checks[index].depth for index in kept])) if in_memory else None,  # type: ignore[arg-type]
-    )
-    check_agreement(recording.source, stream, pose_scale)
+
+    def stream_of(kept: list[int], limit: float, in_memory: bool) -> DepthStream:
+        chosen = [frames[index] for index in kept]
+        depths = [checks[index].depth for index in kept]
+        return DepthStream(
+            poses=torch.from_numpy(np.stack([checks[index].pose for index in kept])).float(),  # type: ignore[arg-type]
+            intrinsics=_intrinsics(recording, chosen, width, height),
+            timestamps=torch.from_numpy(times[kept]),
+            width=width,
+            height=height,
+            depth_paths=[frame.depth_path for frame in chosen],  # type: ignore[misc]
+            color_paths=None,
+            depth_unit_scale_factor=scale,
+            max_depth=limit,
+            along=depth_along,
+            depths=torch.from_numpy(np.stack(depths)) if in_memory else None,  # type: ignore[arg-type]
+        )
+
+    times = _timestamps(recording, fps)
+    in_order = [int(index) for index in np.argsort(times, kind="stable")]
+    whole = [index for index in in_order if checks[index].problem in ("", _TOO_FAR)]
+    if whole:
+        positions = np.stack([checks[index].pose[:3, 3] for index in whole])  # type: ignore[index]
+        check_precision(positions, recording.source, MOVE)
+        read = Units(recording.source, scale, pose_scale, axes, depth_along, inverted_poses)
+        medians = np.array([found.median for found in checks])
+        check_units(read, stream_of(whole, math.inf, in_memory and max_depth == math.inf), medians)
+    _name_unusable(recording, checks)
+    kept = [index for index in in_order if not checks[index].problem]
+    stream = stream_of(kept, max_depth, in_memory)
+    stream.color_paths = _color_paths(recording.source, [frames[index] for index in kept])
     return stream
+
+
+def _camera_to_world(pose: np.ndarray, axes: str, inverted: bool) -> np.ndarray:
+    """A pose of a file as camera-to-world with OpenGL axes, whatever it holds."""
+    if inverted:
+        try:
+            pose = np.linalg.inv(pose)
+        except np.linalg.LinAlgError:
+            pose = np.full((4, 4), np.nan)
+    return pose @ FLIP if axes == "opencv" else pose.copy()
 
 
 def _read_frame(frame: RecordedFrame) -> np.ndarray:
@@ -166,12 +202,15 @@ def _name(frame: RecordedFrame) -> str:
     return f"the depth image {frame.depth_path}" if frame.depth_path else "the depth image"
 
 
-def _is_rigid(pose: np.ndarray | None) -> bool:
+def _wrong_with(pose: np.ndarray | None) -> str:
+    """Why a pose cannot be used; empty where it can."""
+    if pose is None:
+        return "there is none"
     try:
-        check_pose(pose, "")
-    except InputError:
-        return False
-    return True
+        read_pose(pose, "")
+    except InputError as error:
+        return error.message.removeprefix(": ")
+    return ""
 
 
 def _timestamps(recording: Recording, fps: float) -> np.ndarray:
@@ -181,26 +220,26 @@ def _timestamps(recording: Recording, fps: float) -> np.ndarray:
     return np.array([frame.timestamp for frame in recording.frames], dtype=np.float64)
 
 
-def _usable(recording: Recording, checks: list[FrameCheck], fps: float) -> np.ndarray:
-    """Indices of the frames that can be used, by time; one warning says how many others there are, and why."""
+def _name_unusable(recording: Recording, checks: list[FrameCheck]) -> None:
+    """One warning says how many frames cannot be used, and why. Raises InputError where none can."""
     problems: dict[str, list[int]] = {}
     for index, found in enumerate(checks):
         if found.problem:
             problems.setdefault(found.problem, []).append(index)
     skipped = sum(map(len, problems.values()))
-    if skipped:
-        reasons = []
-        for problem, indices in problems.items():
-            first, detail = recording.frames[indices[0]], checks[indices[0]].detail
-            which = f"frame {indices[0]}" + (f", {first.depth_path}" if first.depth_path else "")
-            reasons.append(f"{len(indices)} {problem} (first: {which}{f', which {detail}' if detail else ''})")
-        if skipped == len(checks):
-            raise InputError(f"{recording.source}: none of its {skipped} frames can be used: {'; '.join(reasons)}.")
-        message = f"{recording.source}: skipped {skipped} of {len(checks)} frames: {'; '.join(reasons)}."
-        warnings.warn(message, stacklevel=3)
-    times = _timestamps(recording, fps)
-    order = np.argsort(times, kind="stable")
-    return order[[not checks[index].problem for index in order]]
+    if not skipped:
+        return
+    reasons = []
+    for problem, indices in problems.items():
+        first, detail = recording.frames[indices[0]], checks[indices[0]].detail
+        which = f"frame {indices[0]}" + (f", {first.depth_path}" if first.depth_path else "")
+        if detail:
+            which += f", which {detail}" if problem == _BAD_IMAGE else f": {detail.rstrip('.')}"
+        reasons.append(f"{len(indices)} {problem} (first: {which})")
+    if skipped == len(checks):
+        raise InputError(f"{recording.source}: none of its {skipped} frames can be used: {'; '.join(reasons)}.")
+    message = f"{recording.source}: skipped {skipped} of {len(checks)} frames: {'; '.join(reasons)}."
+    warnings.warn(message, stacklevel=3)
 
 
 def _intrinsics(

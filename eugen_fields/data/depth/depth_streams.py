@@ -9,20 +9,30 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from eugen_fields.data.depth.depth_images import DepthImageError, read_units, to_metres
+from eugen_fields.data.images import read_image
 from eugen_fields.errors import InputError
 from eugen_fields.sampling.depth_rays import camera_directions
 
 _RECENT_FRAMES = 64
 """Frames kept of a stream that is not in memory."""
+
+
+@lru_cache(maxsize=4)
+def ray_lengths(intrinsics: tuple[float, float, float, float], width: int, height: int) -> np.ndarray:
+    """Distance along the ray of each pixel of depth 1, float32 (height, width). Not to be written to."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    directions = camera_directions(rows.flatten(), columns.flatten(), torch.tensor(intrinsics))
+    return directions.norm(dim=-1).view(height, width).numpy()
 
 
 @dataclass
@@ -60,6 +70,8 @@ class DepthStream:
     """Metres per unit of the depth files."""
     max_depth: float = math.inf
     """Metres; what is farther counts as no depth."""
+    along: Literal["axis", "ray"] = "axis"
+    """What the files hold: distance along the optical axis, or along rays from the camera's centre."""
     depths: Float[Tensor, "frames height width"] | None = None
     """All depth images, if they are in memory."""
     _recent: OrderedDict[int, Tensor] = field(default_factory=OrderedDict, repr=False)
@@ -83,9 +95,12 @@ class DepthStream:
         if index not in self._recent:
             path = self.depth_paths[index]
             try:
-                depth = to_metres(read_units(path), self.depth_unit_scale_factor, self.max_depth)
+                depth = to_metres(read_units(path), self.depth_unit_scale_factor)
             except DepthImageError as error:
                 raise InputError(f"the depth image {path} {error}; it was readable before.") from None
+            if self.along == "ray":
+                depth /= ray_lengths(tuple(self.intrinsics[index].tolist()), self.width, self.height)
+            depth[depth > self.max_depth] = 0
             self._recent[index] = torch.from_numpy(depth)
             while len(self._recent) > _RECENT_FRAMES:
                 self._recent.popitem(last=False)
@@ -96,12 +111,7 @@ class DepthStream:
         """The colour image, sRGB, which may be larger than the depth image; None if the stream has none."""
         if self.color_paths is None:
             return None
-        path = self.color_paths[index]
-        try:
-            with Image.open(path) as image:
-                return torch.from_numpy(np.array(image.convert("RGB")))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"image {path} cannot be read ({error}). Copy or render it again.") from None
+        return torch.from_numpy(np.array(read_image(self.color_paths[index]).convert("RGB")))
 
     def directions(self, index: int) -> Float[Tensor, "height width 3"]:
         """Directions through the pixel centres in the camera's axes, at depth 1: (x, y, -1)."""

@@ -200,13 +200,14 @@ def weight_gradient(
     """Tiles (SIZE, SIZE) of gradients^T values, summed over one stretch of the rows each: a kernel of its own.
 
     Program (tile, split) reads the tile's first columns in the matrices `gradients` and `values`, (count, stride), from
-    `tiles` (tiles, 2), and writes into `partials` (splits, tiles, SIZE, SIZE), float32.
+    `tiles` (tiles, 2), and writes into `partials` (splits, tiles, SIZE, SIZE), float32. First columns and strides are
+    multiples of 16, so that rows are read 16 bytes at a time.
     """
     tile = tl.program_id(0)
     split = tl.program_id(1)
     columns = tl.arange(0, SIZE)
-    left = gradients + tl.load(tiles + 2 * tile) + columns[:, None]
-    right = values + tl.load(tiles + 2 * tile + 1) + columns[None, :]
+    left = gradients + tl.multiple_of(tl.load(tiles + 2 * tile), 16) + columns[:, None]
+    right = values + tl.multiple_of(tl.load(tiles + 2 * tile + 1), 16) + columns[None, :]
     end = tl.minimum((split + 1) * rows_per_split, count)
     total = tl.full((SIZE, SIZE), 0.0, tl.float32)
     for start in tl.range(split * rows_per_split, end, BLOCK):

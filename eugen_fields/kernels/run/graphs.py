@@ -1,8 +1,10 @@
 """Training steps of fused kernels as CUDA graphs: where a network is called with one shape again and again, its forward
 and its backward pass are one launch each in place of dozens."""
 
+import contextlib
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -59,7 +61,8 @@ class Graphs:
     def _capture(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
         try:
             sample = x.detach().clone().requires_grad_(x.requires_grad)
-            graphed: Any = torch.cuda.make_graphed_callables(_Block(self._network, self._call), (sample,))
+            with _other_threads_undisturbed():
+                graphed: Any = torch.cuda.make_graphed_callables(_Block(self._network, self._call), (sample,))
             if self._agree(graphed, x):
                 return graphed
             reason = "its gradients differ"
@@ -77,6 +80,18 @@ class Graphs:
             gradients = torch.autograd.grad(y, wanted, torch.ones_like(y), allow_unused=True, materialize_grads=True)
             results.append([value.clone() for value in (y.detach(), *gradients)])  # the next replay writes over them
         return all(torch.allclose(mine, plain, rtol=1e-3, atol=1e-5) for plain, mine in zip(*results))
+
+
+@contextlib.contextmanager
+def _other_threads_undisturbed() -> Iterator[None]:
+    """Inside, a capture is not broken by what other threads launch, such as a viewer's. make_graphed_callables has no
+    argument for it, and the default of torch.cuda.graph lets any thread's allocation end the capture."""
+    usual = torch.cuda.graph
+    torch.cuda.graph = functools.partial(usual, capture_error_mode="thread_local")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        torch.cuda.graph = usual  # type: ignore[misc]
 
 
 class _Block(nn.Module):

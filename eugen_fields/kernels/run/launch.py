@@ -73,9 +73,10 @@ HOPPER_BYTES = 227 * 1024
 PIECE = 64
 LARGE_BATCH = 1 << 14
 """Rows from which on a batch is timed, and its tile chosen, apart from small ones."""
-LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1), (128, 8, 2)]
+LAYOUTS = [(64, 4, 1), (64, 4, 2), (128, 8, 1)]
 """Rows per tile, warps, and programs per multiprocessor that are timed. A warp multiplies 16 rows at once, so fewer
-rows than 16 per warp would be padded; more than 16 need more registers than there are."""
+rows than 16 per warp would be padded; more than 16 need more registers than there are, and so
+do two programs of 8 warps."""
 PATIENCE = 3.0
 """Seconds of compilation before a line says what is going on."""
 

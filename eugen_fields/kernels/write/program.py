@@ -146,7 +146,7 @@ class ProgramWriter:
     def vector(self, values: Tensor) -> int:
         """Stores values, flat; returns their offset."""
         offset = sum(vector.numel() for vector in self._vectors)
-        self._vectors.append(values.detach().double().flatten().cpu())
+        self._vectors.append(values.detach().cpu().double().flatten())
         return offset
 
     def row(self, values: Tensor, width: int) -> str:
@@ -156,7 +156,7 @@ class ProgramWriter:
     def block(self, weight: Tensor, inputs: int, outputs: int) -> int:
         """Stores a block of weight (rows, columns), transposed and padded to (inputs, outputs); returns its number."""
         offset = sum(block.numel() for block in self._blocks)
-        self._blocks.append(padded(weight.detach().double().cpu().t(), inputs, outputs))
+        self._blocks.append(padded(weight.detach().cpu().double().t(), inputs, outputs))
         self._loads.append(f"load_block(weights, {offset}, {inputs}, {outputs})")
         return len(self._loads) - 1
 

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from eugen_fields.layers.layer import in_double
+
 
 class NormalEquations:
     """Accumulates the normal equations of y ~ W f + b in float64 and solves them.
@@ -16,7 +18,7 @@ class NormalEquations:
     Args:
         num_features: length of f.
         num_outputs: length of y.
-        device: where the moments are kept.
+        device: where the moments are kept; the CPU in place of one that has no float64.
         bias: False solves y ~ W f instead.
         name: what is fitted, for error messages.
     """
@@ -30,7 +32,7 @@ class NormalEquations:
         bias: bool = True,
         name: str = "the fit",
     ) -> None:
-        size = num_features + 1
+        size, device = num_features + 1, in_double(torch.empty(0, device=device)).device
         self.gram = torch.zeros(size, size, dtype=torch.float64, device=device)
         self.cross = torch.zeros(size, num_outputs, dtype=torch.float64, device=device)
         self.target_squares = torch.zeros(num_outputs, dtype=torch.float64, device=device)
@@ -51,12 +53,12 @@ class NormalEquations:
         for kind, value in (("features", features), ("targets", targets)):
             if not bool(value.isfinite().all()):
                 raise ValueError(f"{kind} of {self.name} hold NaN or infinity; the inputs or the teacher produce them")
-        f = torch.cat([features, features.new_ones(len(features), 1)], dim=1).double()
-        y = targets.double()
-        weighted = f if weights is None else f * weights.double()[:, None]
+        f = in_double(torch.cat([features, features.new_ones(len(features), 1)], dim=1))
+        y = in_double(targets)
+        weighted = f if weights is None else f * in_double(weights)[:, None]
         self.gram += weighted.T @ f
         self.cross += weighted.T @ y
-        self.target_squares += (y.square() if weights is None else y.square() * weights.double()[:, None]).sum(dim=0)
+        self.target_squares += (y.square() if weights is None else y.square() * in_double(weights)[:, None]).sum(dim=0)
         self.count += len(f) if weights is None else int((weights > 0).sum())
 
     def solve(self, ridge: float = 1e-6) -> tuple[Tensor, Tensor, str]:
@@ -102,7 +104,7 @@ class NormalEquations:
 
     def squared_error(self, weight: Tensor, bias: Tensor) -> Tensor:
         """Sum over the samples of (W f + b - y)^2 for each output, shape (outputs,), float64."""
-        solution = torch.cat([weight.double(), bias.double()[:, None]], dim=1).T
+        solution = torch.cat([in_double(weight), in_double(bias)[:, None]], dim=1).T
         quadratic = (solution * (self.gram @ solution)).sum(dim=0)
         return (quadratic - 2.0 * (solution * self.cross).sum(dim=0) + self.target_squares).clamp(min=0.0)
 

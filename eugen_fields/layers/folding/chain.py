@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from eugen_fields.layers.activations import Activation, identity
 from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, Joined, Stage, value_name
 from eugen_fields.layers.folding.seeded import SeededStage, seeded_stage
-from eugen_fields.layers.layer import Affine, AppendingLayer, LayerStage, layer_stages
+from eugen_fields.layers.layer import Affine, AppendingLayer, LayerStage, in_double, layer_stages
 
 
 class Chain:
@@ -185,8 +185,8 @@ def _norm_factor(linear: Affine) -> Affine:
     rows, columns = linear.weight.shape
     if rows <= columns + 1:
         return linear
-    joined = torch.cat([linear.weight, linear.bias[:, None]], dim=1).double()
-    factor = torch.linalg.qr(joined, mode="r").R.to(linear.weight.dtype)
+    joined = in_double(torch.cat([linear.weight, linear.bias[:, None]], dim=1))
+    factor = torch.linalg.qr(joined, mode="r").R.to(linear.weight)
     names = linear.weight_names  # R is triangular: its first columns do not depend on the bias
     bias_names = names + linear.bias_names if linear.bias_names else ()
     body = factor[:, :columns].clone(memory_format=torch.contiguous_format)

@@ -64,7 +64,7 @@ def distance_mesh(
         return vertices, faces
     near = region.in_scene(seen.near(_CELLS_KEPT))(torch.from_numpy(vertices).float().to(device)).cpu().numpy()
     # where the solid goes on behind the sides of the box the mesh is closed by them: nobody saw that
-    low, high = region.aabb.double().numpy(force=True)
+    low, high = region.aabb.cpu().double().numpy()
     reach = _AT_SIDE * (high - low).max() / resolution
     at_side = ((vertices <= low + reach) | (vertices >= high - reach)).any(axis=1)
     faces = faces[near[faces].all(axis=1) & ~at_side[faces].all(axis=1)]

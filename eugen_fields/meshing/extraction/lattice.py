@@ -23,7 +23,7 @@ def lattice_cells(aabb: Tensor, resolution: int) -> tuple[int, int, int]:
     """
     if resolution < 2:
         raise ValueError(f"mesh resolution is {resolution}; it must be at least 2")
-    extent = (aabb[1] - aabb[0]).double()
+    extent = (aabb[1] - aabb[0]).cpu().double()
     x, y, z = (max(2, round(float(resolution * side))) for side in extent / extent.max())
     return x, y, z
 
@@ -39,8 +39,8 @@ class Lattice:
 
     def __init__(self, aabb: Tensor, resolution: int, device: torch.device | str = "cpu") -> None:
         self.cells = lattice_cells(aabb, resolution)
-        self.lower = aabb[0].double().numpy(force=True)
-        self.spacing = (aabb[1] - aabb[0]).double().numpy(force=True) / np.array(self.cells)
+        self.lower = aabb[0].cpu().double().numpy()
+        self.spacing = (aabb[1] - aabb[0]).cpu().double().numpy() / np.array(self.cells)
         self.device = device
 
     def points(self, places: np.ndarray) -> Tensor:
@@ -122,7 +122,7 @@ def surface_blocks(
                 flat[chunk[~occupied]] = 1 if level < 0 else -1
                 chunk, low, high, centers = chunk[occupied], low[occupied], high[occupied], centers[occupied]
             if lipschitz is not None and len(chunk) > 0:
-                found = function(centers).detach().double().cpu().numpy() - level
+                found = function(centers).detach().cpu().double().numpy() - level
                 reach = lipschitz * np.linalg.norm((high - low) * lattice.spacing, axis=-1) / 2
                 flat[chunk] = np.where(np.abs(found) > reach, np.sign(found), 0)  # NaN stays open
         size //= 2

@@ -67,10 +67,11 @@ def surface_level(
     density = evaluate_density(
         field, origins[samples.ray_indices] + samples.distances[:, None] * directions[samples.ray_indices]
     )
-    weights = render_weights(density, samples).double()
+    weights = render_weights(density, samples).cpu().double()  # sums of all rays at once lose what one ray weighs
+    counts, ray_indices, density = samples.counts.cpu(), samples.ray_indices.cpu(), density.cpu()
     until = torch.cumsum(weights, 0)
-    before_ray = torch.cat([until.new_zeros(1), until])[torch.cumsum(samples.counts, 0) - samples.counts]
-    opacity = until - before_ray[samples.ray_indices]
+    before_ray = torch.cat([until.new_zeros(1), until])[torch.cumsum(counts, 0) - counts]
+    opacity = until - before_ray[ray_indices]
     crossing = (opacity >= 0.5) & (opacity - weights < 0.5)
     if int(crossing.sum()) < _FEWEST_OPAQUE_RAYS:
         return None

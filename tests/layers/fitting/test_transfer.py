@@ -400,7 +400,7 @@ def test_unusable_requests_are_refused(teacher, inputs):
         with pytest.raises(ValueError, match=message):
             transfer(teacher, given, **options)
     with pytest.raises(ValueError, match="there is nothing to replace"):
-        transfer(dense_mlp(3, 2, 8, 1), inputs, layer="prp")
+        transfer(dense_mlp(3, 1, 8, 1), inputs, layer="prp")
 
 
 # the report

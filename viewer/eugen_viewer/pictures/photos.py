@@ -11,6 +11,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from PIL import Image
 
+from eugen_fields.data.images import Size, read_image
 from eugen_fields.errors import InputError
 from eugen_fields.runs.scene_data import read_scene_data
 from eugen_fields.storing.opening import stored_of
@@ -38,7 +39,10 @@ class Photos:
 
     def image(self, index: int, longest: int) -> np.ndarray | None:
         """A photo on white, at most this many pixels long, uint8 (height, width, 3); None: it cannot be read."""
-        return _read(self.paths[index], longest) if self.paths else None
+        if not self.paths:
+            return None
+        camera = self.cameras[index]
+        return _read(self.paths[index], (int(camera.width), int(camera.height)), longest)
 
     def nearest(self, view: View) -> int:
         """Index of the photo whose position and direction are most similar to those of a view."""
@@ -54,15 +58,13 @@ class Photos:
 
 
 @lru_cache(maxsize=256)
-def _read(path: Path, longest: int) -> np.ndarray | None:
+def _read(path: Path, size: Size, longest: int) -> np.ndarray | None:
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("RGB", "RGBA", "L", "P"):
-                return None
-            image.thumbnail((longest, longest))
-            rgba = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        image = read_image(path, size)
+    except InputError:
         return None
+    image.thumbnail((longest, longest))
+    rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
 

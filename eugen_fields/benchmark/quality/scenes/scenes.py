@@ -13,6 +13,7 @@ import tyro
 from eugen_fields.benchmark.common import Results, TrainingBenchmark
 from eugen_fields.benchmark.quality.comparison import RadianceMethod
 from eugen_fields.benchmark.quality.scenes.scenes_report import draw, markdown_table
+from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def reduction(scene: Path, method: str, size: int) -> tuple[int, int]:
     manager: Any = make_config(method, scene, Path()).pipeline.datamanager
     check_scene(manager.dataparser, scene, ("train", "test"))
     manager.dataparser.data = scene
-    cameras = manager.dataparser.setup().get_dataparser_outputs("train").cameras
+    cameras = set_up_parser(manager.dataparser).get_dataparser_outputs("train").cameras
     width, height = int(cameras.width.max()), int(cameras.height.max())
     factor = -(-width // size)
     if width % factor or height % factor:
