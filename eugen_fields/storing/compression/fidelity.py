@@ -51,8 +51,8 @@ class Fidelity:
     def _target(self, num_pixels: int, num_points: int, seed: int) -> Target:
         if self.is_distance:
             return DistanceTarget(self._full, num_points=num_points, batch_points=_BATCH_POINTS, seed=seed)
-        rays = [view() for view in self._views.training]
-        target = RenderTarget(self._full, rays, num_pixels=num_pixels, batch_samples=_BATCH_SAMPLES, seed=seed)
+        views = self._views.training
+        target = RenderTarget(self._full, views, num_pixels=num_pixels, batch_samples=_BATCH_SAMPLES, seed=seed)
         if not target.batches:
             raise InputError(f"no camera of {self._full.path} sees anything of its field. Train longer.")
         return target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,8 @@ Rays = tuple[Tensor, Tensor]
 _SEEN_MARGIN = 1
 _FREE_SHARE = 0.25
 """Share of the points of a signed distance that lie anywhere that was looked into, not near surfaces."""
+_FREE_WEIGHT = 0.1
+"""Of their squared errors; those near surfaces have 1."""
 
 
 @dataclass
@@ -41,8 +43,12 @@ class RayBatch:
 
     def render(self, density: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
         """Colour over black (R, 3) and accumulation (R, 1) of densities (N,) and colours (N, 3)."""
-        weights = render_weights(density, self.samples)
-        return accumulate(weights, color, self.samples), accumulate(weights, None, self.samples)
+        return _composite(self.samples, density, color)
+
+
+def _composite(samples: PackedSamples, density: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
+    weights = render_weights(density, samples)
+    return accumulate(weights, color, samples), accumulate(weights, None, samples)
 
 
 class RenderTarget:
@@ -50,14 +56,20 @@ class RenderTarget:
 
     Args:
         stored: the run in full precision.
-        views: rays of all pixels of each view.
+        views: make the rays of all pixels of each view, which may be many.
         num_pixels: of all views together.
         batch_samples: samples of a batch, about.
         seed: of the choice of pixels.
     """
 
     def __init__(
-        self, stored: StoredField, views: Sequence[Rays], *, num_pixels: int, batch_samples: int, seed: int
+        self,
+        stored: StoredField,
+        views: Sequence[Callable[[], Rays]],
+        *,
+        num_pixels: int,
+        batch_samples: int,
+        seed: int,
     ) -> None:
         assert isinstance(stored.scene, RadianceScene) and stored.grid is not None
         assert isinstance(stored.field, NeRFField)
@@ -66,10 +78,11 @@ class RenderTarget:
         generator = torch.Generator().manual_seed(seed)
         each = math.ceil(num_pixels / len(views))
         origins, directions = [], []
-        for view in views:
-            chosen = torch.randint(len(view[0]), (each,), generator=generator)
-            origins.append(view[0][chosen])
-            directions.append(view[1][chosen])
+        for rays_of_view in views:
+            of_view = rays_of_view()
+            chosen = torch.randint(len(of_view[0]), (each,), generator=generator)
+            origins.append(of_view[0][chosen])
+            directions.append(of_view[1][chosen])
         self.num_pixels = each * len(views)
         rays = torch.cat(origins), torch.cat(directions)
         near, far = intersect_box(*rays, stored.grid.bounds)
@@ -91,13 +104,12 @@ class RenderTarget:
         along = directions[samples.ray_indices]
         positions = origins[samples.ray_indices] + samples.distances[:, None] * along
         density, color = self._field(positions, along)
-        weights = render_weights(density, samples)
-        reached = weights / (-torch.expm1(-density * scene.step_size)).clamp(min=1e-12) > scene.stop_transmittance
-        reached |= density <= 1e-6 / scene.step_size
-        kept = samples.keep(reached)
-        batch = RayBatch(kept, positions[reached], along[reached], origins[:0], origins[:0])
-        batch.color, batch.accumulation = batch.render(density[reached], color[reached])
-        return batch
+        # a weight is the light that arrives times the opacity; where that is nothing, the light cannot be told from it
+        opacity = -torch.expm1(-density * scene.step_size)
+        arrives = render_weights(density, samples) / opacity.clamp(min=1e-12)
+        kept = (arrives > scene.stop_transmittance) | (opacity < 1e-6)
+        samples, density, color = samples.keep(kept), density[kept], color[kept]
+        return RayBatch(samples, positions[kept], along[kept], *_composite(samples, density, color))
 
     @property
     def count(self) -> float:
@@ -187,9 +199,9 @@ class DistanceTarget:
         if len(near) == 0:
             near = places
         count = round(_FREE_SHARE * num_points) if len(free) else 0
-        points = torch.cat([near[: num_points - count], free[:count]])
-        weight = torch.ones(len(points))
-        weight[num_points - count :] = 0.1
+        near, free = near[: num_points - count], free[:count]
+        points = torch.cat([near, free])
+        weight = torch.cat([torch.ones(len(near)), torch.full((len(free),), _FREE_WEIGHT)])
         order = torch.randperm(len(points), generator=generator)
         with torch.no_grad():
             distance = torch.cat([stored.field.sdf(part) for part in points[order].split(batch_points)])

@@ -17,7 +17,7 @@ from eugen_fields.storing.compression.tuning import tune
 def target_of(stored, seed=0):
     if stored.kind == "distance":
         return DistanceTarget(stored, num_points=2000, batch_points=500, seed=seed)
-    return RenderTarget(stored, [camera().rays()], num_pixels=600, batch_samples=1500, seed=seed)
+    return RenderTarget(stored, [camera().rays], num_pixels=600, batch_samples=1500, seed=seed)
 
 
 def prepared(what, folder, **options):
