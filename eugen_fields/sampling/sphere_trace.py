@@ -19,7 +19,7 @@ def sphere_trace(
     origins: Tensor,
     directions: Tensor,
     near: float,
-    far: float,
+    far: float | Tensor,
     *,
     step_factor: float = 0.8,
     max_steps: int = 64,
@@ -35,7 +35,7 @@ def sphere_trace(
     Args:
         sdf: signed distance (N,) in metres at points (N, 3) in metres.
         origins, directions: shape (R, 3), directions of unit length, metres.
-        near, far: where rays begin and end, metres.
+        near, far: where rays begin and end, metres; far may be one for each ray, shape (R,).
         step_factor: of the distance, above 0 and at most 1.
         max_steps: maximum number of steps per ray.
         tolerance: metres; a ray that comes as near as this to the surface has hit it.
@@ -51,13 +51,15 @@ def sphere_trace(
         raise ValueError(f"step_factor is {step_factor}; it must be above 0 and at most 1")
     if max_steps < 1:
         raise ValueError(f"max_steps is {max_steps}; it must be 1 or more")
-    if not near < far:
-        raise ValueError(f"near is {near} and far {far}; near must be the smaller one")
+    ends = torch.as_tensor(far, dtype=origins.dtype, device=origins.device).expand(len(origins))
+    if not bool((ends > near).all()):
+        smallest = far if isinstance(far, float | int) else float(ends.min())
+        raise ValueError(f"near is {near} and far {smallest}; near must be the smaller one")
 
     def value(rays: Tensor, distance: Tensor) -> Tensor:
         return sdf(origins[rays] + distance[:, None] * directions[rays]).to(origins.dtype)
 
-    shortest = (far - near) / max_steps
+    shortest = (ends - near) / max_steps
     depth = torch.full_like(origins[:, 0], near)
     hit = torch.zeros_like(depth, dtype=torch.bool)
     last_positive = depth.clone()
@@ -74,9 +76,9 @@ def sphere_trace(
         going = signed > tolerance
         rays, at, signed = rays[going], at[going], signed[going]
         last_positive[rays] = at
-        onward = at < far
-        rays = rays[onward]
-        depth[rays] = (at + (step_factor * signed).clamp_min(shortest))[onward].clamp_max(far)
+        onward = at < ends[rays]
+        rays, at, signed = rays[onward], at[onward], signed[onward]
+        depth[rays] = torch.minimum(at + torch.maximum(step_factor * signed, shortest[rays]), ends[rays])
 
     rays = torch.cat(crossed) if crossed else rays[:0]
     before, behind = last_positive[rays], depth[rays]
@@ -86,7 +88,7 @@ def sphere_trace(
         before, behind = torch.where(inside, before, middle), torch.where(inside, middle, behind)
     depth[rays] = 0.5 * (before + behind)
     hit[rays] = True
-    return torch.where(hit, depth, torch.full_like(depth, far)), hit
+    return torch.where(hit, depth, ends), hit
 
 
 @torch.no_grad()
@@ -117,7 +119,7 @@ def trace_box(
     if bool(inside.any()):
         start = origins[inside] + near[inside, None] * directions[inside]
         reach = (far - near)[inside]
-        met, found = sphere_trace(sdf, start, directions[inside], 0.0, float(reach.max()), max_steps=max_steps)
+        met, found = sphere_trace(sdf, start, directions[inside], 0.0, reach, max_steps=max_steps)
         found &= met < reach
         hit[inside] = found
         depth[inside] = torch.where(found, near[inside] + met, far[inside])
