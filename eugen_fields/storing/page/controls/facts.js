@@ -28,8 +28,7 @@ function factsOf(field) {
     ["Training", `${scene.method}, ${counted(scene.step)} steps`],
     ["Products", more ? `${counted(each)} a sample, ${counted(more)} for its colour` : `${counted(each)} a sample`],
   ];
-  const bits = [...new Set(Object.values(scene.bits))].sort((a, b) => a - b);
-  if (bits.length) facts.push(["Weights", bits.length > 1 ? `${bits[0]} to ${bits[bits.length - 1]} bits` : `${bits[0]} bits`]);
+  facts.push(["Numbers", `${counted(field.stored)}, ${((8 * field.size) / field.stored).toFixed(1)} bits each in the file`]);
   if (grid) facts.push(["Occupied", `${((100 * grid.gaps.filter((gap) => gap === 0).length) / grid.gaps.length).toFixed(1)} % of ${grid.resolution}³ cells`]);
   const { psnr_before: before, psnr_after: after, psnr_of_change: change, distance_change: shift, on } = scene.measured;
   if (after !== undefined) facts.push(["PSNR", `${after.toFixed(2)} dB${before === undefined ? "" : `, ${before.toFixed(2)} dB before storing`}${on ? `, on ${on}` : ""}`]);

@@ -98,7 +98,7 @@ class Page {
       const height = 60;
       const width = Math.min(Math.max(Math.round((height * camera.width) / camera.height), 30), 160);
       const picture = element("canvas", "");
-      Object.assign(picture, { width: 1.5 * width, height: 1.5 * height });
+      Object.assign(picture, { width, height });
       picture.style.width = `${width}px`;
       button.append(picture);
       button.onclick = () => this.jump(index);
@@ -123,6 +123,7 @@ class Page {
   unfold(isOpen) {
     document.body.classList.toggle("unfolded", isOpen);
     byId("more").setAttribute("aria-expanded", String(isOpen));
+    this.frames.change();
   }
 
   compose(width, height) {
@@ -136,8 +137,15 @@ class Page {
   /** Shares of the canvas that panels cover. */
   margins() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const top = innerWidth <= 900 ? byId("about").offsetHeight / height : 0.02;
-    return { top: Math.min(top, 0.25), bottom: Math.min((height - byId("tools").offsetTop) / height, 0.4), left: 0, right: 0 };
+    const about = byId("about").getBoundingClientRect();
+    const isWide = innerWidth > 900;
+    const isBeside = isWide && document.body.classList.contains("unfolded");
+    return {
+      top: isWide ? 0.05 : Math.min((about.top + byId("more").offsetHeight) / height, 0.25),
+      bottom: Math.min((height - byId("tools").offsetTop) / height, 0.45),
+      left: isBeside ? about.right / width : 0,
+      right: 0,
+    };
   }
 
   set(assign) {

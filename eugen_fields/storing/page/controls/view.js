@@ -14,19 +14,37 @@ class View {
     this.reset();
   }
 
-  /** The view that the page opens with: the first training view, or for rooms, which are seen from within, from above. */
+  /** The view that the page opens with: a training view from a little above that shows much, or for rooms, from above. */
   reset() {
-    if (this.field.kind === "radiance" && this.field.cameras.length) {
-      this.stand(this.field.cameras[0]);
-      return;
+    const { cameras, kind } = this.field;
+    const isRoom = kind === "distance";
+    const slope = isRoom ? 0.82 : 0.5; // sine of the angle above the horizon
+    if (cameras.length && !isRoom) {
+      const [x, y, z] = minus(this.field.bounds[1], this.field.bounds[0]);
+      const shown = ({ back }) => dot(back.map(Math.abs), [y * z, x * z, x * y]) * (1 - Math.abs(dot(back, this.sky) - slope));
+      this.stand(cameras.reduce((best, camera) => (shown(camera) > shown(best) ? camera : best)));
+    } else {
+      const east = normalised(cross([0.3, 1, 0.1], this.sky));
+      const towards = plus(scaled(east, 0.5), scaled(cross(this.sky, east), -0.87));
+      const back = normalised(plus(scaled(towards, Math.sqrt(1 - slope * slope)), scaled(this.sky, slope)));
+      const right = normalised(cross(this.sky, back));
+      this.stand({ origin: plus(this.middle, back), right, up: cross(back, right), back, ...DEFAULT_LENS });
     }
-    const [east, north] = [normalised(cross([0.3, 1, 0.1], this.sky)), this.sky];
-    const slope = this.field.kind === "radiance" ? 0.45 : 1.25;
-    const towards = normalised(plus(plus(scaled(east, 0.45), scaled(cross(north, east), -0.8)), scaled(north, slope)));
-    this.lens = DEFAULT_LENS;
-    const away = (1.12 * this.radius * this.lens.fy) / (this.lens.height / 2);
-    const right = normalised(cross(this.sky, towards));
-    this.stand({ origin: plus(this.middle, scaled(towards, away)), right, up: cross(towards, right), back: towards, ...DEFAULT_LENS });
+    this.fit();
+  }
+
+  /** Looks at the middle from where the whole box is just seen. */
+  fit() {
+    const [low, high] = this.field.bounds;
+    let distance = 0;
+    for (let corner = 0; corner < 8; corner++) {
+      const place = minus(low.map((value, axis) => ((corner >> axis) & 1 ? high[axis] : value)), this.middle);
+      const across = (Math.abs(dot(place, this.right)) * this.lens.fx) / (this.lens.width / 2);
+      const along = (Math.abs(dot(place, this.up)) * this.lens.fy) / (this.lens.height / 2);
+      distance = Math.max(distance, dot(place, this.back) + Math.max(across, along));
+    }
+    this.target = this.middle;
+    this.origin = plus(this.middle, scaled(this.back, distance));
   }
 
   /** Takes a camera's place; what is turned around is the point ahead that is nearest to the middle. */

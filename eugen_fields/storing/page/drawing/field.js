@@ -1,6 +1,6 @@
 // A field that is ready to be drawn.
 
-/** The field of a file's bytes: { kind, scene, cameras, grid, bounds, shader }. */
+/** The field of a file's bytes: { kind, scene, cameras, grid, bounds, shader, stored (weights in the file), size (bytes) }. */
 async function openField(bytes) {
   const { kind, scene, arrays } = await readFieldFile(bytes);
   require(kind === "radiance" || kind === "distance", "it is of a kind that is not known");
@@ -17,7 +17,10 @@ async function openField(bytes) {
     networks.trunk = readNetwork("trunk", scene.networks.trunk, numbers, 3 + 42 * octaves, 1);
   }
   const shader = kind === "radiance" ? radianceShader({ scene, networks, grid }) : distanceShader({ scene, networks });
-  return { kind, scene, cameras: readCameras(scene, arrays), grid, bounds: grid ? grid.bounds : scene.aabb, shader, size: bytes.length };
+  const isWeight = (name) => name.split(".")[0] in networks && !name.endsWith(".scale");
+  const stored = [...arrays].reduce((sum, [name, { values }]) => sum + (isWeight(name) ? values.length : 0), 0);
+  const bounds = grid ? grid.bounds : scene.aabb;
+  return { kind, scene, cameras: readCameras(scene, arrays), grid, bounds, shader, stored, size: bytes.length };
 }
 
 /** Cameras as { origin, right, up, back, width, height, fx, fy, cx, cy }; axes of rounded poses made perpendicular again. */

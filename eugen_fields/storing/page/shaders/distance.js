@@ -5,17 +5,17 @@ const BISECTIONS = 10;
 
 /** { code, weights, multiplications } of a field { scene, networks }, as radianceShader. */
 function distanceShader({ scene, networks }) {
-  const weights = new Weights();
+  const [weights, variables] = [new Weights(), new Variables()];
   const basis = icosahedronDirections();
-  const position = new Piece("place", 3 + 2 * basis.length * scene.position_frequencies);
-  const trunk = new NetworkWriter("trunk", weights, { x: [position] });
-  networks.trunk.forEach((stage, index) => trunk.add(`f${index + 1}`, stage));
+  const position = variables.take(3 + 2 * basis.length * scene.position_frequencies);
+  const trunk = new NetworkWriter(weights, variables, { x: [position] });
+  trunk.addAll(networks.trunk, []);
   const [value] = trunk.values.get(`f${networks.trunk.length}`);
   const [low, high] = scene.aabb;
   const side = Math.max(...low.map((corner, axis) => high[axis] - corner));
   const code = `
 ${networkPrelude(trunk.activations)}${RAY_CODE}
-${position.declaration}${trunk.declarations}
+${variables.declarations}
 fn look_at_place(p: vec3f) {
   let u: vec3f = ${literal(scene.scale)} * (p - ${vector(...low.map((corner, axis) => (corner + high[axis]) / 2))});
 ${encodingCode(position, "u", basis, scene.position_frequencies)}${trunk.code}}

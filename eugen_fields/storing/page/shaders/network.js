@@ -49,23 +49,81 @@ class Piece {
   }
 }
 
+/** Variables of values, used again once nothing reads a value any more: drivers have room for so many and no more. */
+class Variables {
+  constructor() {
+    this.made = [];
+    this.free = [];
+  }
+
+  take(width) {
+    const count = Math.ceil(width / 4);
+    const place = this.free.findIndex((piece) => piece.count === count);
+    if (place >= 0) return new Piece(this.free.splice(place, 1)[0].name, width);
+    const piece = new Piece(`v${this.made.length}`, width);
+    this.made.push(piece);
+    return piece;
+  }
+
+  get declarations() {
+    return this.made.map((piece) => piece.declaration).join("");
+  }
+}
+
 /** Writes the stages of one network. `values` are lists of pieces by name; pieces of `perRay` are known for a whole ray. */
 class NetworkWriter {
-  constructor(prefix, weights, values, perRay = []) {
-    Object.assign(this, { prefix, weights, values: new Map(Object.entries(values)), perRay: new Set(perRay) });
-    this.declarations = "";
+  constructor(weights, variables, values, perRay = []) {
+    Object.assign(this, { weights, variables, values: new Map(Object.entries(values)), perRay: new Set(perRay) });
     this.rayCode = "";
     this.code = "";
     this.multiplications = 0;
-    this.heldNumbers = 0;
+    this.isRun = false;
     this.activations = new Set();
   }
 
-  declare(name, width) {
-    const piece = new Piece(name, width);
-    this.declarations += piece.declaration;
-    this.heldNumbers += 4 * piece.count;
-    return piece;
+  /** Appends all stages of a network, as values f1, f2 and so on; those that `kept` names can be read afterwards. */
+  addAll(stages, kept) {
+    const last = `f${stages.length}`;
+    for (let index = 0; index < stages.length; ) {
+      const pieces = this.values.get(stages[index].reads[0]);
+      const isPlain = pieces.length === 1 && !this.perRay.has(pieces[0]);
+      const run = isPlain ? runFrom(stages, index, kept) : [stages[index]];
+      if (run.length > 1) this.addRun(`f${index + run.length}`, run);
+      else this.add(`f${index + 1}`, run[0]);
+      index += run.length;
+      this.forget(new Set([...stages.slice(index).flatMap((later) => later.reads), ...kept, last, `f${index}`]));
+    }
+  }
+
+  /** Frees the variables of all values but some. */
+  forget(needed) {
+    const used = new Set([...needed].flatMap((name) => this.values.get(name) || []));
+    for (const [name, pieces] of this.values) {
+      if (needed.has(name)) continue;
+      this.variables.free.push(...pieces.filter((piece) => !used.has(piece) && !this.perRay.has(piece)));
+      pieces.forEach((piece) => used.add(piece));
+      this.values.delete(name);
+    }
+  }
+
+  /** Appends stages that differ by their numbers alone, each of which reads the one before: one code in a loop. */
+  addRun(name, stages) {
+    const [input] = this.values.get(stages[0].reads[0]);
+    const out = this.variables.take(input.width);
+    this.activations.add(stages[0].activation);
+    this.code += `  // ${name}: ${stages.length} stages from ${input.name} to ${out.name}\n  at = ${this.weights.length};\n`;
+    this.isRun = true;
+    let text = "";
+    for (const stage of stages) {
+      this.values.set(stage.reads[0], [input]);
+      const { perSample } = this.columnsOf(stage);
+      text = (stage.norm ? this.normCode(stage) : "") + this.loopCode(stage, perSample, null, [out]);
+      this.multiplications += stage.rows * input.width + (stage.norm && stage.norm.weight ? stage.norm.weight.values.length : 0);
+    }
+    this.isRun = false;
+    const back = Array.from({ length: out.count }, (_, k) => `${input.variable(k)} = ${out.variable(k)};`).join(" ");
+    this.code += `  for (var layer: i32 = 0; layer < ${stages.length} + zero; layer++) {\n${text}  ${back}\n  }\n`;
+    this.values.set(name, [out]);
   }
 
   /** Appends a stage, whose value is called `name` from then on. */
@@ -78,10 +136,10 @@ class NetworkWriter {
     this.activations.add(stage.activation);
     const own = stage.rows * perSample.reduce((sum, block) => sum + block.piece.width, 0);
     this.multiplications += own + (stage.norm && stage.norm.weight ? stage.norm.weight.values.length : 0);
-    const out = stage.products.blocks.map((_, i) => this.declare(`${this.prefix}_${name}${"pqrs"[i]}`, stage.products.m));
-    this.code += `  // ${name}: ${all.map((block) => block.piece.name).join(", ")} to ${stage.width}\n`;
+    const out = stage.products.blocks.map(() => this.variables.take(stage.products.m));
+    this.code += `  // ${name} of ${all.map((block) => block.piece.name).join(", ")}: ${out.map((piece) => piece.name).join(", ")}\n`;
     if (stage.norm) this.code += this.normCode(stage);
-    const bases = perRay.length ? this.baseCode(name, stage, perRay) : null;
+    const bases = perRay.length ? this.baseCode(stage, perRay) : null;
     this.code += this.loopCode(stage, perSample, bases, out);
     this.values.set(name, out);
   }
@@ -130,8 +188,8 @@ class NetworkWriter {
     let text = "";
     for (let group = 0; group < groups; group++) text = body(group);
     const stride = (this.weights.length - start) / groups;
-    const head = `  at = ${start};\n`;
-    if (groups === 1) return `${head}  {\n${text}  }\n`;
+    const head = this.isRun ? "" : `  at = ${start};\n`;
+    if (groups === 1) return `${head}  {\n${text}    at += ${stride};\n  }\n`;
     return `${head}  for (var group: i32 = 0; group < ${groups} + zero; group++) {\n${text}    at += ${stride};\n  }\n`;
   }
 
@@ -168,10 +226,10 @@ class NetworkWriter {
   }
 
   /** What a stage reads of a ray, once for the ray: bias and products, handed round in loopCode. */
-  baseCode(name, stage, blocks) {
+  baseCode(stage, blocks) {
     const m = stage.products.m;
     return Array.from({ length: stage.rows / m }, (_, block) => {
-      const base = this.declare(`${this.prefix}_${name}base${block}`, m);
+      const base = this.variables.take(m);
       this.rayCode += this.loop(base.count, (group) => {
         const [row, end] = [block * m + 4 * group, (block + 1) * m];
         this.pushRows((r) => stage.bias[r], row, end);
@@ -202,6 +260,24 @@ class NetworkWriter {
   }
 }
 
+/** The stages from an index on that addRun can do together: as many as are alike and whose values nothing else reads. */
+function runFrom(stages, index, kept) {
+  const shape = ({ reads, rows, activation, norm, products, weights }) =>
+    reads.length === 1 && products.k === 1 && weights.get(reads[0]).columns === rows
+      ? [rows, activation, norm && norm.squared, norm && norm.weight && norm.weight.rows].join()
+      : null;
+  const run = [stages[index]];
+  const isReadOnce = (name) => !kept.includes(name) && stages.flatMap((stage) => stage.reads).filter((read) => read === name).length === 1;
+  if (stages[index].joined || !isReadOnce(stages[index].reads[0])) return run;
+  for (let next = index + 1; next < stages.length; next++) {
+    const stage = stages[next];
+    const isAlike = !stage.joined && shape(stage) !== null && shape(stage) === shape(stages[index]);
+    if (!isAlike || stage.reads[0] !== `f${next}` || !isReadOnce(`f${next}`)) break;
+    run.push(stage);
+  }
+  return run;
+}
+
 const ACTIVATION_CODE = {
   identity: "z",
   relu: "max(z, vec4f(0.0))",
@@ -227,7 +303,13 @@ var<private> at: i32;
 var<private> squares: vec4f;
 var<private> norm: f32;
 fn madd(z: vec4f, i: i32, x: vec4f) -> vec4f {
-  return z + weight(i) * x.x + weight(i + 1) * x.y + weight(i + 2) * x.z + weight(i + 3) * x.w;
+  var sum: vec4f = z;
+  var left: vec4f = x;
+  for (var k: i32 = 0; k < 4; k++) {
+    sum += weight(i + k) * left.x;
+    left = left.yzwx;
+  }
+  return sum;
 }
 fn turns(x: vec4f) -> vec4f { return x - floor(x + vec4f(0.5)); }
 fn erf(x: vec4f) -> vec4f {

@@ -6,26 +6,27 @@ const FAINT = 5e-4;
 
 /** { code, weights, multiplications: [per sample, more per coloured sample] } of a field { scene, networks }. */
 function radianceShader({ scene, networks, grid }) {
-  const weights = new Weights();
-  const [position, direction] = [new Piece("place", 3 + 6 * scene.position_frequencies), new Piece("sight", 3 + 6 * scene.direction_frequencies)];
+  const [weights, variables] = [new Weights(), new Variables()];
+  const direction = variables.take(3 + 6 * scene.direction_frequencies);
+  const position = variables.take(3 + 6 * scene.position_frequencies);
   const { stages, density, features, head } = splitAtDensity(networks.trunk, networks.color_head, scene.feature_dim);
-  const trunk = new NetworkWriter("trunk", weights, { x: [position] });
-  stages.forEach((stage, index) => trunk.add(`f${index + 1}`, stage));
-  trunk.add("raw", density);
-  const [raw] = trunk.values.get("raw");
+  const trunk = new NetworkWriter(weights, variables, { x: [position] });
+  trunk.addAll(stages, density.reads);
+  trunk.add("density", density);
+  const [raw] = trunk.values.get("density");
   const known = Object.fromEntries([...trunk.values].map(([name, pieces]) => [`trunk ${name}`, pieces]));
-  const color = new NetworkWriter("color", weights, { ...known, sight: [direction] }, [direction]);
+  const color = new NetworkWriter(weights, variables, { ...known, sight: [direction] }, [direction]);
   if (features) {
     color.add("features", features);
     color.values.set("x", [...color.values.get("features"), direction]);
   }
-  head.forEach((stage, index) => color.add(`f${index + 1}`, stage));
+  color.addAll(head, ["trunk density"]);
   const [rgb] = color.values.get(`f${head.length}`);
   const [low, high] = scene.aabb;
   const cell = low.map((value, axis) => (high[axis] - value) / grid.resolution);
   const code = `
 ${networkPrelude(new Set([...trunk.activations, ...color.activations]))}${RAY_CODE}
-${position.declaration}${direction.declaration}${trunk.declarations}${color.declarations}
+${variables.declarations}
 fn look_along(d: vec3f) {
 ${encodingCode(direction, "d", AXES, scene.direction_frequencies)}${color.rayCode}}
 fn look_at_place(p: vec3f) {
