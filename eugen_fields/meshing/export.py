@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class ExportOptions(MeshOptions):
     """Extracts the surface of a trained run as a triangle mesh with normals: watertight and coloured for fields of
     density and colour; for fields of signed distance cut to where surfaces were seen. A .json file beside it says what
     it is like. With --field it writes the field itself instead, in a file of some kilobytes that eugen-view,
-    eugen-export and eugen_fields.load_field open."""
+    eugen-export and eugen_fields.load_field open; with --web, a web page that shows it in any browser."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run (it holds config.yml), or a folder above exactly one run; it may still be training. Or a field
@@ -30,6 +31,9 @@ class ExportOptions(MeshOptions):
     field: Path | None = None
     """Field file to write in place of a mesh, such as scene.field: the network, its occupancy grid, some cameras and
     what that costs, measured on the test views or, where the data is gone, on the run's own renders."""
+    web: Path | None = None
+    """Web page to write in place of a mesh, such as scene.html: the field file and all that shows it, in one file that
+    opens without a server or a network."""
     bits: int | None = None
     """Bits of all matrices in the field file: 8, 6, 5 or 4. None: each number is as fine as it matters."""
     max_loss: float | None = None
@@ -48,18 +52,29 @@ class ExportOptions(MeshOptions):
     """Training step of the checkpoint to open. None: the newest."""
 
 
+_STORING = ("bits", "max_loss", "max_bytes", "tune_steps")
+"""Options of field files alone."""
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 @exit_on_input_error()
 def main() -> None:
     """Entry point of eugen-export."""
     options = tyro.cli(ExportOptions, prog="eugen-export")
     warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
     settings = dict(vars(options))
-    storing = {name: settings.pop(name) for name in ("field", "bits", "max_loss", "max_bytes", "tune_steps", "seed")}
-    for name in ("bits", "max_loss", "max_bytes", "tune_steps"):
-        if options.field is None and storing[name] is not None:
-            raise InputError(f"--{name.replace('_', '-')} is for field files; name one with --field.")
+    storing = {name: settings.pop(name) for name in (*_STORING, "field", "web", "seed")}
+    for name in _STORING:
+        if options.field is None and options.web is None and storing[name] is not None:
+            raise InputError(f"{_flag(name)} is for field files and web pages; name one with --field or --web.")
     try:
-        lines = _mesh(settings) if options.field is None else _field(settings, storing)
+        if options.web is not None:
+            lines = _web(settings, storing)
+        else:
+            lines = _mesh(settings) if options.field is None else _field(settings, storing)
     except KeyboardInterrupt:
         raise SystemExit("stopped; no file was written.") from None
     print("\n".join(f"{name:<10}  {value}" for name, value in lines.items()))
@@ -91,13 +106,12 @@ def _field(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
     if settings["output"] is not None:
         raise InputError("--output writes a mesh and --field a field file; give one of them.")
     start = time.perf_counter()
-    names = ("bits", "max_loss", "max_bytes", "tune_steps", "seed")
     facts = store_run(
         settings["run"],
         storing["field"],
         device=settings["device"],
         step=settings["step"],
-        **{name: storing[name] for name in names},
+        **{name: storing[name] for name in (*_STORING, "seed")},
     )
     lines: dict[str, Any] = {}
     if "psnr_before" in facts:
@@ -110,6 +124,32 @@ def _field(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
     lines["measured"] = f"on {facts['on']}" + (f": {facts['why']}" if facts.get("why") else "")
     lines |= {"bytes": f"{facts['bytes']:,}", "time": f"{time.perf_counter() - start:.1f} s", "file": facts["path"]}
     return lines
+
+
+def _web(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
+    """Writes the web page, and the field file if it is asked for; what is to be said of them."""
+    from eugen_fields.storing.opening import is_field_file
+    from eugen_fields.storing.web import check_run, write_page
+
+    if settings["output"] is not None:
+        raise InputError("--output writes a mesh and --web a page; give one of them.")
+    source, output = settings["run"], storing["web"].expanduser()
+    if output.is_dir():
+        raise InputError(f"--web {output} is a folder; name a file in it, for example {output / 'scene.html'}.")
+    lines: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if is_field_file(source.expanduser()):
+            given = [_flag(name) for name in ("field", *_STORING) if storing[name] is not None]
+            if given:
+                raise InputError(f"{source} is a field file already, so {given[0]} has no use. Leave it out.")
+        else:
+            settings["run"] = check_run(source, settings["device"], settings["step"])
+            source = storing["field"] = storing["field"] or Path(folder) / "scene.field"
+            lines = _field(settings, storing)
+            if source.parent == Path(folder):
+                del lines["file"]
+        size = write_page(source.expanduser(), output)
+    return lines | {"page": f"{output}, {size:,} bytes"}
 
 
 if __name__ == "__main__":

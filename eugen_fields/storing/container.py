@@ -137,7 +137,15 @@ def read(path: str | Path) -> Content:
     Raises:
         InputError: there is no such file, or it is damaged, of a later version, too large or no field file.
     """
-    path = Path(path)
+    return decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of what may be a field file.
+
+    Raises:
+        InputError: there is no such file, or it is too large.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(MOST_FILE_BYTES + 1)
@@ -145,7 +153,7 @@ def read(path: str | Path) -> Content:
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
     if len(data) > MOST_FILE_BYTES:
         raise InputError(f"{path} is larger than {MOST_FILE_BYTES >> 20} MB, which no field file is.")
-    return decode(data, str(path))
+    return data
 
 
 def decode(data: bytes, name: str = "the data") -> Content:

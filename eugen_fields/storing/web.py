@@ -13,9 +13,14 @@ from typing import Any
 import torch
 
 from eugen_fields.errors import InputError
+from eugen_fields.fields import NeRFField
+from eugen_fields.layers.folding.folded import INPUT, FoldedStage, Joined, value_name
+from eugen_fields.layers.folding.seeded import FoldedPRP
+from eugen_fields.runs import Run, open_run
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.deflate import gzip_of
+from eugen_fields.storing.draft import draft_of
 from eugen_fields.storing.loading import StoredField, understand
 
 _SOURCES = Path(__file__).with_name("page")
@@ -43,11 +48,75 @@ _SCRIPTS = (
 
 
 _PROBE_HEIGHT = 24
-MOST_HELD = 4096
+MOST_WIDTH = 640
+MOST_READS = 450
+"""Blocks of four numbers that all stages of a field read, those of stages that are alike counted once: about as many lines
+as the shader's loops have. Measured with Chromium's software renderer (SwiftShader): networks of width 640, and of 456
+such lines, draw what torch does after up to ten seconds of compiling; with width 768, or 552 lines, its process dies."""
+
+
+def check_run(path: Path, device: str | None = None, step: int | None = None) -> Run:
+    """Opens a run that a page is asked for, before anything that takes long.
+
+    Raises:
+        InputError: it cannot be opened or stored, or its field is too wide for a page.
+    """
+    run = open_run(path, device, step)
+    draft = draft_of(run)
+    check_width(draft.decode(draft.encode()))
+    return run
 
 
 def check_width(stored: StoredField) -> None:
     """Raises InputError for a field that is too wide for a page."""
+    networks = [stored.field.trunk, *([stored.field.color_head] if isinstance(stored.field, NeRFField) else [])]
+    stages = [stage for network in networks for stage in network.stages]
+    width = max(stage.out_features for stage in stages)
+    reads = sum(shader_reads(network) for network in networks)
+    if width > MOST_WIDTH or reads > MOST_READS:
+        found = (
+            f"a layer of it has {width} values, and a page can show {MOST_WIDTH}"
+            if width > MOST_WIDTH
+            else f"its layers read {reads} blocks of four numbers, and a page can show {MOST_READS}"
+        )
+        raise InputError(
+            f"{stored.path} is too wide for a web page: {found}; drivers that draw in software fail on more. Store it "
+            "with --field alone, or train a narrower network: EUGen layers read few numbers."
+        )
+
+
+def shader_reads(network: Any) -> int:
+    """Blocks of four numbers that the stages of a folded network read, for each output; runs of stages that are alike
+    count once, as they are a loop in the shader."""
+    pieces = {INPUT: [0]}
+    total, before = 0, None
+    for index, stage in enumerate(network.stages):
+        assert isinstance(stage, FoldedStage | FoldedPRP | Joined)
+        if isinstance(stage, Joined):
+            pieces[value_name(index)] = [width for name in stage.reads for width in pieces[name]]
+            before = None
+            continue
+        columns = _columns(stage)
+        if index == 0:
+            pieces[INPUT] = [columns[INPUT]]
+        blocks = {name: sum(-(-width // 4) for width in pieces[name]) for name in stage.reads}
+        products = stage.products if isinstance(stage, FoldedStage) else None
+        count, order = (products[0], products[1]) if products else (stage.out_features, 1)
+        norm = getattr(stage, "norm_weight", None)
+        rows = len(stage.bias) if isinstance(stage, FoldedStage) else stage.out_features
+        pieces[value_name(index)] = [count] * order
+        is_plain = order == 1 and stage.reads == (value_name(index - 1),) and columns[stage.reads[0]] == rows
+        shape = (rows, stage.activation, None if norm is None else len(norm), getattr(stage, "squared_norm", None))
+        if not (is_plain and shape == before):
+            total += rows // count * sum(blocks.values()) + (0 if norm is None else blocks[stage.reads[0]])
+        before = shape if is_plain else None
+    return total
+
+
+def _columns(stage: Any) -> dict[str, int]:
+    if isinstance(stage, FoldedStage):
+        return {name: weight.shape[1] for name, weight in stage.weights.items()}
+    return {name: stage.in_features for name in stage.reads}
 
 
 def page_of(data: bytes, path: Path) -> str:
@@ -66,7 +135,7 @@ def page_of(data: bytes, path: Path) -> str:
     stored = understand(container.decode(data, str(path)), path)
     check_width(stored)
     style, start = _source("page.css"), _source("start.js")
-    program = '"use strict";\n(() => {\n' + "".join(_source(name) for name in _SCRIPTS) + "})();\n"
+    program = '"use strict";\n(() => {\n' + "".join(_compact(_source(name)) for name in _SCRIPTS) + "})();\n"
     name = html.escape(stored.scene.name or "A neural field")
     entries = {
         "policy": f"default-src 'none'; script-src {_hash(start)} {_hash(program)}; style-src {_hash(style)}; "
@@ -83,17 +152,17 @@ def page_of(data: bytes, path: Path) -> str:
     return re.sub(r"\$([a-z]+)", lambda match: entries[match[1]], template)
 
 
-def write_page(data: bytes, path: Path, output: Path) -> int:
+def write_page(path: Path, output: Path) -> int:
     """Writes the page of a field file; returns its size in bytes.
 
     Args:
-        data, path: as of page_of.
+        path: of the field file.
         output: HTML file to write.
 
     Raises:
-        InputError: as page_of, or the file cannot be written.
+        InputError: as page_of, or a file cannot be read or written.
     """
-    page = page_of(data, path).encode()
+    page = page_of(container.read_bytes(path), path).encode()
     container.write(output, page)
     return len(page)
 
@@ -130,6 +199,13 @@ def _from_corner(stored: StoredField) -> Camera:
 
 def _source(name: str) -> str:
     return (_SOURCES / name).read_text(encoding="utf-8")
+
+
+def _compact(script: str) -> str:
+    """JavaScript without its comments and indentation, a sixth of a page: who reads it finds the sources in the package."""
+    script = re.sub(r"^ */\*\*.*?\*/\n", "", script, flags=re.DOTALL | re.MULTILINE)
+    lines = (line.strip() for line in script.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def _hash(text: str) -> str:

@@ -34,6 +34,16 @@ CHROMIUM_FLAGS = [
     "--ignore-gpu-blocklist",
 ]
 
+WEBGPU_FLAGS = [
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    # a WebGPU canvas is handed on by Vulkan alone: without these the browser's GPU process dies
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+    "--disable-vulkan-surface",
+]
+"""WebGPU in software, beside WebGL."""
+
 STOCK_FAULTS = ("Failed to load resource", "Computed radius is NaN")
 """Console errors of every page of nerfstudio's: its logo comes from the network, and a line of its own is empty."""
 
@@ -43,9 +53,9 @@ needs_browser = [
 ]
 
 
-def launch(playwright):
+def launch(playwright, *flags: str):
     """Headless Chromium, which draws in software."""
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, *flags])
 
 
 def watched_page(browser, address: str, faults: list[str], width: int, height: int, known: tuple[str, ...] = ()):
