@@ -24,15 +24,17 @@ class Browser:
         self.faults: list[str] = []
 
     @contextmanager
-    def page(self, path: Path, way: str = "webgl2", width: int = 32, height: int = 24, init: str | None = None):
+    def page(self, path: Path, way: str = "webgl2", size: tuple[int, int, float] = (32, 24, 1.0), init: str | None = None):
         """A page as it is once it draws, or has said why it does not.
 
         Args:
             way: webgl2, webgpu, or nothing: what the page chooses.
-            width, height: of the window; the smaller, the less is drawn before the first picture is asked for.
+            size: width and height of the window, and pixels of the screen in each of its own: the fewer, the less is
+                drawn before the first picture is asked for.
             init: a script that runs before those of the page.
         """
-        page = self.chromium.new_page(viewport={"width": width, "height": height})
+        width, height, scale = size
+        page = self.chromium.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))

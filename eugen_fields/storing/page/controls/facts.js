@@ -26,7 +26,7 @@ function factsOf(field) {
     ["Field", kind === "radiance" ? "density and colour" : "signed distance"],
     ["Layers", scene.layer],
     ["Training", `${scene.method}, ${counted(scene.step)} steps`],
-    ["Products", more ? `${counted(each)} a sample, ${counted(more)} for its colour` : `${counted(each)} a sample`],
+    ["Products", more ? `${counted(each)} per sample, ${counted(more)} for its colour` : `${counted(each)} per sample`],
   ];
   facts.push(["Numbers", `${counted(field.stored)}, ${((8 * field.size) / field.stored).toFixed(1)} bits each in the file`]);
   if (grid) facts.push(["Occupied", `${((100 * grid.gaps.filter((gap) => gap === 0).length) / grid.gaps.length).toFixed(1)} % of ${grid.resolution}³ cells`]);

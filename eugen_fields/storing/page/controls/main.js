@@ -20,7 +20,7 @@ async function main() {
   try {
     field = await openField(bytes);
   } catch (error) {
-    tell(error instanceof Refused ? error.message : "The field in this page is damaged.", String(error.message));
+    tell(error instanceof Refused ? error.message : "The field in this page is damaged.", error instanceof Refused ? "" : error.message);
     throw error;
   }
   describe(field, bytes);
@@ -228,8 +228,8 @@ class Page {
 
   report({ width, height, milliseconds, multiplications, samples }) {
     const parts = [this.drawing.name, `${width} × ${height}`, `${milliseconds < 10 ? milliseconds.toFixed(1) : counted(milliseconds)} ms`];
-    if (multiplications !== undefined) parts.push(`${short(multiplications)}MAC`, `${samples.toFixed(2)} samples a pixel`);
-    byId("readout").textContent = parts.join("  ·  ");
+    if (multiplications !== undefined) parts.push(`${short(multiplications)}MAC`, `${samples.toFixed(2)} samples per pixel`);
+    byId("readout").textContent = parts.join(" · ");
   }
 
   async drawThumbnails(isWanted) {
@@ -270,9 +270,13 @@ globalThis.fieldPage = {
     const { frames, drawing } = await this.ready;
     while (!frames.isSettled && !drawing.isLost()) await pause(20);
   },
+  /** The nearest and the farthest depth, which pictures of the mode depth have as 0 and 1. */
+  depths(camera) {
+    return depthRange(this.page.field, camera);
+  },
   async render(camera, mode = "colour") {
     const { drawing, field } = await this.ready;
     return Array.from(await renderCamera(drawing, field, typeof camera === "number" ? field.cameras[camera] : camera, { mode }));
   },
 };
-globalThis.fieldPage.ready.catch((error) => console.warn(error.message));
+globalThis.fieldPage.ready.catch(() => {}); // the page has told it

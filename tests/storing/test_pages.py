@@ -1,0 +1,224 @@
+"""Pages of field files in headless Chromium: the pictures of torch, the controls, and what goes wrong."""
+
+import base64
+import json
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.browser import needs_browser, wait_for
+from support.field_pages import browsing, over, psnr, rendered, sentence
+from support.helpers import look_at_origin
+from support.stored_runs import KINDS, MAKE_RUN, full
+
+from eugen_fields.storing import container
+from eugen_fields.storing.cameras import Camera
+from eugen_fields.storing.loading import understand
+from eugen_fields.storing.web import page_of, shader_reads, write_page
+
+pytestmark = needs_browser
+
+HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror=\"window.hacked = 1\">'&amp; ${1} $name"
+BOTH = ("dense with skip connections", "eugen", "eugen of order 2", "eugen-residual", "prp, hadamard", "low-rank", "snnk")
+"""Kinds that are drawn by WebGL2 and by WebGPU, whose code is respelled from the same text; others by WebGL2."""
+WAYS = [(name, way) for name in KINDS for way in (("webgl2", "webgpu") if name in BOTH else ("webgl2",))]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsing() as opened:
+        yield opened
+
+
+def views(size=64):
+    """Three cameras around the origin."""
+    poses = [torch.from_numpy(look_at_origin(*angles, 3.0)[:3]).float() for angles in ((0.4, 0.3), (2.5, -0.4), (4.4, 1.0))]
+    return [Camera(pose, size, size, 1.4 * size, 1.4 * size, size / 2, size / 2) for pose in poses]
+
+
+def stored_page(folder, what="radiance", texts=None, **options):
+    """A page of an untrained field whose rays end after few samples, its field, and the bytes of its file."""
+    run = MAKE_RUN[what](folder / "run", **options)
+    if what == "radiance":
+        run.field.initial_density = 60.0
+    draft, _ = full(run)
+    draft.scene |= texts or {}
+    data = draft.encode()
+    path = folder / "scene.field"
+    path.write_bytes(data)
+    page = folder / "scene.html"
+    write_page(path, page)
+    return page, understand(container.decode(data), path), data
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return stored_page(tmp_path_factory.mktemp("plain"), layer="eugen", num_features=8)
+
+
+@pytest.mark.parametrize("name, way", WAYS, ids=[f"{name} by {way}" for name, way in WAYS])
+def test_pages_draw_what_torch_draws(name, way, browser, tmp_path):
+    path, stored, _ = stored_page(tmp_path, **KINDS[name])
+    wanted = 70 if KINDS[name]["layer"] in ("eugen", "prp") else 60
+    with browser.page(path, way) as page:
+        assert page.evaluate("fieldPage.page.drawing.name").lower() == way
+        for camera in views():
+            truth, drawn = stored.render(camera), rendered(page, camera)
+            assert float(truth["accumulation"].mean()) > 0.2
+            assert psnr(over(drawn, stored), truth["rgb"]) >= wanted
+            assert psnr(drawn[..., 3:], truth["accumulation"]) >= 60
+        reads = len(re.findall(r"= madd\(z|= madd\(h", page.evaluate("fieldPage.page.field.shader.code")))
+        networks = (stored.field.trunk, stored.field.color_head)
+        assert reads <= sum(map(shader_reads, networks)) + 8, "the limit of pages counts less than a shader has"
+
+
+@pytest.mark.parametrize("way", ["webgl2", "webgpu"])
+@pytest.mark.parametrize("name", ["eugen-residual", "dense with skip connections"])
+def test_pages_of_distances_draw_what_torch_draws(name, way, browser, tmp_path):
+    path, stored, _ = stored_page(tmp_path, "distance", **KINDS[name])
+    shown = []
+    with browser.page(path, way) as page:
+        for camera in views():
+            truth, drawn = stored.render(camera), over(rendered(page, camera), stored)
+            apart = (drawn - truth["rgb"]).abs().amax(dim=-1) > 0.02
+            assert int(apart.sum()) <= 4, "more than rays that graze a surface, and meet it or not by rounding"
+            assert psnr(drawn[~apart], truth["rgb"][~apart]) >= 60
+            shown.append(float(truth["accumulation"].mean()))
+    assert max(shown) > 0.1
+
+
+def test_depth_and_normals_are_those_of_torch(browser, tmp_path):
+    path, stored, _ = stored_page(tmp_path, layer="eugen", num_features=8, feature_activation="softplus")
+    camera = views()[0]
+    truth = stored.render(camera, normals=True)
+    solid = truth["accumulation"][..., 0] > 0.99
+    with browser.page(path) as page:
+        normals, depth = (rendered(page, camera, mode) for mode in ("normals", "depth"))
+        near, far = page.evaluate("fieldPage.depths(%s)" % json.dumps({"origin": camera.pose[:, 3].tolist()}))
+    assert psnr(normals[solid][:, :3], truth["normals"][solid]) > 35  # by differences there, by the gradient in torch
+    found = near + depth[..., :1] * (far - near)
+    assert float((found - truth["depth"])[solid].abs().max()) < 1e-3
+
+
+def test_a_page_asks_for_nothing_but_itself(browser, plain):
+    with browser.page(plain[0], "") as page:
+        page.evaluate("fieldPage.settled()")
+    assert {request.partition(":")[0] for request in browser.requests} <= {"file", "data", "blob"}
+    assert [request for request in browser.requests if request.startswith("file") and ".html" not in request] == []
+    assert browser.faults == []
+
+
+def test_hostile_texts_stay_texts(browser, tmp_path):
+    texts = {name: HOSTILE for name in ("name", "method", "layer")}
+    path, _, _ = stored_page(tmp_path, texts=texts, layer="dense")
+    assert "<img" not in path.read_text(encoding="utf-8")
+    with browser.page(path) as page:
+        assert page.evaluate("typeof window.hacked") == "undefined"
+        assert page.evaluate("document.querySelectorAll('img, iframe, object, #facts *:not(dt):not(dd)').length") == 0
+        assert page.title() == HOSTILE and page.inner_text("#name") == HOSTILE
+        assert page.inner_text("#facts").count(HOSTILE) == 2
+        tried = """() => { const script = document.createElement("script"); script.textContent = "window.hacked = 1";
+            document.body.append(script); document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='hacked = 1'>") }"""
+        page.evaluate(tried)
+        page.wait_for_timeout(50)
+        assert page.evaluate("typeof window.hacked") == "undefined", "the page's policy lets strangers' scripts run"
+    assert browser.faults == []
+
+
+PHONE = (400, 700, 0.25)
+
+
+def picture(page):
+    """The middle of the page as it is shown, integers, shape (height, width, 3)."""
+    page.wait_for_timeout(30)
+    page.evaluate("fieldPage.settled()")
+    return np.asarray(Image.open(BytesIO(page.screenshot())).convert("RGB")).astype(int)[25:100]
+
+
+def test_controls_change_the_picture(browser, plain):
+    path, stored, data = plain
+    with browser.page(path, size=PHONE) as page:
+        pictures = [picture(page)]
+        page.mouse.move(200, 250)
+        page.mouse.down()
+        page.mouse.move(300, 280, steps=2)
+        page.mouse.up()
+        pictures.append(picture(page))
+        page.mouse.wheel(0, 300)
+        pictures.append(picture(page))
+        for key in ("2", "3", "4", "1", "ArrowLeft", "r"):
+            page.keyboard.press(key)
+            pictures.append(picture(page))
+        changes = [float(np.abs(before - after).mean()) for before, after in zip(pictures, pictures[1:])]
+        assert min(changes) > 0.5, changes
+        assert np.abs(pictures[0] - pictures[-1]).mean() < 0.5, "the first view comes back"
+        page.click("#strip button >> nth=0")
+        wait_for(lambda: page.evaluate("!fieldPage.page.view.moving"), 30, "the view", lambda: page.wait_for_timeout(20))
+        assert page.evaluate("fieldPage.page.view.origin") == pytest.approx(stored.cameras[0].pose[:, 3].tolist(), abs=1e-5)
+        with page.expect_download() as download:
+            page.click("#field")
+        assert download.value.suggested_filename.endswith(".field")
+        saved = download.value.path()
+        with open(saved, "rb") as file:
+            assert file.read() == data
+        with page.expect_download() as download:
+            page.click("#picture")
+        with open(download.value.path(), "rb") as file:
+            assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+        assert "samples per pixel" in page.inner_text("#readout")
+    assert browser.faults == []
+
+
+def test_distances_are_cut_and_painted(browser, tmp_path):
+    path, _, _ = stored_page(tmp_path, "distance", **KINDS["eugen-residual"])
+    with browser.page(path, size=PHONE) as page:
+        pictures = []
+        for cut in (0, 1, 2):
+            page.click(f"[data-cut='{cut}']")
+            pictures.append(picture(page))
+        page.fill("#height", "-0.6")
+        pictures.append(picture(page))
+    changes = [float(np.abs(before - after).mean()) for before, after in zip(pictures, pictures[1:])]
+    assert min(changes) > 0.5, changes
+
+
+def test_a_lost_context_is_told(browser, plain):
+    with browser.page(plain[0]) as page:
+        assert sentence(page) == ""
+        page.evaluate("fieldPage.page.drawing.gl.getExtension('WEBGL_lose_context').loseContext()")
+        wait_for(lambda: sentence(page), 10, "a sentence", lambda: page.wait_for_timeout(20))
+        assert "Reload the page" in sentence(page)
+
+
+NOTHING = """Object.defineProperty(navigator, "gpu", { value: undefined });
+HTMLCanvasElement.prototype.getContext = () => null;"""
+
+
+def test_browsers_without_any_drawing_are_told(browser, plain):
+    with browser.page(plain[0], "", init=NOTHING) as page:
+        assert "neither WebGPU nor WebGL2" in sentence(page)
+    with browser.page(plain[0], "", init="delete globalThis.DecompressionStream") as page:
+        assert "too old" in sentence(page)
+
+
+def test_drivers_that_draw_wrong_colours_are_told(browser, plain, tmp_path):
+    text = plain[0].read_text(encoding="utf-8")
+    path = tmp_path / "wrong.html"
+    path.write_text(re.sub(r'"color": \[[^,]*,', '"color": [0.123,', text), encoding="utf-8")
+    with browser.page(path, "") as page:
+        assert "draws the field wrongly" in sentence(page)
+
+
+def test_damaged_fields_are_told(browser, plain, tmp_path):
+    _, stored, data = plain
+    broken = bytearray(data)
+    broken[len(data) // 2] ^= 64
+    html = page_of(data, stored.path)
+    path = tmp_path / "damaged.html"
+    path.write_text(html.replace(base64.b64encode(data).decode(), base64.b64encode(broken).decode()), encoding="utf-8")
+    with browser.page(path, "") as page:
+        assert "damaged" in sentence(page)
+    browser.faults.clear()
