@@ -84,7 +84,7 @@ def test_pages_draw_what_torch_draws(name, way, browser, tmp_path):
         assert reads <= sum(map(shader_reads, networks)) + 8, "the limit of pages counts less than a shader has"
 
 
-@pytest.mark.parametrize("name, way", [("eugen-residual", "webgl2"), ("eugen with skip connections", "webgpu")])
+@pytest.mark.parametrize("name, way", [("eugen-residual", "webgl2"), ("dense with skip connections", "webgpu")])
 def test_pages_of_distances_draw_what_torch_draws(name, way, browser, tmp_path):
     path, stored, _ = stored_page(tmp_path, "distance", **KINDS[name])
     shown = []

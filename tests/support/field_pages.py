@@ -15,6 +15,9 @@ from eugen_fields.storing.loading import StoredField
 from support import browser
 
 
+SMALL = (32, 24, 1.0)
+
+
 class Browser:
     """One Chromium for many pages. `requests` and `faults` are what all of them asked for and what went wrong in them."""
 
@@ -22,9 +25,10 @@ class Browser:
         self.chromium = chromium
         self.requests: list[str] = []
         self.faults: list[str] = []
+        self.plain: Any = None
 
     @contextmanager
-    def page(self, path: Path, way: str = "webgl2", size: tuple[int, int, float] = (32, 24, 1.0), init: str | None = None):
+    def page(self, path: Path, way: str = "webgl2", size: tuple[int, int, float] = SMALL, init: str | None = None):
         """A page as it is once it draws, or has said why it does not.
 
         Args:
@@ -33,11 +37,10 @@ class Browser:
                 drawn before the first picture is asked for.
             init: a script that runs before those of the page.
         """
-        width, height, scale = size
-        page = self.chromium.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
+        if size == SMALL and init is None:
+            self.plain = page = self.plain or self._new(*size)  # most of what a page costs is its process
+        else:
+            page = self._new(*size)
         if init:
             page.add_init_script(init)
         page.goto(path.as_uri() + (f"#{way}" if way else ""))
@@ -46,7 +49,17 @@ class Browser:
         try:
             yield page
         finally:
-            page.close()
+            if page is self.plain:
+                page.goto("about:blank")
+            else:
+                page.close()
+
+    def _new(self, width: int, height: int, scale: float) -> Any:
+        page = self.chromium.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
+        return page
 
 
 @contextmanager
