@@ -70,9 +70,9 @@ def test_the_student_opens_exports_and_trains_on(
     assert result.returncode == 0 and (tmp_path / "mesh.ply").stat().st_size > 1000, result.stdout + result.stderr
     data = read_config(student_run / "config.yml")["pipeline"]["datamanager"]["data"]
     flags = (
-        "--max-num-iterations", 303, "--load-dir", student_run / "nerfstudio_models", "--pipeline.model.num-features",
-        32, "--pipeline.model.norm", "False", "--pipeline.model.projection-bias", "True",
-        "--pipeline.model.grid-resolution", 32,
+        "--max-num-iterations", 303, "--load-dir", student_run / "nerfstudio_models", "--pipeline.model.layer", "eugen",
+        "--pipeline.model.num-features", 32, "--pipeline.model.norm", "False", "--pipeline.model.projection-bias",
+        "True", "--pipeline.model.grid-resolution", 32,
     )  # fmt: skip
     train.main(typed("eugen-nerf-tiny", data, tmp_path, *flags))
     assert "Resuming after step 299" in re.sub(r"\s+", " ", capsys.readouterr().out)
