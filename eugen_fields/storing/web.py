@@ -23,7 +23,7 @@ from eugen_fields.storing.deflate import gzip_of
 from eugen_fields.storing.draft import draft_of
 from eugen_fields.storing.loading import StoredField, understand
 
-_SOURCES = Path(__file__).with_name("page")
+SOURCES = Path(__file__).with_name("page")
 _SCRIPTS = (
     "reading/container.js",
     "reading/random.js",
@@ -148,7 +148,7 @@ def page_of(data: bytes, path: Path) -> str:
         "field": base64.b64encode(data).decode(),
         "about": _json_in_html({"probe": probe_of(stored)}),
     }
-    template = (_SOURCES / "page.html").read_text(encoding="utf-8")
+    template = (SOURCES / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\$([a-z]+)", lambda match: entries[match[1]], template)
 
 
@@ -198,7 +198,7 @@ def _from_corner(stored: StoredField) -> Camera:
 
 
 def _source(name: str) -> str:
-    return (_SOURCES / name).read_text(encoding="utf-8")
+    return (SOURCES / name).read_text(encoding="utf-8")
 
 
 def _compact(script: str) -> str:

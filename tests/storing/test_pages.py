@@ -14,20 +14,22 @@ from support.field_pages import browsing, over, psnr, rendered, sentence
 from support.helpers import look_at_origin
 from support.stored_runs import KINDS, MAKE_RUN, full
 
+from eugen_fields.layers.random_matrices import prp_matrix
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.loading import understand
-from eugen_fields.storing.web import page_of, shader_reads, write_page
+from eugen_fields.storing.networks import MATRICES
+from eugen_fields.storing.web import SOURCES, page_of, shader_reads, write_page
 
 pytestmark = needs_browser
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror=\"window.hacked = 1\">'&amp; ${1} $name"
 BOTH = (
-    "dense with skip connections", "eugen with skip connections", "eugen of order 2", "eugen-residual", "prp, hadamard",
+    "dense with skip connections", "eugen with skip connections", "eugen of order 2", "eugen-residual", "prp, orthogonal",
     "low-rank", "snnk",
 )  # fmt: skip
 """Kinds that are drawn by WebGL2 and by WebGPU, whose code is respelled from the same text."""
-ONE = ("eugen without norm", "eugen of order 3, shared", "eugen-residual behind dense", "prp, orthogonal", "prp with a low-rank term")
+ONE = ("eugen without norm", "eugen of order 3, shared", "prp, hadamard", "prp with a low-rank term")
 """Kinds that are drawn by WebGL2 alone. What is left has the stages of one of these, with other numbers."""
 WAYS = [(name, way) for way in ("webgl2", "webgpu") for name in (*BOTH, *ONE) if way == "webgl2" or name in BOTH]
 NARROW = {"layer_width": 14, "feature_dim": 6, "color_width": 10, "position_frequencies": 2}
@@ -96,6 +98,17 @@ def test_pages_of_distances_draw_what_torch_draws(name, way, browser, tmp_path):
             assert psnr(drawn[~apart], truth["rgb"][~apart]) >= 60
             shown.append(float(truth["accumulation"].mean()))
     assert max(shown) > 0.1
+
+
+@pytest.mark.parametrize("kind", MATRICES)
+def test_pages_draw_the_matrices_of_seeds(kind, browser):
+    source = (SOURCES / "reading" / "random.js").read_text(encoding="utf-8")
+    sizes = [(24, 24, 0), (21, 33, 7), (16, 40, (1 << 63) - 1), (40, 3, 123456789123)]
+    with browser.blank() as page:
+        for columns, rows, seed in sizes:
+            drawn = page.evaluate(f"() => {{ {source}; return Array.from(prpMatrix('{kind}', {columns}, {rows}, {seed}n)) }}")
+            truth = prp_matrix(kind, columns, rows, seed).flatten()
+            assert torch.equal(torch.tensor(drawn, dtype=torch.float64).float(), truth.float())
 
 
 def test_depth_and_normals_are_those_of_torch(browser, tmp_path):

@@ -37,15 +37,22 @@ class Browser:
                 drawn before the first picture is asked for.
             init: a script that runs before those of the page.
         """
-        if size == SMALL and init is None:
-            self.plain = page = self.plain or self._new(*size)  # most of what a page costs is its process
-        else:
+        with self.blank(size, init) as page:
+            page.goto(path.as_uri() + (f"#{way}" if way else ""))
+            stands = "document.body.classList.contains('stopped') || !!(globalThis.fieldPage && fieldPage.page)"
+            browser.wait_for(lambda: page.evaluate(stands), 120, "the page", lambda: page.wait_for_timeout(20))
+            yield page
+
+    @contextmanager
+    def blank(self, size: tuple[int, int, float] = SMALL, init: str | None = None):
+        """An empty page; that of the usual size, without a script, is one for all, as most of a page's cost is its
+        process."""
+        if size != SMALL or init:
             page = self._new(*size)
-        if init:
-            page.add_init_script(init)
-        page.goto(path.as_uri() + (f"#{way}" if way else ""))
-        stands = "document.body.classList.contains('stopped') || !!(globalThis.fieldPage && fieldPage.page)"
-        browser.wait_for(lambda: page.evaluate(stands), 120, "the page", lambda: page.wait_for_timeout(20))
+            if init:
+                page.add_init_script(init)
+        else:
+            self.plain = page = self.plain or self._new(*size)
         try:
             yield page
         finally:
