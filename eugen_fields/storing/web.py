@@ -1,4 +1,4 @@
-"""A field file as one web page that renders it in any browser: the file itself, and the sources in page/, in one HTML."""
+"""A field file as one web page that renders it in any browser: the file and the sources in page/, in one HTML."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ _SCRIPTS = (
 _PROBE_HEIGHT = 24
 MOST_WIDTH = 640
 MOST_READS = 450
-"""Blocks of four numbers that all stages of a field read, those of stages that are alike counted once: about as many lines
-as the shader's loops have. Measured with Chromium's software renderer (SwiftShader): networks of width 640, and of 456
-such lines, draw what torch does after up to ten seconds of compiling; with width 768, or 552 lines, its process dies."""
+"""Blocks of four numbers that all stages of a field read, those of stages that are alike counted once: about as many
+lines as the shader's loops have. Measured with Chromium's software renderer (SwiftShader): networks of width 640, and
+of 456 such lines, draw what torch does after up to ten seconds of compiling; with width 768, or 552 lines, its process
+dies."""
 
 
 def check_run(path: Path, device: str | None = None, step: int | None = None) -> Run:
@@ -122,8 +123,8 @@ def _columns(stage: Any) -> dict[str, int]:
 def page_of(data: bytes, path: Path) -> str:
     """The HTML of a page that shows a field.
 
-    Everything is in it: it asks for nothing, its policy (CSP) forbids it to, and of scripts it runs its own alone. Texts
-    of the file are shown as text.
+    Everything is in it: it asks for nothing, its policy (CSP) forbids it to, and of scripts it runs its own alone.
+    Texts of the file are shown as text.
 
     Args:
         data: a field file.
@@ -194,7 +195,8 @@ def _from_corner(stored: StoredField) -> Camera:
     right = torch.nn.functional.normalize(torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]), back), dim=0)
     origin = (low + high) / 2 + 1.3 * (high - low).norm() * back
     pose = torch.stack([right, torch.linalg.cross(back, right), back, origin], dim=1)
-    return Camera(pose, 2 * _PROBE_HEIGHT, 2 * _PROBE_HEIGHT, 2.4 * _PROBE_HEIGHT, 2.4 * _PROBE_HEIGHT, *[_PROBE_HEIGHT] * 2)
+    half = _PROBE_HEIGHT
+    return Camera(pose, 2 * half, 2 * half, 2.4 * half, 2.4 * half, half, half)
 
 
 def _source(name: str) -> str:
@@ -202,7 +204,7 @@ def _source(name: str) -> str:
 
 
 def _compact(script: str) -> str:
-    """JavaScript without its comments and indentation, a sixth of a page: who reads it finds the sources in the package."""
+    """JavaScript without its comments and indentation, a sixth of a page: readers find the sources in the package."""
     script = re.sub(r"^ */\*\*.*?\*/\n", "", script, flags=re.DOTALL | re.MULTILINE)
     lines = (line.strip() for line in script.splitlines())
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))

@@ -1,7 +1,6 @@
 """Pages of field files in headless Chromium: the pictures of torch, the controls, and what goes wrong."""
 
 import base64
-import json
 import re
 from io import BytesIO
 
@@ -14,6 +13,7 @@ from support.field_pages import browsing, over, psnr, rendered, sentence
 from support.helpers import look_at_origin
 from support.stored_runs import KINDS, MAKE_RUN, full
 
+from eugen_fields.errors import InputError
 from eugen_fields.layers.random_matrices import prp_matrix
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
@@ -23,10 +23,10 @@ from eugen_fields.storing.web import SOURCES, page_of, shader_reads, write_page
 
 pytestmark = needs_browser
 
-HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror=\"window.hacked = 1\">'&amp; ${1} $name"
+HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">\'&amp; ${1} $name'
 BOTH = (
-    "dense with skip connections", "eugen with skip connections", "eugen of order 2", "eugen-residual", "prp, orthogonal",
-    "low-rank", "snnk",
+    "dense with skip connections", "eugen with skip connections", "eugen of order 2", "eugen-residual",
+    "prp, orthogonal", "low-rank", "snnk",
 )  # fmt: skip
 """Kinds that are drawn by WebGL2 and by WebGPU, whose code is respelled from the same text."""
 ONE = ("eugen without norm", "eugen of order 3, shared", "prp, hadamard", "prp with a low-rank term")
@@ -44,7 +44,8 @@ def browser():
 
 def views(size=64):
     """Three cameras around the origin."""
-    poses = [torch.from_numpy(look_at_origin(*angles, 3.0)[:3]).float() for angles in ((0.4, 0.3), (2.5, -0.4), (4.4, 1.0))]
+    places = ((0.4, 0.3), (2.5, -0.4), (4.4, 1.0))
+    poses = [torch.from_numpy(look_at_origin(*angles, 3.0)[:3]).float() for angles in places]
     return [Camera(pose, size, size, 1.4 * size, 1.4 * size, size / 2, size / 2) for pose in poses]
 
 
@@ -106,7 +107,8 @@ def test_pages_draw_the_matrices_of_seeds(kind, browser):
     sizes = [(24, 24, 0), (21, 33, 7), (16, 40, (1 << 63) - 1), (40, 3, 123456789123)]
     with browser.blank() as page:
         for columns, rows, seed in sizes:
-            drawn = page.evaluate(f"() => {{ {source}; return Array.from(prpMatrix('{kind}', {columns}, {rows}, {seed}n)) }}")
+            called = f"prpMatrix('{kind}', {columns}, {rows}, {seed}n)"
+            drawn = page.evaluate(f"() => {{ {source}; return Array.from({called}) }}")
             truth = prp_matrix(kind, columns, rows, seed).flatten()
             assert torch.equal(torch.tensor(drawn, dtype=torch.float64).float(), truth.float())
 
@@ -118,7 +120,7 @@ def test_depth_and_normals_are_those_of_torch(browser, tmp_path):
     solid = truth["accumulation"][..., 0] > 0.99
     with browser.page(path) as page:
         normals, depth = (rendered(page, camera, mode) for mode in ("normals", "depth"))
-        near, far = page.evaluate("fieldPage.depths(%s)" % json.dumps({"origin": camera.pose[:, 3].tolist()}))
+        near, far = page.evaluate("origin => fieldPage.depths({ origin })", camera.pose[:, 3].tolist())
     assert psnr(normals[solid][:, :3], truth["normals"][solid]) > 35  # by differences there, by the gradient in torch
     found = near + depth[..., :1] * (far - near)
     assert float((found - truth["depth"])[solid].abs().max()) < 1e-3
@@ -132,6 +134,14 @@ def test_a_page_asks_for_nothing_but_itself(browser, plain):
     assert browser.faults == []
 
 
+STRANGE = """() => {
+  const script = document.createElement("script");
+  script.textContent = "window.hacked = 1";
+  document.body.append(script);
+  document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.hacked = 1'>");
+}"""
+
+
 def test_hostile_texts_stay_texts(browser, tmp_path):
     texts = {name: HOSTILE for name in ("name", "method", "layer")}
     path, _, _ = stored_page(tmp_path, texts=texts, layer="dense")
@@ -141,12 +151,28 @@ def test_hostile_texts_stay_texts(browser, tmp_path):
         assert page.evaluate("document.querySelectorAll('img, iframe, object, #facts *:not(dt):not(dd)').length") == 0
         assert page.title() == HOSTILE and page.inner_text("#name") == HOSTILE
         assert page.inner_text("#facts").count(HOSTILE) == 2
-        tried = """() => { const script = document.createElement("script"); script.textContent = "window.hacked = 1";
-            document.body.append(script); document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='hacked = 1'>") }"""
-        page.evaluate(tried)
+        page.evaluate(STRANGE)
         page.wait_for_timeout(50)
         assert page.evaluate("typeof window.hacked") == "undefined", "the page's policy lets strangers' scripts run"
     assert browser.faults == []
+
+
+def test_pages_are_small(tmp_path):
+    """The page of a field of the demo's size, whose file has 15 to 22 kB: the rest is the same in every page."""
+    path, _, data = stored_page(tmp_path, layer="eugen", num_features=8)
+    rest = path.stat().st_size - len(base64.b64encode(data))
+    assert rest + 4 / 3 * 24_000 < 80_000
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"layer": "dense", "layer_width": 700}, "a layer of it has 700 values, and a page can show 640"),
+    ({"layer": "dense", "layer_width": 400, "skip_connections": (1, 2)}, "blocks of four numbers"),
+])  # fmt: skip
+def test_fields_that_are_too_wide_are_refused(options, words, tmp_path):
+    with pytest.raises(InputError, match=words) as raised:
+        stored_page(tmp_path, **options)
+    assert "narrower network" in raised.value.message and str(tmp_path) in raised.value.message
+    assert not (tmp_path / "scene.html").exists()
 
 
 PHONE = (400, 700, 0.25)
@@ -177,8 +203,10 @@ def test_controls_change_the_picture(browser, plain):
         assert min(changes) > 0.5, changes
         assert np.abs(pictures[0] - pictures[-1]).mean() < 0.5, "the first view comes back"
         page.click("#strip button >> nth=0")
-        wait_for(lambda: page.evaluate("!fieldPage.page.view.moving"), 30, "the view", lambda: page.wait_for_timeout(20))
-        assert page.evaluate("fieldPage.page.view.origin") == pytest.approx(stored.cameras[0].pose[:, 3].tolist(), abs=1e-5)
+        still = "!fieldPage.page.view.moving"
+        wait_for(lambda: page.evaluate(still), 30, "the view", lambda: page.wait_for_timeout(20))
+        place = stored.cameras[0].pose[:, 3].tolist()
+        assert page.evaluate("fieldPage.page.view.origin") == pytest.approx(place, abs=1e-5)
         with page.expect_download() as download:
             page.click("#field")
         assert download.value.suggested_filename.endswith(".field")

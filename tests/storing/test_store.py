@@ -1,5 +1,6 @@
 """Runs to field files within budgets, and the commands that write and open them."""
 
+import base64
 import json
 
 import pytest
@@ -199,9 +200,42 @@ def test_flags_that_do_not_go_together_are_refused(flags, words, run_with_data, 
     assert not list(tmp_path.iterdir())
 
 
+def test_the_command_writes_a_page_of_a_run_and_of_a_file(field_file, run_with_data, tmp_path):
+    pages = [tmp_path / "file.html", tmp_path / "run.html"]
+    results = [
+        here("eugen-export", field_file[0], "--web", pages[0]),
+        here("eugen-export", run_with_data, "--web", pages[1], "--bits", 8, "--device", "cpu"),
+    ]
+    for result, page in zip(results, pages):
+        assert result.returncode == 0, result.stderr
+        assert str(page) in result.stdout and f"{page.stat().st_size:,} bytes" in result.stdout
+        assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert base64.b64encode(field_file[0].read_bytes()).decode() in pages[0].read_text(encoding="utf-8")
+    assert "dB lost" in results[1].stdout and sorted(tmp_path.iterdir()) == sorted(pages), (
+        "the file is in the page alone"
+    )
+
+
+@pytest.mark.parametrize("flags, words", [
+    (("--bits", 8), "is a field file already, so --bits has no use"),
+    (("--field", "y.field"), "is a field file already, so --field has no use"),
+    (("--output", "x.ply"), "--output writes a mesh and --web a page; give one of them"),
+])  # fmt: skip
+def test_flags_that_pages_of_files_have_no_use_for_are_refused(flags, words, field_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = here("eugen-export", field_file[0], "--web", "x.html", *flags)
+    assert result.returncode == 1 and words in result.stderr and "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_field_files_end_commands_with_a_line(field_file, tmp_path):
     path = tmp_path / "cut.field"
     path.write_bytes(field_file[0].read_bytes()[:-9])
-    for command in (("eugen-export", path), ("eugen-bench", "render", path), ("eugen-view", path, "--port", 0)):
+    for command in (
+        ("eugen-export", path),
+        ("eugen-export", path, "--web", tmp_path / "x.html"),
+        ("eugen-bench", "render", path),
+        ("eugen-view", path, "--port", 0),
+    ):
         result = here(*command)
         assert result.returncode == 1 and "too early" in result.stderr and "Traceback" not in result.stderr

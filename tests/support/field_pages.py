@@ -14,12 +14,11 @@ from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.loading import StoredField
 from support import browser
 
-
 SMALL = (32, 24, 1.0)
 
 
 class Browser:
-    """One Chromium for many pages. `requests` and `faults` are what all of them asked for and what went wrong in them."""
+    """One Chromium for many pages. `requests` are what all of them asked for, `faults` what went wrong in them."""
 
     def __init__(self, chromium: Any) -> None:
         self.chromium = chromium
