@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set-up and the main job: trains a field on the scene that ships, scores it, exports a mesh.
+# Set-up and the main job: trains a field on the scene that ships, scores it, exports a mesh, a field file
+# and a web page.
 # All flags go to scripts/demo.py; see scripts/demo.sh --help.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)

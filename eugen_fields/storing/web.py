@@ -63,8 +63,7 @@ def check_run(path: Path, device: str | None = None, step: int | None = None) ->
         InputError: it cannot be opened or stored, or its field is too wide for a page.
     """
     run = open_run(path, device, step)
-    draft = draft_of(run)
-    check_width(draft.decode(draft.encode()))
+    check_width(draft_of(run).open())
     return run
 
 

@@ -46,8 +46,12 @@ def test_it_leaves_metrics_picture_mesh_and_a_run(
         assert picture.size[0] == 4 * 24
     mesh = trimesh.load(metrics["mesh"])
     assert len(mesh.faces) > 50
-    for place in (metrics["mesh"], metrics["picture"], metrics["run"], tmp_path / "metrics.json"):
+    for place in (*(metrics[name] for name in ("mesh", "picture", "run", "field", "page")), tmp_path / "metrics.json"):
         assert str(place) in out
+    assert metrics["field_psnr"] == pytest.approx(metrics["psnr"], abs=0.5)
+    for name in ("field", "page"):
+        size = Path(metrics[name]).stat().st_size
+        assert size == metrics[f"{name}_bytes"] and f"{size:,} bytes" in out
     assert (Path(metrics["run"]) / "config.yml").exists()
 
 

@@ -166,7 +166,7 @@ def test_pages_are_small(tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     ({"layer": "dense", "layer_width": 700}, "a layer of it has 700 values, and a page can show 640"),
-    ({"layer": "dense", "layer_width": 400, "skip_connections": (1, 2)}, "blocks of four numbers"),
+    ({"layer": "dense", "layer_width": 640, "skip_connections": (1, 2)}, "blocks of four numbers"),
 ])  # fmt: skip
 def test_fields_that_are_too_wide_are_refused(options, words, tmp_path):
     with pytest.raises(InputError, match=words) as raised:
