@@ -1,4 +1,4 @@
-"""Field files: a whole neural field in a few kilobytes, written, read and rendered. README.md describes the format.
+"""Field files: a whole neural field in a few kilobytes, written, read and rendered. FORMAT.md describes the format.
 
 Reading needs torch and numpy alone; what writes files from runs is imported where it is used.
 """

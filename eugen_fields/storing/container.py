@@ -1,6 +1,6 @@
 """Field files as bytes: the gzip of a safetensors file, written and read with numpy alone.
 
-README.md beside this file describes the format. Whatever a file says is checked before memory is taken for it: its
+FORMAT.md beside this file describes the format. Whatever a file says is checked before memory is taken for it: its
 size, what it inflates to, the length of its header, and the place and shape of every array. Nothing in it is executed.
 """
 

@@ -1,6 +1,6 @@
 """What a field file says beside its numbers: read from JSON, every entry checked.
 
-README.md lists the entries. Unknown ones are passed over in files of a later minor version and refused in others.
+FORMAT.md lists the entries. Unknown ones are passed over in files of a later minor version and refused in others.
 """
 
 from __future__ import annotations

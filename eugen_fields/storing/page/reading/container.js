@@ -1,4 +1,4 @@
-// Bytes of a field file to its scene and arrays. storing/README.md describes the format.
+// Bytes of a field file to its scene and arrays. storing/FORMAT.md describes them.
 
 const MOST_FILE_BYTES = 4 << 20;
 const MOST_INFLATED_BYTES = 16 << 20;
