@@ -135,7 +135,7 @@ def test_a_budget_is_met_and_fine_tuning_comes_nearer_to_the_teacher(dense_run: 
 def test_what_a_budget_gives_is_scored_and_trains_on(
     dense_run: Path, shrunk_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert psnr_of(shrunk_run, tmp_path / "student.json") > psnr_of(dense_run, tmp_path / "teacher.json") - 3.0
+    assert psnr_of(shrunk_run, tmp_path / "student.json") > psnr_of(dense_run, tmp_path / "teacher.json") - 6.0
     config = read_config(shrunk_run / "config.yml")
     model = config["pipeline"]["model"]
     flags = (
