@@ -207,16 +207,16 @@ eugen_mipnerf_tiny = _tiny(
 eugen_planes_tiny = _tiny(
     "eugen-planes-tiny",
     PlanesModelConfig(
-        layer="eugen",
+        layer="dense",
         size="tiny",
-        num_features=64,  # as many multiplications as a dense layer, once folded
+        num_features=64,  # of an EUGen head: as many multiplications as the dense one, once folded
         anneal_steps=300,
         **_TINY_GRID,
         eval_num_rays_per_chunk=512,
     ),
     "planes",
     48 << 8,  # 256 rays of 32 proposals and 16 samples
-    "Small feature planes and a head (1x64) with an EUGen hidden layer, sized for a laptop CPU; for captures too.",
+    "Small feature planes and a dense head (1x64), sized for a laptop CPU; for captures too.",
     optimizers=_plane_optimizers(warmup_steps=30),
 )
 

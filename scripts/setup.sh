@@ -7,8 +7,22 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+log=""
+ticker=""
 say() { printf 'setup: %s\n' "$*"; }
-fail() { say "$@" >&2; exit 1; }
+# end STATUS: ends the script, and leaves nothing behind
+end() {
+  stop_ticker
+  [ -z "$log" ] || rm -f "$log"
+  exit "$1"
+}
+fail() { say "$@" >&2; end 1; }
+stop_ticker() {
+  [ -n "$ticker" ] || return 0
+  kill "$ticker" 2>/dev/null || true
+  ticker=""
+}
+trap 'fail "interrupted; run this again to go on"' INT TERM
 
 extras=""
 for argument in "$@"; do
@@ -43,21 +57,21 @@ missing_packages() {
 }
 
 log=$(mktemp)
-ticker=""
-stop_ticker() {
-  [ -n "$ticker" ] || return 0
-  kill "$ticker" 2>/dev/null || true
-  ticker=""
-}
-# only here: a ticker that is ended before it has let go of this trap would remove the log
-trap '[ "$BASHPID" != "$$" ] || { stop_ticker; rm -f "$log"; }' EXIT
+# a program of its own: a subshell that is ended while it starts runs the traps of this script
+TICKER='
+  seconds=$3
+  while sleep 15 >/dev/null 2>&1 && kill -0 "$1" 2>/dev/null; do
+    seconds=$((seconds + 15))
+    printf "setup: %s, %s s so far\n" "$2" "$seconds"
+  done
+'
 
 # run WHAT COMMAND...: runs the command with its output in the log; every 15 seconds a line says what takes so long.
 run() {
   local what=$1 status=0
   shift
-  # the sleep gets no output of ours: whoever reads it would wait for a sleep that outlives its loop
-  while sleep 15 </dev/null >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "$what, $SECONDS s so far"; done &
+  # its sleep gets no output of ours: whoever reads it would wait for a sleep that outlives its loop
+  sh -c "$TICKER" ticker "$$" "$what" "$SECONDS" </dev/null &
   ticker=$!
   disown "$ticker"  # or bash says that it was terminated
   "$@" >"$log" 2>&1 || status=$?
@@ -105,7 +119,7 @@ stamp=".venv/.setup-$( [ -n "$extras" ] && echo dev || echo run )"
 wanted=$(cat pyproject.toml scripts/constraints.txt | cksum)
 if [ -x .venv/bin/python ]; then
   for done_stamp in "$stamp" .venv/.setup-dev; do
-    [ -f "$done_stamp" ] && [ "$(cat "$done_stamp")" = "$wanted" ] && exit 0
+    [ -f "$done_stamp" ] && [ "$(cat "$done_stamp")" = "$wanted" ] && end 0
   done
 fi
 
@@ -179,3 +193,4 @@ fi
 run "importing torch and nerfstudio for the first time" .venv/bin/python -c 'import torch, nerfstudio' || explain
 echo "$wanted" > "$stamp"
 say "done in $SECONDS s"
+end 0

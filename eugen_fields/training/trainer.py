@@ -21,6 +21,7 @@ from eugen_fields.fields.base import Field
 from eugen_fields.layers.kinds import LAYER_KINDS, MUON_FAMILIES, layer_kind
 from eugen_fields.models.protocols import ModelFlags
 from eugen_fields.runs.checkpoints import checkpoint_path, read_checkpoint, read_newest_checkpoint, write_checkpoint
+from eugen_fields.runs.config_file import read_config
 from eugen_fields.runs.scene import record_scene
 from eugen_fields.training.checks import check_device, check_port, memory_errors
 from eugen_fields.training.dense_start import last_dense_steps, renew_optimizers
@@ -108,12 +109,24 @@ class FieldTrainerConfig(OwnFolderConfig):
             model.regime = "bounded" if bounded else "unbounded"
 
     def _choose_dense_start(self) -> None:
-        """Fills in whether the training begins dense, where that is left to the layer kind and the number of steps."""
+        """Fills in whether the training begins dense, where that is left to the layer kind and the number of steps: as
+        the run began that is resumed, however many steps there are now."""
         model = cast(ModelFlags, self.pipeline.model)
-        if model.dense_start is None:
-            allowed = model.layer in LAYER_KINDS and model.backend != "tcnn"  # the checks behind this name what is not
-            share = layer_kind(model.layer).dense_start(self.family, self.max_num_iterations) if allowed else 0.0
-            model.dense_start = share
+        if model.dense_start is not None:
+            return
+        model.dense_start = 0.0
+        if self._resumed_folder is not None and (self._resumed_folder / "config.yml").is_file():
+            model.dense_start = read_config(self._resumed_folder / "config.yml")["pipeline"]["model"].get("dense_start")
+        elif model.layer in LAYER_KINDS and model.backend != "tcnn":  # the checks behind this name what is not
+            model.dense_start = layer_kind(model.layer).dense_start(self.family, self.max_num_iterations)
+        model.dense_start = model.dense_start or 0.0
+
+    @property
+    def _resumed_folder(self) -> Path | None:
+        """The folder of the run that is resumed."""
+        if self.load_checkpoint is not None:
+            return Path(self.load_checkpoint).parent.parent
+        return None if self.load_dir is None else self.load_dir.parent
 
     @property
     def family(self) -> str:

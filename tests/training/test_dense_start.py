@@ -312,6 +312,21 @@ def test_a_dense_checkpoint_is_refused_where_no_dense_start_is_asked_for(
         make_trainer(config)
 
 
+@pytest.mark.parametrize("steps, later", [(2400, 900), (900, 2400)])
+def test_a_resumed_training_begins_as_its_run_did_however_many_steps_there_are_now(
+    steps: int, later: int, scenes: dict[str, Path], tmp_path: Path
+) -> None:
+    first = make_config("eugen-nerf-tiny", scenes["sphere"], tmp_path, steps=steps)
+    first.save_config()
+    for again in ("load_dir", "load_checkpoint"):
+        resumed = make_config("eugen-nerf-tiny", scenes["sphere"], tmp_path / "later", steps=later)
+        folder = first.get_checkpoint_dir()
+        folder.mkdir(exist_ok=True)
+        setattr(resumed, again, folder if again == "load_dir" else folder / "step-000000010.ckpt")
+        resumed.prepare()
+        assert resumed.pipeline.model.dense_start == (0.2 if steps == 2400 else 0.0)  # type: ignore[attr-defined]
+
+
 # Flags
 
 

@@ -82,8 +82,8 @@ for name, method, scene, *flags in (
         train.main(config)
         folder = config.get_base_dir()
         assert [step for step, _ in list_checkpoints(folder / "nerfstudio_models")] == [2, 3], name
-        level = 0.2 if name == "isdf" else 0.1
-        options = MeshOptions(resolution=12, level=level)
+        where = {"level": 0.2, "region": "box"} if name == "isdf" else {"level": 0.1}
+        options = MeshOptions(resolution=12, **where)
         export_mesh(run=folder, output=out / f"{name}.ply", device=device, step=None, **vars(options))
     print(name, "trained")
 """
