@@ -128,12 +128,14 @@ def search(
     sizes = [None] if largest is None else list(range(1, largest + 1))
     costs = _added_costs(field.trunk, layers, build, sizes)
     squares = _squared_errors(layers, error, sizes, progress)
-    found, least = [], math.inf
+    found, smallest, least = [], None, math.inf
     for count in range(1, len(layers) + 1):
         for replace in itertools.combinations(layers, count):
             total = whole[:, None] + sum(costs[key] for key in costs if set(key) <= set(replace))
             bounded = _bounded(total, budget)
-            least = min(least, float(bounded.min()))
+            if bounded.min() < least:
+                least = float(bounded.min())
+                smallest = Candidate(replace, sizes[int(bounded.argmin())], 0, 0, math.inf)
             meets = bounded <= limit
             if meets.any():
                 predicted = np.where(meets, np.sqrt(sum(squares[layer] for layer in replace)), np.inf)
@@ -152,7 +154,9 @@ def search(
                 continue
         kept.append(candidate)
     if not kept:
-        raise InputError(f"--{budget} {limit:,}: no network meets it; the smallest to be reached has {least:,.0f}.")
+        assert smallest is not None
+        reached = getattr(_counted(field, build, smallest), budget)
+        raise InputError(f"--{budget} {limit:,}: no network meets it; the smallest to be reached has {reached:,}.")
     return Search(budget, limit, kept, (2 ** len(layers) - 1) * len(sizes))
 
 
@@ -166,7 +170,7 @@ def _counted(
     return dataclasses.replace(candidate, multiplications=int(costs[0]), bytes=int(costs[1:].min()))
 
 
-def stored_bytes(network: nn.Module) -> int:
+def float16_bytes(network: nn.Module) -> int:
     """Bytes of the numbers of a network in float16; integers, which are seeds, have 8."""
     return sum(value.numel() * (2 if value.is_floating_point() else 8) for value in network.state_dict().values())
 
@@ -182,12 +186,12 @@ def _bounded(costs: Costs, budget: str) -> np.ndarray:
 
 def _field_costs(field: RadianceField) -> Costs:
     folded = fold(field, materialise=False)
-    return np.array([summary.multiplications(field), stored_bytes(field), stored_bytes(folded)], float)
+    return np.array([summary.multiplications(field), float16_bytes(field), float16_bytes(folded)], float)
 
 
 def _costs(trunk: MLP) -> Costs:
     folded = fold(trunk)
-    stored = stored_bytes(trunk), stored_bytes(fold(trunk, materialise=False))
+    stored = float16_bytes(trunk), float16_bytes(fold(trunk, materialise=False))
     return np.array([folded.multiplications(), *stored], float)  # type: ignore[operator]
 
 

@@ -77,7 +77,7 @@ class TransferOptions:
     """Number of samples that the layers are fitted to, on rays of training cameras where the field has density."""
     finetune_steps: int | None = None
     """Steps of gradient descent on the whole new network afterwards: both fields render training rays and the
-    difference falls. 0: the closed form alone. Default: 1000 with a budget, 0 without."""
+    difference falls. 0: the closed form alone. Default: 1000 with a budget in a scene with bounds, else 0."""
     finetune_rate_factor: float = 1.0
     """Factor on the learning rates of the fine-tuning, which are a quarter of those of a training of so many steps with
     the optimiser of the run's method."""

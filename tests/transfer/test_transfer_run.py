@@ -16,6 +16,7 @@ from nerfstudio.fields.vanilla_nerf_field import NeRFField as StockField
 from nerfstudio.scripts import train
 from support.helpers import here, typed, write_sphere_scene
 
+from eugen_fields.errors import InputError
 from eugen_fields.layers import fold
 from eugen_fields.layers.kinds import layer_kind
 from eugen_fields.methods import METHODS
@@ -23,6 +24,8 @@ from eugen_fields.models import summary
 from eugen_fields.runs import open_run, read_config
 from eugen_fields.training.optimizers import MuonWithAdam
 from eugen_fields.transfer.finetune import finetune_optimizer
+from eugen_fields.transfer.new_run import transfer_run
+from eugen_fields.transfer.options import TransferOptions
 from eugen_fields.transfer.teacher import open_teacher
 
 
@@ -77,9 +80,9 @@ def test_the_student_opens_exports_and_trains_on(
     assert result.returncode == 0 and (tmp_path / "mesh.ply").stat().st_size > 1000, result.stdout + result.stderr
     data = read_config(student_run / "config.yml")["pipeline"]["datamanager"]["data"]
     flags = (
-        "--max-num-iterations", 303, "--load-dir", student_run / "nerfstudio_models", "--pipeline.model.num-features",
-        32, "--pipeline.model.norm", "False", "--pipeline.model.projection-bias", "True",
-        "--pipeline.model.grid-resolution", 32,
+        "--max-num-iterations", 303, "--load-dir", student_run / "nerfstudio_models", "--pipeline.model.layer", "eugen",
+        "--pipeline.model.num-features", 32, "--pipeline.model.norm", "False", "--pipeline.model.projection-bias",
+        "True", "--pipeline.model.grid-resolution", 32,
     )  # fmt: skip
     train.main(typed("eugen-nerf-tiny", data, tmp_path, *flags))
     assert "Resuming after step 299" in re.sub(r"\s+", " ", capsys.readouterr().out)
@@ -139,8 +142,9 @@ def test_what_a_budget_gives_is_scored_and_trains_on(
     config = read_config(shrunk_run / "config.yml")
     model = config["pipeline"]["model"]
     flags = (
-        "--max-num-iterations", 302, "--load-dir", shrunk_run / "nerfstudio_models", "--pipeline.model.num-features",
-        model["num_features"], "--pipeline.model.norm", "False", "--pipeline.model.projection-bias", "True",
+        "--max-num-iterations", 302, "--load-dir", shrunk_run / "nerfstudio_models", "--pipeline.model.layer", "eugen",
+        "--pipeline.model.num-features", model["num_features"], "--pipeline.model.norm", "False",
+        "--pipeline.model.projection-bias", "True",
         "--pipeline.model.replace", *model["replace"], "--pipeline.model.grid-resolution", 32,
     )  # fmt: skip
     train.main(typed("eugen-nerf-tiny", config["pipeline"]["datamanager"]["data"], tmp_path, *flags))
@@ -239,6 +243,20 @@ def test_a_run_without_dense_layers_is_no_teacher(student_run: Path) -> None:
     result = here("eugen-transfer", student_run)
     text = re.sub(r"\s+", " ", result.stdout + result.stderr)
     assert result.returncode != 0 and "a teacher needs dense ones" in text and "Traceback" not in text, text
+
+
+def test_residual_layers_are_neither_fitted_nor_replaced(dense_run: Path, scene: Path, tmp_path: Path) -> None:
+    config = typed(
+        "eugen-nerf-tiny", scene, tmp_path, "--max-num-iterations", 2, "--pipeline.model.layer", "eugen-residual",
+        "--pipeline.model.grid-resolution", 16,
+    )  # fmt: skip
+    train.main(config)
+    result = here("eugen-transfer", config.get_base_dir(), "--multiplications", 9000)
+    text = re.sub(r"\s+", " ", result.stdout + result.stderr)
+    assert result.returncode == 1 and "has eugen-residual layers; a teacher needs dense ones" in text, text
+    assert "Traceback" not in text and "--pipeline.model.num-features" in text
+    with pytest.raises(InputError, match="'eugen-residual'.*stand for no dense layer"):
+        transfer_run(TransferOptions(dense_run, layer="eugen-residual", multiplications=9000), METHODS, progress=False)
 
 
 def test_a_scene_that_is_gone_is_named(dense_run: Path, tmp_path: Path) -> None:

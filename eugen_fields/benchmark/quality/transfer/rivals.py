@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from eugen_fields.benchmark.common.results import run_name
 from eugen_fields.benchmark.common.scoring import Scorer
 from eugen_fields.benchmark.quality import train
 from eugen_fields.benchmark.quality.transfer.rivals_table import (
@@ -19,6 +20,7 @@ from eugen_fields.benchmark.quality.transfer.rivals_table import (
     FINE_TUNED,
     TEACHER,
     TRAINED,
+    TRAINED_AS_LONG,
 )
 from eugen_fields.errors import InputError
 from eugen_fields.fields import RadianceField
@@ -46,9 +48,10 @@ class Rivals:
 
     def __init__(self, folder: Path, device: str | None, views: int, output: Path) -> None:
         self.teacher, self.config = open_teacher(folder, device, None, 128, METHODS)
-        if self.teacher.method_name == VANILLA:
+        if self.teacher.method_name == VANILLA or type(self.config.pipeline.model) is not NeRFModelConfig:
             raise InputError(
-                f"{folder} is a {VANILLA} run, whose width is fixed: it has no narrow rivals of its method."
+                f"{folder} is a run of {self.teacher.method_name}; rivals are made for runs of eugen-nerf-tiny and "
+                "other methods of its model. Give one of those, or --compare layers."
             )
         self.multiplications = summary.multiplications(self.teacher.field)
         self._folder, self._views, self._output = folder, views, output
@@ -86,9 +89,10 @@ class Rivals:
         width = self.narrow_width(case["budget"])
         if variant == TRAINED:
             return self._trained(width, trained + steps, seed)
+        if variant == TRAINED_AS_LONG:
+            return self._trained(width, _as_long(before[FINE_TUNED], before[TRAINED]), seed)
         if variant == DISTILLED_AS_LONG:
-            per_step = before[DISTILLED]["seconds"] / before[DISTILLED]["steps"]
-            steps = max(1, round(before[FINE_TUNED]["seconds"] / per_step))
+            steps = _as_long(before[FINE_TUNED], before[DISTILLED])
         return self._distilled(width, steps, seed)
 
     def _shrunk(self, case: dict[str, Any], steps: int) -> dict[str, Any]:
@@ -139,7 +143,7 @@ class Rivals:
         facts = self._facts(train.radiance_model(trainer).field, steps, seconds, score=False)  # type: ignore[arg-type]
         scores = train.score_run(trainer, views=self._views)
         return (
-            {"width": width, "trained_run": str(config.get_base_dir())}
+            {"width": width, "trained_run": run_name(config.get_base_dir())}
             | facts
             | {name: scores[name] for name in ("psnr", "ssim")}
         )
@@ -163,3 +167,8 @@ class Rivals:
             "bytes": field_bytes(field),
         }
         return facts | (self._scorer.score(field) if score else {})
+
+
+def _as_long(other: dict[str, Any], own: dict[str, Any]) -> int:
+    """Steps that take as many seconds as all of another measurement, at the speed of one of one's own kind."""
+    return max(1, round(other["seconds"] * own["steps"] / own["seconds"]))

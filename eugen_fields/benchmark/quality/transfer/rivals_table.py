@@ -13,10 +13,11 @@ TEACHER = "trained run"
 CLOSED_FORM = "shrunk in closed form"
 FINE_TUNED = "shrunk and fine-tuned"
 TRAINED = "narrow dense, trained on the images"
+TRAINED_AS_LONG = "narrow dense, trained on the images for as many seconds"
 DISTILLED = "narrow dense, distilled for as many steps"
 DISTILLED_AS_LONG = "narrow dense, distilled for as many seconds"
-VARIANTS = (CLOSED_FORM, FINE_TUNED, TRAINED, DISTILLED, DISTILLED_AS_LONG)
-"""In the order in which they are measured: the last one needs the seconds of others."""
+VARIANTS = (CLOSED_FORM, FINE_TUNED, TRAINED, TRAINED_AS_LONG, DISTILLED, DISTILLED_AS_LONG)
+"""In the order in which they are measured: those for as many seconds need the seconds of others."""
 
 Rows = list[dict[str, Any]]
 

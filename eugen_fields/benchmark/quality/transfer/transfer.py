@@ -24,8 +24,8 @@ class Transfer(DrawnBenchmark):
     """Gives a trained dense run smaller layers and compares PSNR on the test views.
 
     rivals: eugen-transfer with a budget of multiplications, in closed form and fine-tuned, against dense networks of
-    that many multiplications: trained on the images for as many steps as the run and the fine-tuning together, and
-    trained on the run's renders alone, for as many steps as the fine-tuning and for as many seconds as all of
+    that many multiplications: trained on the images for as many steps as the run and the fine-tuning together, trained
+    on the run's renders alone for as many steps as the fine-tuning, and either for as many seconds as all of
     eugen-transfer. layers: the layer-wise experiment of the EUGen paper, with the closed form alone, a fine-tuning
     behind it, and the same fine-tuning from a random start."""
 
