@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -19,8 +20,25 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
+        message = _shortened(message)
         super().__init__(message)
         self.message = message
+
+
+_LONGEST_WORD, _LONGEST_MESSAGE = 300, 3000
+
+
+def _shortened(message: str) -> str:
+    """A message without what a damaged file may hold at any length: no word of more than 300 characters (no name in a
+    path has as many), no more than 3,000 in all. Its end, which says what would do, stays."""
+    message = re.sub(
+        rf"[^\s/]{{{_LONGEST_WORD + 1},}}",
+        lambda word: f"{word[0][:40]}... ({len(word[0])} characters) ...{word[0][-20:]}",
+        message,
+    )
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[: _LONGEST_MESSAGE // 2]} ... ({len(message)} characters) ... {message[-_LONGEST_MESSAGE // 4 :]}"
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -172,7 +172,7 @@ prp_planes = _full_size(
 eugen_nerf_tiny = _tiny(
     "eugen-nerf-tiny",
     NeRFModelConfig(
-        layer="eugen",
+        layer="eugen-residual",
         num_features=32,
         num_layers=4,
         layer_width=128,
@@ -184,7 +184,7 @@ eugen_nerf_tiny = _tiny(
     ),
     "nerf tiny",
     1 << 13,
-    "A small NeRF (4x128) with EUGen hidden layers, sized for a laptop CPU.",
+    "A small NeRF of four residual EUGen layers, sized for a laptop CPU.",
 )
 
 eugen_mipnerf_tiny = _tiny(

@@ -34,6 +34,18 @@ def test_a_command_ends_with_one_line_and_other_errors_pass() -> None:
         command(ValueError("a mistake of ours"))
 
 
+@pytest.mark.parametrize("value", ["a" * 5000, "1, " * 5000, "0" * 4000 + " " + "b" * 4000])
+def test_a_value_of_any_length_leaves_a_message_that_one_can_read(value: str) -> None:
+    message = InputError(f"scene/transforms.json, frame 1: \"timestamp\" is '{value}'; it must be a number.").message
+    assert message.startswith('scene/transforms.json, frame 1: "timestamp" is ') and len(message) < 3000
+    assert message.endswith("it must be a number.") and " characters) ..." in message
+
+
+def test_what_people_write_is_not_shortened() -> None:
+    path = "/".join(["a folder", "x" * 255, "y" * 255, "transforms.json"])
+    assert InputError(f"{path} is not there.").message == f"{path} is not there."
+
+
 def test_an_uncaught_error_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     others: list[type[BaseException]] = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: others.append(kind))

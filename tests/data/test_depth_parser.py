@@ -11,6 +11,7 @@ import pytest
 import torch
 from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+from PIL import Image
 from support.depth_recordings import (
     HEIGHT,
     WIDTH,
@@ -24,6 +25,7 @@ from support.depth_recordings import (
 from support.helpers import PROJECT
 
 from eugen_fields.data.checks import check_scene
+from eugen_fields.data.depth.depth_dataset import DepthStreamDataset
 from eugen_fields.data.depth.depth_parser import DepthStreamDataParserConfig
 from eugen_fields.errors import InputError
 
@@ -81,6 +83,32 @@ def test_the_checks_before_training_pass(color: bool, suffix: str, tmp_path: Pat
     parser = DepthStreamDataParserConfig()
     check_scene(parser, tmp_path)
     assert parser.data == Path()
+
+
+@pytest.mark.parametrize("scale_factor", [1.0, 0.5])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "I;16", "1"])
+def test_images_of_every_mode_have_their_colors(mode: str, scale_factor: float, tmp_path: Path) -> None:
+    write_transforms(tmp_path)
+    wanted = {"RGB": (200, 100, 50), "RGBA": (200, 100, 50), "P": (200, 100, 50), "1": (255, 255, 255)}.get(
+        mode, (200,) * 3
+    )
+    for path in sorted((tmp_path / "images").iterdir()):
+        size = Image.open(path).size
+        image = Image.new("RGB", size, wanted)
+        image = (
+            Image.new(mode, size, 200 << 8)
+            if mode == "I;16"
+            else image.quantize(4)
+            if mode == "P"
+            else image.convert(mode)
+        )
+        image.save(path)
+    parser = DepthStreamDataParserConfig(data=tmp_path).setup()
+    dataset = DepthStreamDataset(parser.get_dataparser_outputs("train"), parser.stream(), scale_factor)
+    image = dataset.get_numpy_image(2)
+    camera = dataset.cameras[2]
+    assert image.shape == (int(camera.height), int(camera.width), 3) and image.dtype == np.uint8
+    assert (np.abs(image.astype(int) - wanted) <= 1).all()
 
 
 def test_the_checks_before_training_find_what_is_wrong(tmp_path: Path) -> None:

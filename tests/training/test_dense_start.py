@@ -37,7 +37,11 @@ NERF, MIP, ISDF = "eugen-nerf-tiny", "eugen-mipnerf-tiny", "eugen-isdf-tiny"
 SMALL = {"layer_width": WIDTH, "num_features": 8, "dense_start": 0.5}
 GRID = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 2, "samples_per_diagonal": 64}
 RADIANCE = SMALL | GRID | {"num_layers": 3, "feature_dim": 8, "color_width": 16}
-MODELS = {NERF: RADIANCE, MIP: RADIANCE | {"proposal_samples": (16,), "num_samples": 8}, ISDF: SMALL}
+MODELS = {
+    NERF: RADIANCE | {"layer": "eugen"},
+    MIP: RADIANCE | {"proposal_samples": (16,), "num_samples": 8},
+    ISDF: SMALL,
+}
 
 
 @pytest.fixture(scope="module")
@@ -316,10 +320,11 @@ def test_a_dense_checkpoint_is_refused_where_no_dense_start_is_asked_for(
 def test_a_resumed_training_begins_as_its_run_did_however_many_steps_there_are_now(
     steps: int, later: int, scenes: dict[str, Path], tmp_path: Path
 ) -> None:
-    first = make_config("eugen-nerf-tiny", scenes["sphere"], tmp_path, steps=steps)
+    first = make_config("eugen-nerf-tiny", scenes["sphere"], tmp_path, steps=steps, layer="eugen")
     first.save_config()
     for again in ("load_dir", "load_checkpoint"):
-        resumed = make_config("eugen-nerf-tiny", scenes["sphere"], tmp_path / "later", steps=later)
+        folder_of_later = tmp_path / "later"
+        resumed = make_config("eugen-nerf-tiny", scenes["sphere"], folder_of_later, steps=later, layer="eugen")
         folder = first.get_checkpoint_dir()
         folder.mkdir(exist_ok=True)
         setattr(resumed, again, folder if again == "load_dir" else folder / "step-000000010.ckpt")
@@ -333,11 +338,12 @@ def test_a_resumed_training_begins_as_its_run_did_however_many_steps_there_are_n
 @pytest.mark.parametrize(
     "method, changes, steps, share",
     [
-        ("eugen-nerf-tiny", {}, 2400, 0.2),
-        ("eugen-nerf-tiny", {}, DENSE_START_STEPS - 1, 0.0),
+        ("eugen-nerf-tiny", {}, 2400, 0.0),
+        ("eugen-nerf-tiny", {"layer": "eugen"}, 2400, 0.2),
+        ("eugen-nerf-tiny", {"layer": "eugen"}, DENSE_START_STEPS - 1, 0.0),
         ("eugen-nerf-tiny", {"layer": "prp"}, 2400, 0.0),
         ("eugen-nerf-tiny", {"backend": "tcnn", "layer": "eugen"}, 2400, 0.0),
-        ("eugen-nerf-tiny", {"dense_start": 0.0}, 2400, 0.0),
+        ("eugen-nerf-tiny", {"layer": "eugen", "dense_start": 0.0}, 2400, 0.0),
         ("eugen-nerf-tiny", {"dense_start": 0.4, "layer": "prp"}, 50, 0.4),
         ("eugen-mipnerf-tiny", {"regime": "bounded"}, 2400, 0.2),
         ("eugen-mipnerf-tiny", {"regime": "unbounded"}, 2400, 0.0),

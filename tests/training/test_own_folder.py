@@ -164,7 +164,7 @@ def test_the_demo_twice_makes_two_runs(sphere_scene: Path, tmp_path: Path) -> No
         names.append(config.get_base_dir().name)
         events = list(config.get_base_dir().glob("events.*"))
         assert len(events) == 1 and list_checkpoints(config.get_checkpoint_dir())
-    assert names == ["eugen-seed42", "eugen-seed42-2"]
+    assert names == ["eugen-residual-seed42", "eugen-residual-seed42-2"]
 
 
 def test_no_run_is_being_opened_here() -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.utils import colormaps
+from PIL import Image
 
 from eugen_fields.data.depth.depth_streams import DepthStream
 
@@ -28,11 +29,13 @@ class DepthStreamDataset(InputDataset):
         self.metadata = {}  # names and times of all frames: nothing that a batch needs
 
     def get_numpy_image(self, image_idx: int) -> np.ndarray:
-        if self.stream.color_paths is not None:
-            return super().get_numpy_image(image_idx)
+        color = self.stream.color(self.frames[image_idx])
+        height, width = int(self.cameras.height[image_idx]), int(self.cameras.width[image_idx])
+        if color is not None:  # the cameras have its size, times the scale factor
+            image = Image.fromarray(color.numpy())
+            return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
         depth = self.stream.depth(self.frames[image_idx])[..., None]
         picture = colormaps.apply_depth_colormap(depth) * (depth > 0)
-        height, width = int(self.cameras.height[image_idx]), int(self.cameras.width[image_idx])
         picture = F.interpolate(picture.permute(2, 0, 1)[None], (height, width))[0].permute(1, 2, 0)
         return (255.0 * picture).round().to(torch.uint8).numpy()
 
