@@ -32,7 +32,7 @@ _KEPT = "position_encoding."
 """Feature planes are far larger than the networks that read them, and stay as they are."""
 _MOST_RAYS = 1 << 15
 _RAYS_AT_ONCE = 256
-_ENOUGH_SAMPLES = 1 << 17
+_ENOUGH_SAMPLES = 1 << 18
 """Samples after which two fields are compared: in a grid that is full everywhere a ray has a thousand."""
 
 
