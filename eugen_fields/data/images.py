@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from eugen_fields.errors import InputError
 
@@ -84,6 +87,7 @@ def read_image(path: Path, size: Size | None = None) -> Image.Image:
 
     Colours are those that an image program shows: of palettes and CMYK the colours they stand for, of 16 bits the high
     byte, of floats 0 to 1 the range from black to white. A colour that the file declares transparent has alpha 0.
+    Colours of another profile than sRGB, as phones write them, become those of sRGB.
 
     Args:
         path: of the image.
@@ -95,7 +99,7 @@ def read_image(path: Path, size: Size | None = None) -> Image.Image:
     """
     with _opened(path, "image") as image:
         image.load()
-        colors = _colors(image, path)
+        colors = _in_srgb(_colors(image, path), image, path)
         if size is not None and stands_sideways(ImageFacts(image.size, _orientation(image)), size):
             turn = _upright(_orientation(image))
             colors = colors.transpose(turn)
@@ -171,6 +175,33 @@ def _colors(image: Image.Image, path: Path) -> Image.Image:
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+_SRGB = ImageCms.createProfile("sRGB")
+
+
+def _in_srgb(colors: Image.Image, image: Image.Image, path: Path) -> Image.Image:
+    """Colours as the colour profile of the image shows them; without one, or with a damaged one, they are sRGB."""
+    written = image.info.get("icc_profile")
+    if not written:
+        return colors
+    try:
+        profile: Any = ImageCms.ImageCmsProfile(io.BytesIO(written))
+        if "sRGB" in ImageCms.getProfileDescription(profile):
+            return colors
+        space = profile.profile.xcolor_space.strip()
+        sources = {"RGB": lambda: colors.convert("RGB"), "GRAY": lambda: colors.convert("L"), "CMYK": lambda: image}
+        if space not in sources or (space == "CMYK") != (image.mode == "CMYK"):
+            raise ImageCms.PyCMSError(f"it is of {space} colours, the image of {image.mode}")
+        shown = ImageCms.profileToProfile(sources[space](), profile, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        told = f"image {path}: its colour profile is not used ({error}); its colours are read as sRGB."
+        warnings.warn(told, stacklevel=2)
+        return colors
+    assert shown is not None  # as it is not changed in place
+    if colors.mode == "RGBA":
+        shown.putalpha(colors.getchannel("A"))
+    return shown
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:

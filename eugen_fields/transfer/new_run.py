@@ -13,8 +13,6 @@ import yaml
 from nerfstudio.data.scene_box import SceneBox
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import RadianceField
-from eugen_fields.layers.fitting.transfer import TransferReport
 from eugen_fields.layers.kinds import layer_kind, layer_options
 from eugen_fields.models.proposals.model import ProposalModel
 from eugen_fields.progress import Progress
@@ -22,38 +20,41 @@ from eugen_fields.runs import RadianceRun
 from eugen_fields.runs.checkpoints import write_checkpoint
 from eugen_fields.runs.scene import SCENE_FILE
 from eugen_fields.training.trainer import FieldTrainerConfig
-from eugen_fields.transfer.fit import transfer_field
-from eugen_fields.transfer.options import TransferOptions
+from eugen_fields.transfer.fit import FieldTransfer, transfer_field
+from eugen_fields.transfer.options import NUM_FEATURES, TransferOptions
 from eugen_fields.transfer.rays import training_rays
 from eugen_fields.transfer.teacher import open_teacher
 
 
 def transfer_run(
     options: TransferOptions, methods: Mapping[str, FieldTrainerConfig], *, progress: Progress = True
-) -> tuple[Path, TransferReport]:
+) -> tuple[Path, FieldTransfer]:
     """Writes the run with new layers that the options describe.
 
     Args:
         methods: the default configuration of each method, such as eugen_fields.methods.METHODS.
 
     Returns:
-        the folder of the new run, and the report of the closed form.
+        the folder of the new run, and what became of the field.
 
     Raises:
-        InputError: no such run, a run that cannot be a teacher, a bad option, or the output cannot be written.
+        InputError: no such run, a run that cannot be a teacher, a bad option, a budget that no network meets,
+            or the output cannot be written.
     """
     options.check()
     run, config = open_teacher(options.run, options.device, options.step, options.grid_resolution, methods)
     folder = _new_folder(options, run, config)
     rays = training_rays(run, config)
-    student, report = transfer_field(run, rays, options, progress=progress)
-    _write_run(folder, run, config, student, report, options, len(rays.cameras))
-    return folder, report
+    transferred = transfer_field(run, config, rays, options, progress=progress)
+    _write_run(folder, run, config, transferred, len(rays.cameras))
+    return folder, transferred
 
 
 def _new_folder(options: TransferOptions, run: RadianceRun, config: FieldTrainerConfig) -> Path:
     """Sets where the configuration puts the new run; refuses a place that is taken or cannot be written to."""
-    size = "" if layer_kind(options.layer).size is None else options.num_features
+    size = "" if layer_kind(options.layer).size is None else options.num_features or NUM_FEATURES
+    if options.budget is not None:  # what is found within it is not known yet
+        size = f"-{getattr(options, options.budget)}-{options.budget}"
     suffix = f"{options.layer}{size}"
     config.timestamp = options.name or f"{run.folder.name}-{suffix}"
     if options.output_dir is not None:
@@ -70,16 +71,10 @@ def _new_folder(options: TransferOptions, run: RadianceRun, config: FieldTrainer
 
 
 def _write_run(
-    folder: Path,
-    run: RadianceRun,
-    config: FieldTrainerConfig,
-    student: RadianceField,
-    report: TransferReport,
-    options: TransferOptions,
-    num_cameras: int,
+    folder: Path, run: RadianceRun, config: FieldTrainerConfig, transferred: FieldTransfer, num_cameras: int
 ) -> None:
     """Writes the new run beside its place, then renames it. Corrections of the training cameras begin anew."""
-    trunk = student.trunk
+    trunk = transferred.field.trunk
     model_config: Any = config.pipeline.model
     model_config.layer, model_config.replace, model_config.dense_start = trunk.layer, trunk.replace, 0.0
     first = trunk.layers[trunk.replace[0]]
@@ -93,7 +88,7 @@ def _write_run(
     manager: Any = config.pipeline.datamanager
     num_images = num_cameras * manager.num_scales
     model = model_config.setup(scene_box=SceneBox(aabb=run.aabb), num_train_data=num_images, metadata={})
-    model.field.load_state_dict(student.cpu().state_dict())
+    model.field.load_state_dict(transferred.field.cpu().state_dict())
     if model.grid is not None:
         model.grid.load_state_dict(run.grid.cpu().state_dict())
     if isinstance(model, ProposalModel):
@@ -122,7 +117,8 @@ def _write_run(
         for path in (run.folder / "dataparser_transforms.json", run.folder / SCENE_FILE):
             if path.exists():
                 shutil.copy(path, unfinished)
-        summary = {"teacher": str(run.folder), "teacher_step": run.step, "seed": options.seed} | report.as_dict()
+        summary = {"teacher": str(run.folder), "teacher_step": run.step, "seed": transferred.options.seed}
+        summary |= transferred.as_dict()
         (unfinished / "transfer.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         os.replace(unfinished, folder)
     finally:

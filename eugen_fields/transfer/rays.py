@@ -1,29 +1,26 @@
-"""A trained field as the teacher of another one: what it sees along training rays, and rays rendered by both."""
+"""What a trained field sees along rays of its training cameras. No image is read."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.trainer import TrainerConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.fields import RadianceField
-from eugen_fields.layers.fitting.finetune import learning_rate_factor
 from eugen_fields.models.proposals.config import ProposalModelConfig
 from eugen_fields.models.radiance import RadianceModel
-from eugen_fields.progress import Progress, counted
 from eugen_fields.runs import RadianceRun, build_model
 from eugen_fields.runs.scene import find_scene
-from eugen_fields.sampling import OccupancyGrid, PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+from eugen_fields.sampling import OccupancyGrid, PackedSamples, intersect_box, render_weights, sample_rays
 
 
 class TrainingRays:
@@ -60,17 +57,35 @@ class TrainingRays:
         directions = bundle.directions[samples.ray_indices]
         return bundle.origins[samples.ray_indices] + samples.distances[:, None] * directions, directions, samples
 
-    def positions(self, count: int, seed: int) -> Tensor:
-        """Sampled positions (count, 3); fewer if one million rays yield too few samples."""
+    @torch.no_grad()
+    def seen(self, field: RadianceField, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Sampled positions (count, 3) and how much each of them matters (count,), above 0; fewer if one million rays
+        yield too few samples.
+
+        A sample matters by its weight in the colour of its ray; and, less, by the share of light that reaches it, since
+        density in front of surfaces does harm; what is hidden hardly does.
+        """
         generator = torch.Generator().manual_seed(seed)
         found: list[Tensor] = []
+        mattering: list[Tensor] = []
         for _ in range(1000):
-            found.append(self.sample(1024, generator)[0])
+            positions, directions, samples = self.sample(1024, generator)
+            weights = render_weights(field(positions, directions)[0], samples)
+            found.append(positions)
+            mattering.append(weights + 0.1 * arriving_light(weights, samples) + 0.01)
             if sum(map(len, found)) >= count:
                 break
-        positions = torch.cat(found)
-        keep = torch.randperm(len(positions), generator=generator)[:count]
-        return positions[keep.to(positions.device)]
+        positions, matters = torch.cat(found), torch.cat(mattering)
+        keep = torch.randperm(len(positions), generator=generator)[:count].to(positions.device)
+        return positions[keep], matters[keep]
+
+
+def arriving_light(weights: Tensor, samples: PackedSamples) -> Tensor:
+    """Transmittance in front of each sample (N,), from the weights of samples in the colours of their rays (N,)."""
+    before = torch.cumsum(weights.double(), dim=0) - weights  # over all rays, of which there are thousands
+    starts = torch.cumsum(samples.counts, dim=0) - samples.counts
+    of_ray = before[starts.clamp(max=max(0, len(before) - 1))] if len(before) else before.new_zeros(len(starts))
+    return (1.0 - (before - of_ray[samples.ray_indices])).clamp(0.0, 1.0).to(weights.dtype)
 
 
 def training_rays(run: RadianceRun, config: TrainerConfig) -> TrainingRays:
@@ -84,11 +99,38 @@ def training_rays(run: RadianceRun, config: TrainerConfig) -> TrainingRays:
     return TrainingRays(cameras, run.grid, run.step_size, run.model_config.near_plane)
 
 
-def trunk_inputs(run: RadianceRun, rays: TrainingRays, count: int, seed: int) -> Iterable[Tensor]:
+class TrunkInputs(Iterable[tuple[Tensor, Tensor]]):
+    """What a trunk reads, with weights, batch by batch: encoded anew each time that it is iterated.
+
+    Args:
+        values: positions (N, 3), or what else `encode` takes.
+        weights: shape (N,), at least 0.
+        encode: what the trunk reads of values.
+    """
+
+    def __init__(
+        self, values: Tensor, weights: Tensor, encode: Callable[[Tensor], Tensor], batch_size: int = 1 << 16
+    ) -> None:
+        self.values = values
+        self.weights = weights
+        self.encode = encode
+        self.batch_size = batch_size
+
+    def head(self, count: int) -> TrunkInputs:
+        """The first of them."""
+        return TrunkInputs(self.values[:count], self.weights[:count], self.encode, self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for values, weights in zip(self.values.split(self.batch_size), self.weights.split(self.batch_size)):
+            yield self.encode(values), weights
+
+
+def trunk_inputs(run: RadianceRun, rays: TrainingRays, count: int, seed: int) -> TrunkInputs:
     """What the trunk of a run's field reads at about `count` places where training looks: on the rays of training
-    cameras where the grid is occupied or, in a run with proposals, where these send the last round of samples."""
+    cameras where the grid is occupied, by how much they matter; or, in a run with proposals, where these send the last
+    round of samples."""
     if not isinstance(run.model_config, ProposalModelConfig):
-        return TrunkInputs(run.field, rays.positions(count, seed))
+        return TrunkInputs(*rays.seen(run.field, count, seed), run.field.encode)
     model, generator = build_model(run), torch.Generator().manual_seed(seed)
     assert isinstance(model, RadianceModel)
     found: list[Tensor] = []
@@ -97,67 +139,5 @@ def trunk_inputs(run: RadianceRun, rays: TrainingRays, count: int, seed: int) ->
         if sum(map(len, found)) >= count:
             break
     inputs = torch.cat(found)
-    keep = torch.randperm(len(inputs), generator=generator)[:count]
-    return [inputs[keep.to(inputs.device)]]
-
-
-class TrunkInputs(Iterable[Tensor]):
-    """What the trunk of a field reads at positions (N, 3): encoded anew, batch by batch, each time it is iterated."""
-
-    def __init__(self, field: RadianceField, positions: Tensor, batch_size: int = 1 << 16) -> None:
-        self.field = field
-        self.positions = positions
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for positions in self.positions.split(self.batch_size):
-            yield self.field.encode(positions)
-
-
-def distill_rays(
-    teacher: RadianceField,
-    student: RadianceField,
-    trained: Sequence[nn.Parameter],
-    rays: TrainingRays,
-    steps: int,
-    *,
-    learning_rate: float,
-    num_samples: int,
-    seed: int,
-    progress: Progress = False,
-) -> None:
-    """Adam on `trained` parameters of the student: squared error between both fields' renders of training rays.
-
-    Both see the same samples, over the same random background colours. No image is read.
-
-    Args:
-        num_samples: approximate number of samples per step; the number of rays follows from it.
-        progress: as in eugen_fields.progress.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(trained, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
-    num_rays = 256
-    with counted(progress, "Fine-tuning", steps, "step") as advance:
-        for _ in range(steps):
-            with torch.no_grad():
-                positions, directions, samples = rays.sample(num_rays, generator)
-                background = torch.rand(num_rays, 3, generator=generator).to(positions)
-                target = _render(teacher, positions, directions, samples, background)
-            loss = F.mse_loss(_render(student, positions, directions, samples, background), target)
-            for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained)):
-                parameter.grad = gradient
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            decay.step()
-            num_rays = max(64, min(1 << 15, int(num_rays * min(2.0, num_samples / max(1, len(samples))))))
-            advance(1)
-
-
-def _render(
-    field: RadianceField, positions: Tensor, directions: Tensor, samples: PackedSamples, background: Tensor
-) -> Tensor:
-    """RGB (R, 3) of packed samples over background colours (R, 3)."""
-    density, color = field(positions, directions)
-    weights = render_weights(density, samples)
-    return accumulate(weights, color, samples) + (1.0 - accumulate(weights, None, samples)) * background
+    keep = torch.randperm(len(inputs), generator=generator)[:count].to(inputs.device)
+    return TrunkInputs(inputs[keep], inputs.new_ones(len(keep)), lambda values: values)

@@ -11,6 +11,7 @@ from torch import nn
 from eugen_fields.data.parsers.choose import set_up_parser
 from eugen_fields.errors import InputError
 from eugen_fields.fields.vanilla import vanilla_state
+from eugen_fields.layers.kinds import layer_kind
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.planes import PlanesModelConfig
 from eugen_fields.runs import (
@@ -64,9 +65,12 @@ def open_teacher(
     assert isinstance(run, RadianceRun)
     dense = all(isinstance(layer, nn.Linear) for layer in run.field.trunk.layers)
     if not dense:
+        advice = ""
+        if layer_kind(run.model_config.layer).appends:
+            advice = ", or train a smaller network of this kind from the start (--pipeline.model.num-features)"
         raise InputError(
-            f"the run {folder} has {run.model_config.layer} layers; a teacher needs dense ones "
-            "(ns-train ... --pipeline.model.layer dense)."
+            f"the run {folder} has {run.model_config.layer} layers; a teacher needs dense ones. Train one with "
+            f"--pipeline.model.layer dense{advice}."
         )
     return run, restore_config(data, method, config_path, methods)
 

@@ -20,6 +20,7 @@ from eugen_fields.fields import PlaneField
 from eugen_fields.layers import EUGenLinear
 from eugen_fields.meshing.export_mesh import export_mesh
 from eugen_fields.methods import METHODS
+from eugen_fields.models import summary
 from eugen_fields.runs import build_model, open_run
 from eugen_fields.runs.checkpoints import list_checkpoints, read_checkpoint
 from eugen_fields.transfer.new_run import transfer_run
@@ -138,14 +139,28 @@ def test_an_unbounded_run_exports_a_box_of_the_world(unbounded_planes_run, tmp_p
     assert facts["faces"] > 100 and facts["box"] == box
 
 
-@pytest.mark.parametrize("name", ["bounded_planes_run", "unbounded_planes_run"])
-def test_a_dense_head_becomes_an_eugen_one(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name, asked",
+    [
+        ("bounded_planes_run", {"num_features": 64}),
+        ("unbounded_planes_run", {"num_features": 64}),
+        ("bounded_planes_run", {"multiplications": 6000, "finetune_steps": 20, "finetune_samples": 2048}),
+        ("unbounded_planes_run", {"multiplications": 6000}),
+    ],
+)
+def test_a_dense_head_becomes_an_eugen_one(
+    name: str, asked: dict, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     folder = request.getfixturevalue(name).config.get_base_dir()
-    options = TransferOptions(folder, num_features=64, num_samples=8000, output_dir=tmp_path, device="cpu")
-    student, report = transfer_run(options, METHODS, progress=False)
+    options = TransferOptions(folder, **asked, num_samples=8000, output_dir=tmp_path, device="cpu")
+    student, made = transfer_run(options, METHODS, progress=False)
     teacher, run = open_run(folder, device="cpu"), open_run(student, device="cpu")
     assert isinstance(run.field.trunk.layers[0], EUGenLinear) and run.model_config.layer == "eugen"
-    assert report.relative_error < 0.3
+    assert made.report.relative_error < 0.3
+    if "multiplications" in asked:
+        assert summary.multiplications(run.field) == made.multiplications <= 6000
+        assert made.multiplications < summary.multiplications(teacher.field)
+    assert (made.report.finetune_seconds > 0) == ("finetune_steps" in asked)
     for before, after in zip(teacher.field.position_encoding.parameters(), run.field.position_encoding.parameters()):
         assert torch.equal(before, after)
     scores = []

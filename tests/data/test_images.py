@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from eugen_fields.data.images import check_image, has_transparency, read_image, read_mask
 from eugen_fields.errors import InputError
@@ -113,6 +113,74 @@ def test_cmyk_gives_the_colors_it_stands_for(photo: Image.Image, tmp_path: Path)
     photo.convert("CMYK").save(tmp_path / "x.tif")
     assert np.abs(read_array(tmp_path / "x.jpg") - np.asarray(photo)).mean() < 3
     assert np.abs(read_array(tmp_path / "x.tif") - np.asarray(photo)).max() <= 1
+
+
+def rgb_profile(gamma: float) -> bytes:
+    """A colour profile with sRGB's primaries and white (D50, as profiles have them) and a power as its tone curve."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 6) + b"power\0" + bytes(78),
+        b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1.0, 0.8249),
+        b"rXYZ": b"XYZ " + bytes(4) + fixed(0.43607, 0.22249, 0.01392),
+        b"gXYZ": b"XYZ " + bytes(4) + fixed(0.38515, 0.71687, 0.09708),
+        b"bXYZ": b"XYZ " + bytes(4) + fixed(0.14307, 0.06061, 0.71410),
+        **{channel + b"TRC": curve for channel in (b"r", b"g", b"b")},
+    }
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        value += bytes(-len(value) % 4)
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += value
+    header = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1.0, 0.8249)
+    return header + bytes(128 - len(header)) + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize("ending, mode", [(".png", "RGB"), (".png", "RGBA"), (".tif", "RGB"), (".png", "P")])
+def test_colors_of_another_profile_become_those_of_srgb(
+    ending: str, mode: str, photo: Image.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / f"image{ending}"
+    stored = photo.convert(mode)
+    if mode == "RGBA":
+        stored.putalpha(77)
+    stored.save(path, icc_profile=rgb_profile(1.0))
+    linear = np.asarray(stored.convert("RGB")) / 255.0
+    shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    image = read_image(path)
+    assert image.mode == ("RGBA" if mode == "RGBA" else "RGB")
+    assert np.abs(np.asarray(image)[..., :3] - 255.0 * shown).max() < 2.5
+    assert np.abs(np.asarray(stored.convert("RGB")) - 255.0 * shown).max() > 20
+    if mode == "RGBA":
+        assert (np.asarray(image)[..., 3] == 77).all()
+
+
+@pytest.mark.parametrize("profile", [b"no profile", rgb_profile(1.0)[:200], b"\0" * 200])
+def test_a_damaged_profile_is_named_and_colors_are_srgb(profile: bytes, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "image.png", icc_profile=profile)
+    with pytest.warns(UserWarning, match="image.png: its colour profile is not used .*; its colours are read as sRGB"):
+        image = read_image(tmp_path / "image.png")
+    assert np.array_equal(np.asarray(image), np.asarray(photo))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_profile_of_other_colors_than_the_image_has(mode: str, photo: Image.Image, tmp_path: Path) -> None:
+    photo.convert(mode).save(tmp_path / "image.tif", icc_profile=rgb_profile(1.0))
+    if mode == "CMYK":
+        with pytest.warns(UserWarning, match="it is of RGB colours, the image of CMYK"):
+            read_image(tmp_path / "image.tif")
+    else:
+        image = read_image(tmp_path / "image.tif")
+        assert (np.asarray(image).astype(int) >= np.asarray(photo.convert("L"))[..., None].astype(int) - 1).all()
+
+
+def test_srgb_that_is_named_changes_nothing(photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "image.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert np.array_equal(np.asarray(read_image(tmp_path / "image.png")), np.asarray(photo))
 
 
 @pytest.mark.parametrize("values", [(0.0, 180.0), (float("nan"), 1.0), (-3.0, 1.0)])

@@ -16,7 +16,17 @@ from nerfstudio.fields.vanilla_nerf_field import NeRFField as StockField
 from nerfstudio.scripts import train
 from support.helpers import here, typed, write_sphere_scene
 
+from eugen_fields.errors import InputError
+from eugen_fields.layers import fold
+from eugen_fields.layers.kinds import layer_kind
+from eugen_fields.methods import METHODS
+from eugen_fields.models import summary
 from eugen_fields.runs import open_run, read_config
+from eugen_fields.training.optimizers import MuonWithAdam
+from eugen_fields.transfer.finetune import finetune_optimizer
+from eugen_fields.transfer.new_run import transfer_run
+from eugen_fields.transfer.options import TransferOptions
+from eugen_fields.transfer.teacher import open_teacher
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +110,58 @@ def test_other_layer_kinds_and_the_best_layers_without_any_image(
 
 
 @pytest.fixture(scope="module")
+def shrunk_run(dense_run: Path) -> Path:
+    """The run of a budget, with the norm left out and fine-tuned."""
+    result = here(
+        "eugen-transfer", dense_run, "--multiplications", 12_000, "--finetune-steps", 40, "--finetune-samples", 4096,
+        "--num-samples", 10_000, "--name", "shrunk",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "networks compared" in result.stdout and "| taken |" in result.stdout
+    assert "dB in closed form" in result.stdout and "dB after fine-tuning" in result.stdout
+    return dense_run.parent / "shrunk"
+
+
+def test_a_budget_is_met_and_fine_tuning_comes_nearer_to_the_teacher(dense_run: Path, shrunk_run: Path) -> None:
+    facts = json.loads((shrunk_run / "transfer.json").read_text())
+    assert facts["psnr"] > facts["closed_form_psnr"] + 1.0
+    taken, run = facts["search"]["candidates"][0], open_run(shrunk_run)
+    assert run.model_config.norm is False and run.field.trunk.replace == tuple(taken["replace"])
+    assert run.model_config.num_features == taken["size"]
+    assert summary.multiplications(run.field) == facts["multiplications"] == taken["multiplications"] <= 12_000
+    assert summary.multiplications(open_run(dense_run).field) > 60_000
+    x = torch.rand(200, run.field.trunk.in_dim, generator=torch.Generator().manual_seed(0))
+    y = run.field.trunk(x)
+    torch.testing.assert_close(fold(run.field.trunk)(x), y, rtol=0, atol=1e-5 * float(y.abs().max()))
+
+
+def test_what_a_budget_gives_is_scored_and_trains_on(
+    dense_run: Path, shrunk_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert psnr_of(shrunk_run, tmp_path / "student.json") > psnr_of(dense_run, tmp_path / "teacher.json") - 6.0
+    config = read_config(shrunk_run / "config.yml")
+    model = config["pipeline"]["model"]
+    flags = (
+        "--max-num-iterations", 302, "--load-dir", shrunk_run / "nerfstudio_models", "--pipeline.model.layer", "eugen",
+        "--pipeline.model.num-features", model["num_features"], "--pipeline.model.norm", "False",
+        "--pipeline.model.projection-bias", "True",
+        "--pipeline.model.replace", *model["replace"], "--pipeline.model.grid-resolution", 32,
+    )  # fmt: skip
+    train.main(typed("eugen-nerf-tiny", config["pipeline"]["datamanager"]["data"], tmp_path, *flags))
+    assert "Resuming after step 299" in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
+def test_fine_tuning_is_by_the_optimiser_of_the_method(dense_run: Path) -> None:
+    _, config = open_teacher(dense_run, "cpu", None, 128, METHODS)
+    tiny = finetune_optimizer(config, "dense", 600, 0.5)
+    assert isinstance(tiny.setup([torch.nn.Parameter(torch.zeros(8, 8))]), MuonWithAdam)
+    assert tiny.lr == 0.5 * layer_kind("dense").muon_rate("nerf tiny", 600)
+    assert tiny.adam_lr == 0.5 * layer_kind("dense").rate("nerf tiny")
+    large = finetune_optimizer(METHODS["eugen-nerf"], "prp", 600, 1.0)
+    assert large.algorithm == "adam" and large.lr == layer_kind("prp").rate("nerf")
+
+
+@pytest.fixture(scope="module")
 def vanilla_run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run as nerfstudio's vanilla-nerf leaves it (untrained: training it fetches weights from the network)."""
     folder = tmp_path_factory.mktemp("vanilla") / "sphere" / "vanilla-nerf" / "run"
@@ -157,6 +219,16 @@ def test_a_vanilla_nerf_run_becomes_one_of_ours(vanilla_run: Path, tmp_path: Pat
         (("--output-dir", "/proc/nothing"), "cannot write"),
         (("--name", "run"), "is there already"),
         (("--step", 12345), "no checkpoint of step 12345"),
+        (("--multiplications", 9000, "--bytes", 9000), "--multiplications and --bytes are both budgets"),
+        (("--multiplications", 9000, "--num-features", 8), "leave out --num-features"),
+        (("--bytes", 9000, "--best", 2), "leave out --best"),
+        (("--bytes", 9000, "--layer", "low-rank", "--rank", 4), "leave out --rank"),
+        (("--bytes", 0), "--bytes is 0"),
+        (("--multiplications", 100, "--num-samples", 1000), "the smallest to be reached has"),
+        (("--multiplications", 99999, "--num-samples", 1000), "Give a smaller budget"),
+        (("--norm", "--layer", "prp"), "--norm is an option of EUGen layers"),
+        (("--finetune-steps", -1), "--finetune-steps"),
+        (("--finetune-rate-factor", 0), "--finetune-rate-factor is 0.0"),
     ],
 )
 def test_bad_flags_are_named(flags: tuple, message: str, dense_run: Path) -> None:
@@ -171,6 +243,20 @@ def test_a_run_without_dense_layers_is_no_teacher(student_run: Path) -> None:
     result = here("eugen-transfer", student_run)
     text = re.sub(r"\s+", " ", result.stdout + result.stderr)
     assert result.returncode != 0 and "a teacher needs dense ones" in text and "Traceback" not in text, text
+
+
+def test_residual_layers_are_neither_fitted_nor_replaced(dense_run: Path, scene: Path, tmp_path: Path) -> None:
+    config = typed(
+        "eugen-nerf-tiny", scene, tmp_path, "--max-num-iterations", 2, "--pipeline.model.layer", "eugen-residual",
+        "--pipeline.model.grid-resolution", 16,
+    )  # fmt: skip
+    train.main(config)
+    result = here("eugen-transfer", config.get_base_dir(), "--multiplications", 9000)
+    text = re.sub(r"\s+", " ", result.stdout + result.stderr)
+    assert result.returncode == 1 and "has eugen-residual layers; a teacher needs dense ones" in text, text
+    assert "Traceback" not in text and "--pipeline.model.num-features" in text
+    with pytest.raises(InputError, match="'eugen-residual'.*stand for no dense layer"):
+        transfer_run(TransferOptions(dense_run, layer="eugen-residual", multiplications=9000), METHODS, progress=False)
 
 
 def test_a_scene_that_is_gone_is_named(dense_run: Path, tmp_path: Path) -> None:

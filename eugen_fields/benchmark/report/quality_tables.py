@@ -10,7 +10,8 @@ from eugen_fields.benchmark.common.markdown import spread, table
 from eugen_fields.benchmark.layers.synthetic_report import KINDS
 from eugen_fields.benchmark.quality.frontier.frontier_report import markdown_report
 from eugen_fields.benchmark.quality.scenes.scenes_report import markdown_table
-from eugen_fields.benchmark.quality.transfer_report import VARIANTS
+from eugen_fields.benchmark.quality.transfer import rivals_table
+from eugen_fields.benchmark.quality.transfer.layers_table import VARIANTS
 
 Document = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -160,6 +161,11 @@ def transfers(document: Document) -> str:
         rows.append((layers, str(features), *quality, *seconds, f"{fitted['trunk_multiplications']:,}"))
     heads = ("layers", "m", "closed form", "+ fine-tuning", "random start + the same fine-tuning")
     return table((*heads, "fit (s)", "fine-tuning (s)", "multiplications of the trunk, folded"), rows)
+
+
+def rivals(document: Document) -> str:
+    """One row for each budget and network."""
+    return rivals_table.markdown_table(document["runs"])
 
 
 def copies(document: Document) -> str:

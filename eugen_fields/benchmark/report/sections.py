@@ -50,8 +50,8 @@ What changed a figure after it was measured; a table that was measured anew is n
 - The sampler of pixels was replaced: for images of one size it draws other pixels from the same distribution. The table
   of layer kinds at the top was measured before it.
 - The norm column of EUGen layers was rescaled. The learning rates of EUGen layers were tuned before it.
-- Fine-tuning in `eugen-transfer` has a short warm-up and cosine decay in place of a one-cycle schedule. The table of
-  transfers was measured before it."""
+- Fine-tuning in `eugen-transfer` trains the whole network by the optimiser of the run's method, Muon for most, in place
+  of the new layers alone by Adam. The table of transfers was measured before it."""
 
 CHAPTERS: dict[str, list[Section]] = {
     "Quality of renders and meshes": [
@@ -67,6 +67,7 @@ CHAPTERS: dict[str, list[Section]] = {
         Section("mesh_cpu.json", distance_tables.meshes),
     ],
     "Replacing layers that are trained": [
+        Section("shrink.json", quality_tables.rivals, optional=True),
         Section("transfer_cpu.json", quality_tables.transfers),
         Section("synthetic_cpu.json", quality_tables.copies),
         Section("transformer_counts.json", quality_tables.transformer),

@@ -95,7 +95,8 @@ class FrontierTrial:
             finetune_steps=self.steps - self._teacher_steps,
             seed=seed,
         )
-        field, report = transfer_field(run, training_rays(run, config), options)
+        made = transfer_field(run, config, training_rays(run, config), options)
+        field = made.field
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         scorer = Scorer(run, config, self._views)
         scorer.model.field = field
@@ -106,6 +107,6 @@ class FrontierTrial:
             "teacher_steps": self._teacher_steps,
             "train_seconds": found["train_seconds"] + wall,
             "train_cpu_seconds": found["train_cpu_seconds"] + cpu,
-            "fit_seconds": report.fit_seconds,
+            "fit_seconds": made.report.fit_seconds,
             **costs(field),
         }

@@ -1,24 +1,39 @@
-"""Table and plot of `eugen-bench transfer`."""
+"""Table and plot of `eugen-bench transfer --compare layers`."""
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
 from eugen_fields.benchmark.common.figure import drawing
 from eugen_fields.benchmark.common.markdown import table
 
-VARIANTS = ("closed form", "closed form + fine-tuning", "random start + fine-tuning")
+TEACHER = "teacher"
+CLOSED_FORM = "closed form"
+RANDOM_START = "random start + fine-tuning"
+VARIANTS = (CLOSED_FORM, "closed form + fine-tuning", RANDOM_START)
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """One row for each variant, set of layers and number of features."""
-    heads = ("layers", "features", "variant", "PSNR (dB)", "SSIM", "fit (s)", "fine-tuning (s)", "trunk parameters")
+    """One row for each variant, set of layers, number of features and seed."""
+    heads = (
+        "layers",
+        "features",
+        "variant",
+        "seed",
+        "PSNR (dB)",
+        "SSIM",
+        "fit (s)",
+        "fine-tuning (s)",
+        "trunk parameters",
+    )
     cells = [
         (
             " ".join(map(str, row["replace"])) or "none",
             str(row["features"]),
             row["variant"],
+            str(row["seed"]),
             f"{row['psnr']:.2f}",
             f"{row['ssim']:.4f}",
             f"{row['fit_seconds']:.1f}",
@@ -32,19 +47,23 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """PSNR against the number of features: one panel for each set of layers, one line for each variant."""
-    teacher = next(row for row in rows if row["variant"] == "teacher")
-    sets = list(dict.fromkeys(row["best"] for row in rows if row["variant"] != "teacher"))
+    """PSNR against the number of features, means over the seeds: one panel for each set of layers, one line for each
+    variant."""
+    teacher = next(row for row in rows if row["variant"] == TEACHER)
+    students = [row for row in rows if row["variant"] != TEACHER]
+    sets = list(dict.fromkeys(row["best"] for row in students))
     with drawing(path, 1, len(sets), figsize=(4.5 * len(sets), 4.4), sharey=True) as (figure, panels):
         for best, axes in zip(sets, panels[0]):
             for variant in VARIANTS:
-                line = sorted(
-                    (row["features"], row["psnr"]) for row in rows if row["best"] == best and row["variant"] == variant
-                )
-                axes.plot(*zip(*line), marker="o", label=variant)
+                found: dict[int, list[float]] = {}
+                for row in students:
+                    if row["best"] == best and row["variant"] == variant:
+                        found.setdefault(row["features"], []).append(row["psnr"])
+                sizes = sorted(found)
+                axes.plot(sizes, [statistics.mean(found[size]) for size in sizes], marker="o", label=variant)
             axes.axhline(teacher["psnr"], color="black", linestyle="--", linewidth=1, label="teacher")
             axes.set_xscale("log", base=2)
-            ticks = sorted({row["features"] for row in rows if row["variant"] != "teacher"})
+            ticks = sorted({row["features"] for row in students})
             axes.set_xticks(ticks, [str(tick) for tick in ticks])
             axes.set_xlabel(f"features per layer (width {teacher['features']})")
             axes.set_title("all hidden layers" if best == 0 else f"the {best} layers that change the output least")
