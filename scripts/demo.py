@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 _FIELD_BITS = 6
-"""Of the field file: some 0.1 dB is lost, and no time goes to a search for fewer bytes."""
+"""Of the field file: 0.1 to 0.2 dB are lost, and no time goes to a search for fewer bytes."""
 
 
 @dataclass

@@ -69,7 +69,9 @@ def check_run(path: Path, device: str | None = None, step: int | None = None) ->
 
 def check_width(stored: StoredField) -> None:
     """Raises InputError for a field that is too wide for a page."""
-    networks: list[Any] = [stored.field.trunk, *([stored.field.color_head] if isinstance(stored.field, NeRFField) else [])]
+    networks: list[Any] = [stored.field.trunk]
+    if isinstance(stored.field, NeRFField):
+        networks.append(stored.field.color_head)
     stages = [stage for network in networks for stage in network.stages]
     width = max(stage.out_features for stage in stages)
     reads = sum(shader_reads(network) for network in networks)
