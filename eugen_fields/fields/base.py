@@ -50,8 +50,10 @@ class Field(nn.Module):
         return self.evaluator.encoding(name, getattr(self, name), x)
 
     def prepare_training(self) -> None:
-        """Makes the kernels that the selected backend has for training; the first step would do it otherwise."""
+        """Makes the kernels that the selected backend has for training and for evaluations in its midst; the first of
+        these would do it otherwise."""
         self.evaluator.prepare_training(self)
+        self.evaluator.prepare_inference(self)
 
     def folded(self: Self) -> Self:
         """The inference form: a copy with folded MLPs (same outputs and gradients to rounding, fewer multiplications,

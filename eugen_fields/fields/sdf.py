@@ -147,6 +147,7 @@ class SDFField(Field):
 
     def prepare_training(self) -> None:
         self.evaluator.distance_training(self)
+        self.evaluator.prepare_inference(self)
 
     def use_backend(self, backend: Backend) -> SDFField:
         if backend == "tcnn":

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from eugen_fields.kernels import select
 from eugen_fields.kernels.distance import FusedDistance
 from eugen_fields.kernels.field import FusedField
 from eugen_fields.kernels.select import (
@@ -99,6 +100,12 @@ class NetworkEvaluator:
         for name, network in field.named_children():
             if type(network) is MLP:
                 self._mlp_kernel(name, network)
+
+    def prepare_inference(self, field: nn.Module) -> None:
+        """Has the kernel of the inference form compiled and its tiles chosen; the first evaluation would do it
+        otherwise, while the clock of a training runs."""
+        if self.backend in ("auto", "fused") and next(field.parameters()).device.type in select.DEVICES:
+            self.inference_form(field)
 
     def inference_form(self, field: AnyModule) -> AnyModule:
         """A copy of a field with folded MLPs: on a CPU they take points in tiles; on a GPU one fused kernel evaluates

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -12,7 +13,7 @@ from eugen_fields.encodings import FrequencyEncoding
 from eugen_fields.kernels.distance import FusedDistance
 from eugen_fields.kernels.field import FusedField
 from eugen_fields.kernels.mlp import FusedMLP
-from eugen_fields.kernels.run.launch import compiled_together
+from eugen_fields.kernels.run.launch import LARGE_BATCH, compiled_together
 from eugen_fields.kernels.tiny_cuda import TinyCudaEncoding, TinyCudaMLP
 from eugen_fields.kernels.unsupported import Unsupported
 from eugen_fields.layers import MLP
@@ -23,27 +24,43 @@ DEVICES = ("cuda",)
 """Kinds of device on which kernels are worth their while. (Tests add the CPU, where Triton's interpreter runs them.)"""
 CHECKED_POINTS = 256
 """Random points on which a kernel is compared with torch."""
+TRUSTED_CALLS = 100
+"""How many kernels of fields are made from sources that proved right before one is compared with torch again."""
 _TOLERANCE = 0.05
 _logger = logging.getLogger(__name__)
+_trusted: dict[tuple[object, ...], int] = {}
+"""How many kernels may still be made without a comparison, by device and sources."""
 
 
 def fused_field(field: nn.Module, backend: Backend) -> FusedField | None:
     """The kernel, with float16 operands, in place of a folded field; None where plain torch has to do.
 
     It is tried on random points of the scene box and taken only if it agrees with plain torch: densities and distances
-    to 5 %, colours to 0.05. A faulty driver, or a value beyond float16, then costs speed and not the picture. Why there
-    is no kernel is logged, once for each reason: with "auto" on GPUs alone, with "fused" everywhere.
+    to 5 %, colours to 0.05. A faulty driver, or a value beyond float16, then costs speed and not the picture. Fields
+    are folded for every frame, and the comparison takes longer than a small frame: of the next TRUSTED_CALLS kernels
+    from the same sources only values on those points have to be finite, as others show where float16 overflows. Why
+    there is no kernel is logged, once for each reason: with "auto" on GPUs alone, with "fused" everywhere.
 
     Args:
         field: a NeRFField or SDFField; others have no kernel yet.
     """
     if not _wanted(field, backend):
         return None
-    return _checked(
-        lambda: FusedField(field, torch.float16),
-        lambda kernel: _field_difference(field, kernel),
-        "evaluated",
-    )
+
+    def difference(kernel: FusedField) -> float:
+        if _trusted.get(_identity(kernel), 0) > 0:
+            return 0.0 if _is_finite(field, kernel) else math.nan
+        return _largest([_field_difference(field, kernel, count) for count in _counts(field)])
+
+    kernel = _checked(lambda: FusedField(field, torch.float16), difference, "evaluated")
+    if kernel is not None:
+        left = _trusted.get(_identity(kernel), 0)
+        _trusted[_identity(kernel)] = left - 1 if left > 0 else TRUSTED_CALLS
+    return kernel
+
+
+def _identity(kernel: FusedField) -> tuple[object, ...]:
+    return kernel.device, *kernel.sources().values()
 
 
 def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -> FusedMLP | None:
@@ -52,11 +69,15 @@ def fused_training(mlp: MLP, backend: Backend, *, input_gradient: bool = True) -
     can flip a ReLU. `input_gradient`: also that of the input."""
     if backend != "fused" or not _wanted(mlp, backend):
         return None
-    x = _normal(CHECKED_POINTS, mlp.in_dim, mlp).requires_grad_(input_gradient)
-    wanted = [*([x] if input_gradient else []), *_trained(mlp)]
+
+    def difference(kernel: FusedMLP, count: int) -> float:
+        x = _normal(count, mlp.in_dim, mlp).requires_grad_(input_gradient)
+        wanted = [*([x] if input_gradient else []), *_trained(mlp)]
+        return _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), wanted)
+
     return _checked(
         lambda: FusedMLP(mlp),
-        lambda kernel: _training_difference(mlp, lambda: (kernel(x),), lambda: (mlp(x),), wanted),
+        lambda kernel: _largest([difference(kernel, count) for count in _counts(mlp)]),
         "trained",
     )
 
@@ -66,11 +87,15 @@ def fused_distance_training(field: Any, backend: Backend) -> FusedDistance | Non
     backend "fused"; None where plain torch has to do. Checked as in `fused_training`."""
     if backend != "fused" or not _wanted(field, backend):
         return None
-    points = _points_in(field.aabb)
-    plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
+
+    def difference(kernel: FusedDistance, count: int) -> float:
+        points = _points_in(field.aabb, count)
+        plain = functools.partial(field.sdf_and_gradient, points, mode="forward")
+        return _training_difference(field.trunk, lambda: kernel(points), plain, _trained(field.trunk))
+
     return _checked(
         lambda: FusedDistance(field),
-        lambda kernel: _training_difference(field.trunk, lambda: kernel(points), plain, _trained(field.trunk)),
+        lambda kernel: _largest([difference(kernel, count) for count in _counts(field)]),
         "trained",
     )
 
@@ -142,11 +167,33 @@ def _checked(
     return None
 
 
+def _counts(network: nn.Module) -> tuple[int, ...]:
+    """Sizes of the batches on which the kernels of a network are compared with torch. On a GPU the tiles of large
+    batches are chosen apart, by their time: this does it before the clock of a training runs."""
+    return (CHECKED_POINTS, LARGE_BATCH) if _device(network).type == "cuda" else (CHECKED_POINTS,)
+
+
+def _largest(values: Sequence[float]) -> float:
+    """The largest of some numbers; NaN if one is."""
+    return float(torch.tensor(values).max())
+
+
 @torch.no_grad()
-def _field_difference(field: Any, kernel: FusedField) -> float:
+def _is_finite(field: Any, kernel: FusedField) -> bool:
+    """Whether all values are on test points; a value that float16 does not hold is infinite, and makes others NaN."""
+    points = _points_in(field.aabb)
+    if kernel.is_distance:
+        values = [kernel.sdf(points), *kernel.sdf_and_gradient(points)]
+    else:
+        values = [kernel.density(points), *kernel.density_and_color(points, torch.nn.functional.normalize(points))]
+    return bool(torch.cat([value.flatten() for value in values]).isfinite().all())
+
+
+@torch.no_grad()
+def _field_difference(field: Any, kernel: FusedField, count: int) -> float:
     """The largest difference: of densities, relative to themselves and the untrained one; of colours; of distances,
     relative to themselves and a unit of the network, and of their gradients. NaN if there is one anywhere."""
-    points = _points_in(field.aabb)
+    points = _points_in(field.aabb, count)
     if kernel.is_distance:
         distance, gradient = field.sdf_and_gradient(points, mode="forward")
         fused_distance, fused_gradient = kernel.sdf_and_gradient(points)
@@ -189,9 +236,9 @@ def _norm_of_difference(mine: Tensor, plain: Tensor, smallest: float) -> Tensor:
     return (mine - plain).detach().norm() / plain.detach().norm().clamp(min=smallest)
 
 
-def _points_in(aabb: Tensor) -> Tensor:
-    """Random points (N, 3) of a box, always the same ones."""
-    places = torch.rand(CHECKED_POINTS, 3, generator=torch.Generator().manual_seed(0))
+def _points_in(aabb: Tensor, count: int | None = None) -> Tensor:
+    """Random points (count, 3) of a box, always the same ones; None: CHECKED_POINTS of them."""
+    places = torch.rand(count or CHECKED_POINTS, 3, generator=torch.Generator().manual_seed(0))
     return aabb[0] + places.to(aabb) * (aabb[1] - aabb[0])
 
 

@@ -26,7 +26,8 @@ def _every_line_is_new():
 
 @pytest.fixture
 def kernels_everywhere(monkeypatch):
-    """Kernels are offered on the CPU too, where the interpreter runs them."""
+    """Kernels are offered on the CPU too, where the interpreter runs them; none has been compared with torch yet."""
+    monkeypatch.setattr(select, "_trusted", {})
     monkeypatch.setattr(select, "DEVICES", ("cuda", "cpu"))
     monkeypatch.setattr(select, "CHECKED_POINTS", 64)  # every tile costs as much as the test itself
 
@@ -140,6 +141,45 @@ class TestInference:
         monkeypatch.setattr(FusedField, "density", lambda self, p: fault(original(self, p)))
         assert nerf(device).use_backend("auto").folded().evaluator.fused is None
         assert "off by" in lines(caplog)[0]
+
+    def test_sources_that_proved_right_are_trusted_for_a_while(self, device, monkeypatch):
+        compared = []
+        original = select._field_difference
+        monkeypatch.setattr(select, "_field_difference", lambda *args: compared.append(args) or original(*args))
+        monkeypatch.setattr(select, "TRUSTED_CALLS", 2)
+        field, times = nerf(device).use_backend("auto"), []
+        for _ in range(5):
+            with torch.no_grad():
+                field.trunk.layers[0].weight.mul_(0.9)  # other numbers, the same sources
+            assert field.folded().evaluator.fused is not None
+            times.append(len(compared))
+        once = times[0]
+        assert times == [once, once, once, 2 * once, 2 * once]
+        assert nerf(device, num_layers=1, skip_connections=()).use_backend("auto").folded().evaluator.fused is not None
+        assert len(compared) == 3 * once, "another source"
+
+    @pytest.mark.parametrize("make", [nerf, isdf])
+    def test_numbers_that_leave_float16_are_found_in_trusted_sources(self, device, caplog, make):
+        field = make(device, layer="dense").use_backend("auto")
+        assert field.folded().evaluator.fused is not None
+        with torch.no_grad():
+            field.trunk.layers[0].weight.mul_(3e5)
+            field.trunk.layers[1].weight.mul_(1e-4)
+        assert field.folded().evaluator.fused is None and "off by nan" in lines(caplog)[0]
+
+    def test_large_batches_are_compared_too_where_their_tiles_are_others(self, device, monkeypatch):
+        """As on a GPU, where the comparison also chooses the tiles before the clock of a training runs."""
+        monkeypatch.setattr(select, "_counts", lambda network: (16, 70))
+        sizes = []
+        original = FusedField.density_and_color
+        monkeypatch.setattr(
+            FusedField,
+            "density_and_color",
+            lambda self, points, directions: sizes.append(len(points)) or original(self, points, directions),
+        )
+        field = nerf(device).train().use_backend("auto")
+        field.prepare_training()
+        assert sizes == [16, 70] and field.folded().evaluator.fused is not None
 
     def test_values_beyond_float16_are_left_to_torch(self, device, caplog):
         field = isdf(device, layer="dense").use_backend("auto")
