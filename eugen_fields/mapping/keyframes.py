@@ -47,9 +47,17 @@ def frame_losses(losses: Tensor, frames: Tensor, num_frames: int) -> tuple[Tenso
     Returns:
         means (num_frames,), 0 for frames without rays, and the numbers of rays (num_frames,).
     """
-    counts = torch.bincount(frames, minlength=num_frames)
+    counts = count_frames(frames, num_frames)
     sums = torch.zeros(num_frames, dtype=losses.dtype, device=losses.device).index_add_(0, frames, losses.detach())
     return sums / counts.clamp_min(1), counts
+
+
+def count_frames(frames: Tensor, num_frames: int) -> Tensor:
+    """How many rays each frame has, int64 (num_frames,), from the index of each ray's frame, shape (R,). As bincount,
+    for whose result the host would wait."""
+    return torch.zeros(num_frames, dtype=torch.long, device=frames.device).index_add_(
+        0, frames, torch.ones_like(frames)
+    )
 
 
 def choose_frames(

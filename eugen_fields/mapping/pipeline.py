@@ -57,8 +57,8 @@ class MappingPipeline(SharedWeightsPipeline):
         outputs = self._model(bundle)
         losses = self.model.get_loss_dict(outputs, batch)
         means, counts = frame_losses(outputs["ray_loss"], batch["frames"], len(clock))
-        looked_at = counts.nonzero()[:, 0].tolist()
-        clock.record({frame: float(means[frame]) for frame in looked_at})
+        both = torch.stack([means, counts.to(means)]).tolist()
+        clock.record({frame: mean for frame, (mean, count) in enumerate(zip(*both)) if count > 0})
         metrics = {"frame": clock.current, "keyframes": len(clock.keyframes), "skipped_frames": clock.skipped}
         return outputs, losses, metrics
 

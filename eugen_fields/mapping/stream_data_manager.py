@@ -19,6 +19,7 @@ from eugen_fields.data.depth.depth_parser import DepthStreamDataParser, DepthStr
 from eugen_fields.data.depth.depth_streams import DepthStream
 from eugen_fields.errors import InputError
 from eugen_fields.mapping.frame_clock import ClockMode, FrameClock
+from eugen_fields.mapping.keyframes import count_frames
 from eugen_fields.runs.opened import check_interpolation
 from eugen_fields.runs.scene import place_opened_scene
 from eugen_fields.sampling import DepthRays, depth_rays
@@ -146,6 +147,7 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
         check_interpolation(len(self.train_dataset), len(self.eval_dataset))
         self.clock = config.make_clock(self.stream)
         self._clouds: dict[int, tuple[Tensor, Tensor]] = {}
+        self._on_gpu: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
     def stream(self) -> DepthStream:
@@ -175,15 +177,29 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
 
     def draw(self, frames: list[int], per_frame: int) -> DepthRays:
         """Rays through random pixels that have a depth; their `frames` are places in the list that was given."""
-        stream, device = self.stream, self.device
+        depths, intrinsics, poses = zip(*map(self._on_device, frames))
         return depth_rays(
-            torch.stack([stream.depth(frame) for frame in frames]).to(device),
-            stream.intrinsics[frames].to(device),
-            stream.poses[frames].to(device),
-            torch.arange(len(frames), device=device),
+            torch.stack(depths),
+            torch.stack(intrinsics),
+            torch.stack(poses),
+            torch.arange(len(frames), device=self.device),
             per_frame,
             min_depth=self.config.min_depth,
         )
+
+    def _on_device(self, frame: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Depth image, intrinsics and pose of a frame. A GPU keeps those that steps come back to: the keyframes and the
+        current frame."""
+        if frame in self._on_gpu:
+            return self._on_gpu[frame]
+        stream = self.stream
+        cpu = stream.depth(frame), stream.intrinsics[frame], stream.poses[frame]
+        depth, intrinsics, pose = (value.to(self.device) for value in cpu)
+        known = self.clock.known_frames()
+        if depth.device.type != "cpu" and frame in known:
+            self._on_gpu = {kept: values for kept, values in self._on_gpu.items() if kept in known}
+            self._on_gpu[frame] = depth, intrinsics, pose
+        return depth, intrinsics, pose
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
         """Rays (R,) through the frames of the next step, and what they saw.
@@ -223,7 +239,7 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
     def _batch(self, chosen: list[int], per_frame: int) -> tuple[RayBundle, dict[str, Any]]:
         extra = self.config.surface_points_per_frame
         seen = self.draw(chosen, per_frame + extra)
-        rays = _every_frame(seen, per_frame)
+        rays = _every_frame(seen, per_frame, len(chosen))
         frames = torch.tensor(chosen, device=rays.frames.device)[rays.frames]
         bundle = RayBundle(
             origins=rays.origins,
@@ -240,9 +256,9 @@ class StreamDataManager(VanillaDataManager[DepthStreamDataset]):
         return bundle, {"distances": rays.distances, "normals": rays.normals, "frames": frames} | surface
 
 
-def _every_frame(rays: DepthRays, per_frame: int) -> DepthRays:
-    """The first `per_frame` rays of each frame, of rays that are ordered by frame."""
-    counts = torch.bincount(rays.frames)
+def _every_frame(rays: DepthRays, per_frame: int, num_frames: int) -> DepthRays:
+    """The first `per_frame` rays of each of so many frames, of rays that are ordered by frame."""
+    counts = count_frames(rays.frames, num_frames)
     first = (counts.cumsum(0) - counts)[rays.frames]
-    kept = torch.arange(len(rays.frames), device=rays.frames.device) - first < per_frame
+    kept = (torch.arange(len(rays.frames), device=rays.frames.device) - first < per_frame).nonzero()[:, 0]
     return DepthRays(*(values[kept] for values in rays))

@@ -116,6 +116,7 @@ class RadianceModel(Model):
     def populate_modules(self) -> None:
         super().populate_modules()
         self.start_camera = StartAtTrainingPose()
+        self._colors: dict[str, Tensor] = {}
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"fields": list(self.field.parameters())}
@@ -154,7 +155,7 @@ class RadianceModel(Model):
         override = renderers.BACKGROUND_COLOR_OVERRIDE
         if override is not None:
             return override.to(self.device)
-        return torch.tensor(BACKGROUNDS[self.config.eval_background], device=self.device)
+        return self._constant_color(self.config.eval_background)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         return self._outputs(ray_bundle, self.networks())
@@ -208,7 +209,14 @@ class RadianceModel(Model):
         """RGB (R, 3) behind training rays with origins (R, 3)."""
         if self.config.background == "random":
             return torch.rand_like(origins)
-        return torch.tensor(BACKGROUNDS[self.config.background], device=self.device).expand_as(origins)
+        return self._constant_color(self.config.background).expand_as(origins)
+
+    def _constant_color(self, name: str) -> Tensor:
+        """RGB (3,) of BACKGROUNDS, brought to the model's device once. Not to be written to."""
+        if name not in self._colors or self._colors[name].device != self.device:
+            with torch.inference_mode(False):  # kept, and differentiated through by others
+                self._colors[name] = torch.tensor(BACKGROUNDS[name], device=self.device)
+        return self._colors[name]
 
     def _normals(self, points: Tensor, visible: Tensor) -> Tensor:
         """Normals (R, 3) mapped to [0, 1], against the density gradient; 0.5 where nothing is visible."""

@@ -105,9 +105,9 @@ def draw_pixels(
     values = depths.flatten(1)[frames[:, None, None], drawn]
     valid = torch.isfinite(values) & (values >= min_depth) & (values <= max_depth) & (values > 0)
     first = valid.int().argmax(dim=-1, keepdim=True)
-    found = valid.any(dim=-1)
-    pixels = drawn.gather(-1, first)[..., 0][found]
-    return frames[:, None].expand(-1, per_frame)[found], pixels // width, pixels % width
+    found = valid.any(dim=-1).flatten().nonzero()[:, 0]
+    pixels = drawn.gather(-1, first).flatten()[found]
+    return frames[found // per_frame], pixels // width, pixels % width
 
 
 def depth_normals(

@@ -50,10 +50,12 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("occupied", torch.ones(resolution**3, dtype=torch.bool))
         self.register_buffer("allowed", torch.ones(resolution**3, dtype=torch.bool))
         self.register_buffer("bounds", aabb.clone().float())
+        self._edge: float | None = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Grids that were saved before there was `allowed` allow everything."""
         state_dict.setdefault(prefix + "allowed", torch.ones_like(self.occupied))
+        self._edge = None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _flat_cells(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -64,6 +66,12 @@ class OccupancyGrid(nn.Module):
     def cell_size(self) -> Tensor:
         """Edges of a cell, scene units, shape (3,)."""
         return (self.aabb[1] - self.aabb[0]) / self.resolution
+
+    def _smallest_edge(self) -> float:
+        """The shortest edge of a cell, scene units, asked of the device once."""
+        if self._edge is None:
+            self._edge = float(self.cell_size().min())
+        return self._edge
 
     def occupied_at(self, points: Tensor) -> Tensor:
         """Whether points, shape (..., 3), lie in occupied cells, shape (...); outside the box: its nearest cell."""
@@ -123,7 +131,7 @@ class OccupancyGrid(nn.Module):
         """
         occupied = self.occupied
         if radius > 0.0:
-            occupied = self.dilated(math.ceil(radius / float(self.cell_size().min())))
+            occupied = self.dilated(math.ceil(radius / self._smallest_edge()))
         looks = 2 * self.resolution
         step = (far - near).clamp(min=0.0) / looks
         places = torch.arange(looks, dtype=near.dtype, device=near.device)

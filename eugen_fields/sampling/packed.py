@@ -80,8 +80,7 @@ def sample_rays(
     """
     num_steps = torch.ceil((far - near) / step_size).clamp(min=0).long()
     num_steps = (num_steps - first_step).clamp(min=0, max=max_steps)
-    alive = num_steps.nonzero()[:, 0]
-    longest = int(num_steps.max()) if len(alive) else 0
+    alive, longest = _alive(num_steps)
     steps = torch.arange(longest, device=origins.device)
     offsets = torch.rand(len(alive), longest, device=origins.device) if stratified else 0.5
     distances = near[alive, None] + ((first_step + steps).to(near.dtype) + offsets) * step_size
@@ -92,6 +91,19 @@ def sample_rays(
     counts = torch.zeros_like(num_steps)
     counts[alive] = mask.sum(dim=1)
     return PackedSamples(alive[rows], distances[rows, columns], counts, step_size)
+
+
+def _alive(num_steps: Tensor) -> tuple[Tensor, int]:
+    """The rays that have steps, ascending, and the largest number of steps, from that of each ray, shape (R,). The host
+    waits for a GPU once, for both sizes."""
+    num_rays = len(num_steps)
+    if num_rays == 0:
+        return num_steps, 0
+    has_steps = num_steps > 0
+    count, longest = torch.stack([has_steps.sum(), num_steps.max()]).tolist()
+    slots = torch.where(has_steps, has_steps.cumsum(0) - 1, count)
+    rays = torch.arange(num_rays, device=num_steps.device)
+    return num_steps.new_zeros(count + 1).scatter_(0, slots, rays)[:count], longest
 
 
 def render_weights(density: Tensor, samples: PackedSamples) -> Tensor:
@@ -109,13 +121,12 @@ def render_weights(density: Tensor, samples: PackedSamples) -> Tensor:
     depth = density.to(torch.promote_types(density.dtype, torch.float32)) * samples.step_size
     if len(samples) == 0:
         return depth
-    counts = samples.counts[samples.counts > 0]
-    starts = torch.cumsum(counts, 0) - counts
-    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    columns = torch.arange(len(samples), device=counts.device) - starts[rows]
-    longest = int(counts.max())
+    counts = samples.counts
+    used, longest = torch.stack([counts.count_nonzero(), counts.max()]).tolist()
+    rows = ((counts > 0).cumsum(0) - 1)[samples.ray_indices]  # rays without samples have none
+    columns = torch.arange(len(samples), device=counts.device) - (counts.cumsum(0) - counts)[samples.ray_indices]
     slots = rows * longest + columns
-    padded = depth.new_zeros(len(counts) * longest).scatter(0, slots, depth).view(len(counts), longest)
+    padded = depth.new_zeros(used * longest).scatter(0, slots, depth).view(used, longest)
     # shifted, not cumsum - padded: subtracting would lose what lies in front of a much denser sample
     before = F.pad(torch.cumsum(padded, dim=1), (1, -1)).reshape(-1).gather(0, slots)
     return torch.exp(-before) * -torch.expm1(-depth)

@@ -38,7 +38,7 @@ class SeenCells(nn.Module):
         self.register_buffer("aabb", aabb.clone().float(), persistent=False)
         for name in ("surface_bits", "open_bits"):
             self.register_buffer(name, torch.zeros(-(-x * y * z // 8), dtype=torch.uint8))
-        self._unseen_distances: Tensor | None = None
+        self._unseen_distances: tuple[Tensor, Tensor] | None = None
 
     def surface_cells(self) -> Tensor:
         """Which cells hold surface points, bool (X, Y, Z)."""
@@ -94,12 +94,13 @@ class SeenCells(nn.Module):
 
             padded = F.pad(self.open_cells(), (1,) * 6).cpu().numpy()
             cells = torch.from_numpy(distance_transform_edt(padded)).to(self.aabb)
-            self._unseen_distances = (self.cell_size * (cells - 0.5)).clamp(min=0.0)
+            distances = (self.cell_size * (cells - 0.5)).clamp(min=0.0)
+            self._unseen_distances = distances, torch.tensor(distances.shape, device=distances.device)
+        distances, size = self._unseen_distances
         # the lattice of middles, from that of the padding at one end (-1) to that at the other (1)
-        size = torch.tensor(self._unseen_distances.shape, device=points.device)
         places = (points - self.aabb[0].to(points)) / self.cell_size + 0.5
-        grid = (2.0 * places / (size - 1) - 1.0).flip(-1).view(1, 1, 1, -1, 3)
-        values = self._unseen_distances.to(points)[None, None]
+        grid = (2.0 * places / (size.to(places.device) - 1) - 1.0).flip(-1).view(1, 1, 1, -1, 3)
+        values = distances.to(points)[None, None]
         return F.grid_sample(values, grid, padding_mode="border", align_corners=True).view(-1)
 
     def near(self, margin: int = 1) -> Callable[[Tensor], Tensor]:

@@ -64,23 +64,24 @@ def sphere_trace(
     hit = torch.zeros_like(depth, dtype=torch.bool)
     last_positive = depth.clone()
     rays = torch.arange(len(origins), device=origins.device)
-    crossed = []
+    crossed = torch.full_like(rays, -1)
+    # a GPU is waited for once a step, for the number of rays that go on
     for step in range(max_steps + 1):
         if len(rays) == 0:
             break
         at = depth[rays]
         signed = value(rays, at)
         if step > 0:
-            crossed.append(rays[signed < 0])
-        hit[rays[(signed >= 0) & (signed <= tolerance)]] = True
+            crossed[rays] = torch.where(signed < 0, step, -1)
+        hit[rays] = (signed >= 0) & (signed <= tolerance)
         going = signed > tolerance
-        rays, at, signed = rays[going], at[going], signed[going]
-        last_positive[rays] = at
-        onward = at < ends[rays]
+        last_positive[rays] = torch.where(going, at, last_positive[rays])
+        onward = (going & (at < ends[rays])).nonzero()[:, 0]
         rays, at, signed = rays[onward], at[onward], signed[onward]
         depth[rays] = torch.minimum(at + torch.maximum(step_factor * signed, shortest[rays]), ends[rays])
 
-    rays = torch.cat(crossed) if crossed else rays[:0]
+    rays = (crossed >= 0).nonzero()[:, 0]
+    rays = rays[crossed[rays].argsort(stable=True)]
     before, behind = last_positive[rays], depth[rays]
     for _ in range(_BISECTIONS if len(rays) else 0):
         middle = 0.5 * (before + behind)

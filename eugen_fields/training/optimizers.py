@@ -1,4 +1,5 @@
-"""Muon for matrices and Adam for everything else, as one optimiser of torch and one setting of nerfstudio."""
+"""Muon for matrices and Adam for everything else, as one optimiser of torch and one setting of nerfstudio; and a scaler
+of gradients in half precision."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from eugen_fields.training.schedule import LayerAdamConfig
 
@@ -64,8 +66,13 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"a parameter has shape {tuple(parameter.shape)}; Muon takes matrices")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step. With `grad_scale`, a scalar, the gradients are divided by it; where `found_inf` is 1 nothing
+        changes. As for torch's fused optimisers, a GradScaler sets both, so that the host need not wait for them."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -89,13 +96,20 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(parameter.grad)
             gradients.append(parameter.grad)
             buffers.append(state["momentum_buffer"])
-        gradient = torch.stack(gradients)
-        mean = torch.stack(buffers).lerp_(gradient, 1.0 - momentum)
+        gradient, old_mean = torch.stack(gradients), torch.stack(buffers)
+        if self.grad_scale is not None:
+            gradient = gradient * self.grad_scale.reciprocal()
+        mean = old_mean.lerp(gradient, 1.0 - momentum)
         updates = orthogonalise(gradient.lerp(mean, momentum))
         size = lr * _RMS * math.sqrt(max(updates.shape[1:]))
+        kept: float | Tensor = 1.0 - lr * weight_decay
+        if self.found_inf is not None:
+            skipped = self.found_inf > 0
+            mean, updates = torch.where(skipped, old_mean, mean), torch.where(skipped, 0.0, updates)
+            kept = torch.where(skipped, 1.0, kept)
         for parameter, buffer, new_buffer, update in zip(parameters, buffers, mean, updates):
             buffer.copy_(new_buffer)
-            parameter.mul_(1.0 - lr * weight_decay).sub_(update, alpha=size)
+            parameter.mul_(kept).sub_(update, alpha=size)
 
 
 class MuonWithAdam(torch.optim.Optimizer):
@@ -133,6 +147,7 @@ class MuonWithAdam(torch.optim.Optimizer):
                 others, rate, betas, eps, weight_decay=weight_decay, fused=fused or None
             )
         super().__init__(params, {"lr": lr})
+        self._step_supports_amp_scaling = bool(fused)  # as far as Adam's part does
         self._share_groups()
 
     def _share_groups(self) -> None:
@@ -140,6 +155,9 @@ class MuonWithAdam(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        for part in self.parts.values():  # what a GradScaler sets for the time of a step
+            for name in ("grad_scale", "found_inf"):
+                setattr(part, name, getattr(self, name, None))
         first, *others = self.parts.values()
         loss = first.step(closure)  # type: ignore[arg-type]
         for part in others:
@@ -160,6 +178,26 @@ class MuonWithAdam(torch.optim.Optimizer):
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
         self._share_groups()
+
+
+class StepScaler(GradScaler):
+    """A GradScaler whose scale is read from the device once a step, however often it is asked for: each time the host
+    waits until the device has done all that it was told."""
+
+    _known_scale: float | None = None
+
+    def get_scale(self) -> float:
+        if self._known_scale is None:
+            self._known_scale = super().get_scale()
+        return self._known_scale
+
+    def update(self, new_scale: float | Tensor | None = None) -> None:
+        super().update(new_scale)
+        self._known_scale = None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._known_scale = None
 
 
 def take_over_state(new: torch.optim.Optimizer, old: torch.optim.Optimizer) -> None:

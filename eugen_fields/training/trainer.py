@@ -27,7 +27,7 @@ from eugen_fields.training.checks import check_device, check_port, memory_errors
 from eugen_fields.training.dense_start import last_dense_steps, renew_optimizers
 from eugen_fields.training.event_files import disk_errors, flush_events, forget_event_writers
 from eugen_fields.training.numbers import check_numbers
-from eugen_fields.training.optimizers import FieldOptimizerConfig, algorithm_of
+from eugen_fields.training.optimizers import FieldOptimizerConfig, StepScaler, algorithm_of
 from eugen_fields.training.own_folder import OwnFolderConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.recovery import Recovery
@@ -213,6 +213,10 @@ class FieldTrainer(Trainer):
     _interrupted = False
     _dense_steps = 0
     _saved_step: int | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.grad_scaler = StepScaler(enabled=self.use_grad_scaler)
 
     @memory_errors()
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:

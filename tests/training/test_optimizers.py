@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from eugen_fields.layers.kinds import layer_kind
 from eugen_fields.methods import METHODS
@@ -14,6 +16,7 @@ from eugen_fields.training.optimizers import (
     FieldOptimizerConfig,
     Muon,
     MuonWithAdam,
+    StepScaler,
     algorithm_of,
     is_matrix,
     orthogonalise,
@@ -182,3 +185,48 @@ def test_rates_that_are_given_are_kept() -> None:
     config.optimizers["fields"]["optimizer"].lr, config.rate_factor = 0.007, 0.5
     config.fill_in_optimizers()
     assert config.optimizers["fields"]["optimizer"].lr == 0.007
+
+
+def scaled_steps(scaler: GradScaler, fused: bool, faults: tuple[int, ...]) -> tuple[list[Tensor], float]:
+    """Parameters after four steps with scaled gradients, those of `faults` infinite, and the scale at the end."""
+    parameters = [*matrices(), nn.Parameter(torch.ones(9))]
+    optimizer = MuonWithAdam(parameters, lr=0.1, adam_lr=0.01, weight_decay=0.1, fused=fused)
+    for step in range(4):
+        give_gradients(parameters, step)
+        scaler.scale(torch.ones(()))
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad *= scaler.get_scale()
+        if step in faults:
+            assert parameters[0].grad is not None
+            parameters[0].grad[0, 0] = float("inf")
+        scaler.step(optimizer)
+        scaler.update()
+    return [parameter.detach() for parameter in parameters], scaler.get_scale()
+
+
+@pytest.mark.parametrize("faults", [(), (0,), (1, 3)])
+def test_steps_with_scaled_gradients_need_no_answer_of_the_device(faults: tuple[int, ...]) -> None:
+    """The fused form is told of the scale and of infinities by tensors; the other one is not stepped by the scaler."""
+    asked, plain_scale = scaled_steps(GradScaler("cpu", init_scale=2.0**10), False, faults)
+    told, scale = scaled_steps(StepScaler("cpu", init_scale=2.0**10), True, faults)
+    assert scale == plain_scale == 2.0 ** (10 - len(faults))
+    for mine, other in zip(told, asked):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
+
+
+def test_the_scale_is_read_once_a_step() -> None:
+    scaler, reads = StepScaler("cpu", init_scale=4.0, growth_interval=1), []
+    scaler.scale(torch.ones(()))
+    with mock.patch.object(
+        GradScaler, "get_scale", autospec=True, side_effect=lambda self: reads.append(1) or float(self._scale)
+    ):
+        for step in range(3):
+            assert scaler.get_scale() == scaler.get_scale() == 4.0 * 2.0**step
+            parameter = nn.Parameter(torch.ones(3))
+            parameter.grad = torch.ones(3)
+            scaler.step(torch.optim.SGD([parameter], lr=0.1))
+            scaler.update()
+        assert scaler.get_scale() == 32.0 and len(reads) == 4
+        scaler.load_state_dict(scaler.state_dict() | {"scale": 2.0})
+        assert scaler.get_scale() == 2.0

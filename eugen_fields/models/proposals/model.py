@@ -81,9 +81,9 @@ class ProposalModel(RadianceModel):
         near, far = self._cut_limits(ray_bundle, near, far)
         if self.grid is None:
             return near, far
-        widest = _cone_radius(ray_bundle)[:, 0] * far.clamp(min=0.0)
+        widest = torch.where(near < far, _cone_radius(ray_bundle)[:, 0] * far.clamp(min=0.0), torch.zeros_like(far))
         # to the corners of the pixel: its half diagonal is 1.22 of the radius
-        radius = 1.25 * float(widest[near < far].max()) if bool((near < far).any()) else 0.0
+        radius = 1.25 * float(widest.max()) if len(widest) else 0.0
         return self.grid.span(origins, directions, near, far, radius)
 
     def _farthest(self, ray_bundle: RayBundle) -> Tensor:
