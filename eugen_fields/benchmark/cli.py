@@ -8,6 +8,7 @@ import tyro
 
 from eugen_fields.benchmark.all import All
 from eugen_fields.benchmark.distance.isdf import ISDF
+from eugen_fields.benchmark.kernels import Kernels
 from eugen_fields.benchmark.layers.layers import Layers
 from eugen_fields.benchmark.layers.synthetic import Synthetic
 from eugen_fields.benchmark.mesh.mesh import Mesh
@@ -28,6 +29,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     commands = {
+        "kernels": Kernels,
         "layers": Layers,
         "render": Render,
         "train": Train,

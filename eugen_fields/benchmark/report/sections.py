@@ -37,9 +37,8 @@ in float32. What is compared for speed is timed in turn, in an order drawn anew 
 machine where times do not. Losses are shown like gains.
 
 To measure anew: `scripts/benchmark.sh` runs the quick form of the benchmarks (half an hour on two cores) and writes one
-report; `scripts/benchmark.sh --gpu` measures a CUDA device, the correctness of the kernels first, in less than ten
-minutes where a dozen cores compile. `eugen-bench --help` lists the single ones; a call that was broken off goes on
-where it stopped."""
+report; `scripts/benchmark.sh --gpu` measures a CUDA device in stages, the correctness of the kernels first, in at most
+ten minutes. `eugen-bench --help` lists the single ones; a call that was broken off goes on where it stopped."""
 
 LAST = """## Changes of figures
 
