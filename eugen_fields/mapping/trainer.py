@@ -36,10 +36,11 @@ class MappingTrainerConfig(FieldTrainerConfig):
                 "--pipeline.model.dense-start is a share of the training steps, whose number --pipeline.datamanager."
                 "clock wall leaves open. Leave one of them out."
             )
-        if self.machine.num_devices > 1:
-            raise InputError(
-                f"--machine.num-devices {self.machine.num_devices}: a stream takes one device. Leave the flag out."
-            )
+        for name in ("num_devices", "num_machines"):
+            number = getattr(self.machine, name)
+            if number > 1:
+                flag = f"--machine.{name.replace('_', '-')}"
+                raise InputError(f"{flag} {number}: a stream takes one device. Leave the flag out.")
         if self.max_num_iterations == 0:
             data = self.data if self.data is not None else manager.data
             self.max_num_iterations = manager.usual_steps(data)

@@ -32,14 +32,31 @@ def check_device(machine: MachineConfig) -> None:
         raise InputError(f"--machine.num-devices is {machine.num_devices}; it must be at least 1.")
     if machine.device_type == "mps" and machine.num_devices > 1:
         raise InputError(f"--machine.num-devices {machine.num_devices}, but mps is one device.")
+    _check_machines(machine)
     processors = os.cpu_count() or 1
     if machine.device_type == "cpu" and machine.num_devices > max(2, processors):
         raise InputError(
             f"--machine.num-devices is {machine.num_devices}, which starts as many processes on {processors} "
             f"processors; give {max(2, processors)} at most."
         )
-    if machine.device_type != "cuda" and machine.num_devices > 1:
+    if machine.device_type != "cuda" and machine.num_devices * machine.num_machines > 1:
         allow_processes_without_cuda()
+
+
+def _check_machines(machine: MachineConfig) -> None:
+    """Raises InputError where several machines cannot find each other."""
+    if machine.num_machines < 1:
+        raise InputError(f"--machine.num-machines is {machine.num_machines}; it must be at least 1.")
+    if not 0 <= machine.machine_rank < machine.num_machines:
+        raise InputError(
+            f"--machine.machine-rank is {machine.machine_rank} of --machine.num-machines {machine.num_machines}; it "
+            f"must be from 0 to {machine.num_machines - 1}, another one on each machine."
+        )
+    if machine.num_machines > 1 and machine.dist_url == "auto":
+        raise InputError(
+            f"--machine.num-machines {machine.num_machines} needs --machine.dist-url tcp://HOST:PORT: a name of the "
+            "first machine and a free port there, the same on all machines."
+        )
 
 
 @contextlib.contextmanager

@@ -49,8 +49,6 @@ class OwnFolderConfig(TrainerConfig):
             InputError: there is a run, which this training does not continue.
         """
         folder, checkpoints = self.get_base_dir(), self.get_checkpoint_dir()
-        if self.machine.machine_rank > 0:  # the first machine has begun this run
-            return True
         if not holds_run(folder, checkpoints):
             return False
         if check_resume(checkpoints, self.load_dir, self.load_step, self.load_checkpoint):

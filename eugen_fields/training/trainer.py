@@ -68,6 +68,10 @@ class FieldTrainerConfig(OwnFolderConfig):
             InputError: with one clear message.
         """
         report_uncaught_input_errors()
+        if self.machine.machine_rank > 0:  # the first machine writes, and shows, all that is written and shown
+            self.vis = "tensorboard"
+            self.prepare()
+            return
         continues = self.take_place()
         self.prepare()
         self.write_config(continues)
@@ -97,7 +101,8 @@ class FieldTrainerConfig(OwnFolderConfig):
             raise InputError(f"--load-dir {self.load_dir} is not a folder; give a run's nerfstudio_models folder.")
         manager = cast(_DataFlags, self.pipeline.datamanager)
         manager.check_data(self.data if self.data is not None else manager.data)
-        self.check_output()
+        if self.machine.machine_rank == 0:
+            self.check_output()
         if self.is_viewer_enabled() and self.viewer.websocket_port is not None:
             check_port(self.viewer.websocket_host, self.viewer.websocket_port)
 

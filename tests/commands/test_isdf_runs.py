@@ -186,6 +186,7 @@ def test_frames_that_cannot_be_used_are_skipped_and_the_map_survives(tmp_path: P
         (("--pipeline.model.truncation", 0), "truncation is 0"),
         (("--pipeline.model.replace", 9), "replace"),
         (("--machine.num-devices", 2), "--machine.num-devices 2"),
+        (("--machine.num-machines", 2, "--machine.dist-url", "tcp://127.0.0.1:1"), "--machine.num-machines 2"),
         (("--max-num-iterations", -3), "--max-num-iterations is -3"),
         (("nerfstudio-data",), "depth-stream"),
         (("depth-stream", "--depth-unit-scale-factor", 1.0), "--depth-unit-scale-factor 0.001"),

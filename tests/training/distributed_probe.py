@@ -14,6 +14,7 @@ import torch.multiprocessing as mp
 import tyro
 from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 from nerfstudio.scripts import train
+from nerfstudio.utils import comms
 
 from eugen_fields.training.trainer import FieldTrainer
 
@@ -28,7 +29,7 @@ class ProbedTrainer(FieldTrainer):
         rays, batch = self.pipeline.datamanager.next_train(0)
 
         def gradients(network) -> dict[str, torch.Tensor]:
-            torch.manual_seed(7 + self.local_rank)  # the same jitter and background in both passes
+            torch.manual_seed(7 + comms.get_rank())  # the same jitter and background in both passes
             model.zero_grad(set_to_none=False)
             outputs = network(rays)
             sum(model.get_loss_dict(outputs, batch).values()).backward()
@@ -45,7 +46,7 @@ class ProbedTrainer(FieldTrainer):
                 "own": own,
                 "averaged": averaged,
             },
-            folder / f"rank{self.local_rank}.pt",
+            folder / f"rank{comms.get_rank()}.pt",
         )
 
 
