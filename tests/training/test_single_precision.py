@@ -68,7 +68,8 @@ capture = write_capture_scene(out / "capture", size=12, count=5)
 stream = depth_recordings.write_transforms(out / "stream", count=4)
 dense = ("--pipeline.model.dense-start", 0.5)
 for name, method, scene, *flags in (
-    ("eugen", "eugen-nerf-tiny", sphere, *small, *dense),
+    ("residual", "eugen-nerf-tiny", sphere, *small),
+    ("eugen", "eugen-nerf-tiny", sphere, *small, *dense, "--pipeline.model.layer", "eugen"),
     ("prp", "eugen-nerf-tiny", sphere, *small, *dense, "--pipeline.model.layer", "prp"),
     ("low-rank", "eugen-nerf-tiny", sphere, *small, *dense, "--pipeline.model.layer", "low-rank"),
     ("snnk", "eugen-nerf-tiny", sphere, *small, "--pipeline.model.layer", "snnk"),
@@ -111,5 +112,5 @@ def test_the_stand_in_refuses_float64_and_computes_otherwise(tmp_path: Path) -> 
 
 def test_every_kind_of_method_trains_and_is_exported_without_float64(tmp_path: Path) -> None:
     printed = run(TRAININGS, tmp_path)
-    for name in ("eugen", "prp", "low-rank", "snnk", "scales", "capture", "isdf"):
+    for name in ("residual", "eugen", "prp", "low-rank", "snnk", "scales", "capture", "isdf"):
         assert f"{name} trained" in printed
