@@ -115,8 +115,10 @@ def test_renders_of_a_sphere_have_its_depth_and_normals():
     hit = outputs["accumulation"][:, 0] > 0.5
     clear = inside.abs() > 0.01  # rays that graze the sphere may go either way
     assert torch.equal(hit[clear], (inside > 0)[clear]) and 0.1 < float(hit.float().mean()) < 0.9
-    depth = (along - inside.clamp(min=0).sqrt())[hit & clear]
-    torch.testing.assert_close(outputs["depth"][hit & clear, 0], depth, rtol=0, atol=4e-3)
+    half_chord = inside.clamp(min=0).sqrt()
+    error = (outputs["depth"][:, 0] - (along - half_chord)).abs()
+    # rays end a millimetre in front of the surface, which is more along those that meet it at an angle
+    assert bool((error <= 1.1e-3 * RADIUS / half_chord)[hit & clear].all())
     points = origins + outputs["depth"] * directions
     torch.testing.assert_close(outputs["normals"][hit] * 2 - 1, points[hit] / RADIUS, rtol=0, atol=1e-2)
     assert bool((outputs["rgb"][~hit] == 1.0).all()) and bool((outputs["rgb"][hit] < 0.95).all())
