@@ -181,7 +181,13 @@ class NetworkReader:
         in_features = sum(widths.values())
         if type(out) is not int or not 1 <= out <= MOST_WIDTH or in_features > MOST_STAGES * MOST_WIDTH:
             raise self._wrong(f"stage {place} has no width from 1 to {MOST_WIDTH}")
-        if not isinstance(seed, str) or not seed.isascii() or not seed.isdigit() or not int(seed[:20]) < 1 << 63:
+        if (
+            not isinstance(seed, str)
+            or not seed.isascii()
+            or not seed.isdigit()
+            or len(seed) > 19
+            or not int(seed) < 1 << 63
+        ):
             raise self._wrong(f"stage {place} has no seed from 0 to 2^63 - 1")
         self._drawn += out * in_features
         if self._drawn > MOST_DRAWN:

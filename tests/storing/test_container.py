@@ -238,7 +238,15 @@ def test_matrices_from_seeds_are_bounded_before_they_are_drawn(files, tmp_path):
     header, body = parts(files[1])
     stages = header["__metadata__"]["scene"]["networks"]["trunk"]
     stage = next(stage for stage in stages if stage.get("type") == "prp")
-    for out, seed in ((10**9, "1"), (1024, "1" * 30), (0, "1"), (24, "-1"), (24, "1e3"), (24, 5)):
+    for out, seed in (
+        (10**9, "1"),
+        (1024, "1" * 30),
+        (24, "0" * 20 + "9" * 30),
+        (0, "1"),
+        (24, "-1"),
+        (24, "1e3"),
+        (24, 5),
+    ):
         stage |= {"out": out, "seed": seed}
         refused(joined(header, body), tmp_path / "x.field")
 
