@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from eugen_fields.storing.views import find_views
 
 DEFAULT_LOSS = 0.1
 """dB, or centimetres for signed distances."""
+_LEAST_LOSS, _MOST_LOSS = 1e-9, 100.0
+"""Of --max-loss: below, no difference of two PSNRs can be told from 0; above, nothing is left."""
 TUNING_STEPS = 250
 _TUNED_FROM = 5
 """Bits from which down --bits is followed by fine-tuning."""
@@ -84,8 +85,8 @@ def check_options(bits: int | None, max_loss: float | None, max_bytes: int | Non
         raise InputError(f"{' and '.join(names)} are given; give one of them, each decides the others.")
     if bits is not None and bits not in (4, 5, 6, 8):
         raise InputError(f"--bits is {bits}; it must be 8, 6, 5 or 4.")
-    if max_loss is not None and not (math.isfinite(max_loss) and max_loss > 0):
-        raise InputError(f"--max-loss is {max_loss}; it must be a positive number.")
+    if max_loss is not None and not _LEAST_LOSS <= max_loss <= _MOST_LOSS:  # NaN included
+        raise InputError(f"--max-loss is {max_loss:g}; it must be from {_LEAST_LOSS:g} to {_MOST_LOSS:g}.")
     if max_bytes is not None and max_bytes < 1:
         raise InputError(f"--max-bytes is {max_bytes}; it must be a positive number.")
     if tune_steps is not None and tune_steps < 0:

@@ -78,7 +78,7 @@ class Fidelity:
         other."""
         if self.is_distance:
             return loss / 100.0
-        return (self.before or ASSUMED_PSNR) - 10.0 * math.log10(10 ** (loss / 10) - 1.0)
+        return (self.before or ASSUMED_PSNR) - 10.0 * math.log10(_added_error(loss))
 
     def loss_of(self, change: float) -> float:
         """The inverse of change_for."""
@@ -91,7 +91,7 @@ class Fidelity:
         lost = max(lost, 1e-3 * loss)
         if self.is_distance:
             return 20.0 * math.log10(loss / lost)
-        return 10.0 * math.log10((10 ** (loss / 10) - 1.0) / (10 ** (lost / 10) - 1.0))
+        return 10.0 * math.log10(_added_error(loss) / _added_error(lost))
 
     @torch.no_grad()
     def psnr(self, stored: StoredField) -> float:
@@ -123,3 +123,8 @@ class Fidelity:
         count = len(self._views.tests)
         numbers = {"psnr_before": round(self.before, 3), "psnr_after": round(psnr, 3)}
         return {"on": f"{count} test view{'s' if count > 1 else ''}"} | numbers
+
+
+def _added_error(loss: float) -> float:
+    """The squared error that costs a loss in dB, relative to the one before."""
+    return math.expm1(loss * math.log(10.0) / 10.0)
