@@ -45,8 +45,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def full_disk(error: BaseException) -> InputError | None:
-    """An error of the operating system about a disk that is full or cannot be written to, as one that says so; None for
-    all other errors."""
+    """An error of the operating system about a disk that is full or cannot be written to, or about a name that no disk
+    holds, as one that says so; None for all other errors."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return InputError(f"{error.filename or 'a name'}: {error.strerror}. Give a shorter name.")
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
         return None
     return InputError(f"cannot write {error.filename or 'a file'}: {error.strerror}. Make room, or write elsewhere.")

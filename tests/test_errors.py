@@ -34,6 +34,12 @@ def test_a_command_ends_with_one_line_and_other_errors_pass() -> None:
         command(ValueError("a mistake of ours"))
 
 
+def test_a_name_that_no_disk_holds_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended, exit_on_input_error():
+        (tmp_path / ("x" * 300)).stat()
+    assert str(ended.value.code).startswith("error: ") and "Give a shorter name." in str(ended.value.code)
+
+
 @pytest.mark.parametrize("value", ["a" * 5000, "1, " * 5000, "0" * 4000 + " " + "b" * 4000])
 def test_a_value_of_any_length_leaves_a_message_that_one_can_read(value: str) -> None:
     message = InputError(f"scene/transforms.json, frame 1: \"timestamp\" is '{value}'; it must be a number.").message
