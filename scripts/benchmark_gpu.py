@@ -43,7 +43,11 @@ def main() -> int:
     """Runs the stages that are asked for; returns 0 where all of them ended well, else 1."""
     options = _options()
     folder = options.folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"benchmark: {folder} cannot be made ({error.strerror}); name another folder", file=sys.stderr)
+        return 1
     environment = _environment(options.device)
     found = _ask(environment)
     missing = [name for name in _NEEDED if name not in found]

@@ -203,6 +203,12 @@ def test_a_python_that_is_none_is_named() -> None:
     assert result.returncode == 1 and result.stderr.count("\n") == 1 and "--python no-such-python" in result.stderr
 
 
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    result = run(tmp_path / "taken", "--python", sys.executable, "--device", "cpu")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1 and "name another folder" in result.stderr
+
+
 @pytest.mark.e2e  # it trains, and starts a process for each stage
 def test_stages_run_on_a_cpu_with_an_interpreter_as_it_is(tmp_path: Path) -> None:
     pytest.importorskip("triton")
