@@ -101,13 +101,19 @@ def _mesh(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _field(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
     """Writes the field file; what is to be said of it."""
+    from eugen_fields.storing.opening import is_field_file
     from eugen_fields.storing.store import store_run
 
     if settings["output"] is not None:
         raise InputError("--output writes a mesh and --field a field file; give one of them.")
+    run = settings["run"]
+    if isinstance(run, Path) and is_field_file(run.expanduser()):
+        raise InputError(
+            f"{run} is a field file already, so --field has no use. Give the run that it was written from."
+        )
     start = time.perf_counter()
     facts = store_run(
-        settings["run"],
+        run,
         storing["field"],
         device=settings["device"],
         step=settings["step"],
@@ -136,6 +142,9 @@ def _web(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
     source, output = settings["run"], storing["web"].expanduser()
     if output.is_dir():
         raise InputError(f"--web {output} is a folder; name a file in it, for example {output / 'scene.html'}.")
+    for name, other in (("RUN", source), ("--field", storing["field"])):
+        if other is not None and other.expanduser().resolve() == output.resolve():
+            raise InputError(f"--web {output} is the file of {name}, which the page would replace. Name another file.")
     lines: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         if is_field_file(source.expanduser()):

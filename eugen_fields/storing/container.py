@@ -28,6 +28,8 @@ VERSION = (1, 0)
 """Major and minor version that are written. Files of another major version are refused; what a later minor version
 adds is passed over."""
 
+GZIP = b"\x1f\x8b"
+"""How gzip begins."""
 MOST_FILE_BYTES = 4 << 20
 MOST_INFLATED_BYTES = 16 << 20
 MOST_HEADER_BYTES = 64 << 10
@@ -51,7 +53,7 @@ class Content:
     """What a field file holds, before it is made sense of."""
 
     kind: str
-    """Kind of the field; storing.description lists them."""
+    """Kind of the field; storing.scene.SCENES lists them."""
     scene: dict[str, Any]
     """Everything that is not an array."""
     arrays: dict[str, np.ndarray]
@@ -156,6 +158,15 @@ def read_bytes(path: str | Path) -> bytes:
     return data
 
 
+def begins_so(path: Path) -> bool:
+    """Whether the first bytes of a file are those of a field file: of gzip, as few files of other programs here are."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(GZIP)) == GZIP
+    except OSError:
+        return False
+
+
 def decode(data: bytes, name: str = "the data") -> Content:
     """The content of the bytes of a field file.
 
@@ -189,7 +200,7 @@ def decode(data: bytes, name: str = "the data") -> Content:
 
 
 def _inflate(data: bytes, name: str) -> bytes:
-    if data[:2] != b"\x1f\x8b":
+    if data[: len(GZIP)] != GZIP:
         raise InputError(f"{name} is not a field file. eugen-export RUN --field FILE writes one.")
     inflater = zlib.decompressobj(wbits=31)
     try:

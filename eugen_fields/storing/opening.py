@@ -14,6 +14,7 @@ from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.radiance import BACKGROUNDS
 from eugen_fields.runs import RadianceRun, Run, SDFRun, open_run, resolve_device
+from eugen_fields.storing import container
 from eugen_fields.storing.loading import StoredField, load_field
 from eugen_fields.storing.scene import DistanceScene, RadianceScene
 
@@ -62,8 +63,11 @@ def open_run_or_file(path: str | Path, device: str | torch.device | None = None,
 
 
 def is_field_file(path: Path) -> bool:
-    """Whether a path means a field file, whatever is in it."""
-    return path.suffix == SUFFIX and not path.is_dir()
+    """Whether a path means a field file: by its ending, whatever is in it, or by its first bytes, whatever it is
+    called, since mail and browsers rename files."""
+    if path.is_dir():
+        return False
+    return path.suffix == SUFFIX or (path.is_file() and container.begins_so(path))
 
 
 def run_of(stored: StoredField, device: str | torch.device | None = None) -> Run:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from eugen_fields import load_field
 from eugen_fields.errors import InputError
 from eugen_fields.runs import open_run
 from eugen_fields.storing.compression import fidelity
+from eugen_fields.storing.opening import is_field_file, open_run_or_file, stored_of
 from eugen_fields.storing.store import store_run
 from eugen_fields.storing.views import find_views
 
@@ -127,6 +129,7 @@ def test_own_views_look_at_what_the_run_shows(run):
 @pytest.mark.parametrize("options, words", [
     ({"bits": 7}, "--bits is 7"), ({"bits": 32}, "8, 6, 5 or 4"), ({"bits": 8, "max_loss": 1.0}, "--bits and --max"),
     ({"max_loss": 0.0}, "--max-loss"), ({"max_loss": float("nan")}, "--max-loss"), ({"max_bytes": 0}, "--max-bytes"),
+    ({"max_loss": 1e-20}, "from 1e-09"), ({"max_loss": 4000.0}, "to 100"), ({"max_loss": -1.0}, "--max-loss is -1"),
     ({"tune_steps": -1}, "--tune-steps"),
 ])  # fmt: skip
 def test_options_out_of_range_are_refused(options, words, run, tmp_path):
@@ -176,6 +179,32 @@ def test_a_field_file_is_exported_like_a_run(field_file, run_with_data, tmp_path
     assert volumes[0] == pytest.approx(volumes[1], rel=0.03)
     result = here("eugen-export", path, "--resolution", 16, "--device", "cpu")
     assert result.returncode == 0 and (path.parent / "mesh.ply").exists()
+
+
+@pytest.mark.parametrize("name", ["ball", "ball.field (1)", "ball.gz"])
+def test_field_files_open_by_any_name(name, field_file, tmp_path):
+    path = shutil.copy(field_file[0], tmp_path / name)
+    opened = stored_of(open_run_or_file(path, "cpu"))
+    assert opened is not None and opened.bytes == field_file[0].stat().st_size
+    (tmp_path / "text").write_text("no field")
+    for other in (tmp_path, tmp_path / "text", tmp_path / "gone"):
+        assert not is_field_file(other)
+
+
+def test_a_page_does_not_replace_what_it_is_made_from(field_file, run_with_data, tmp_path, monkeypatch):
+    path, before = tmp_path / "x.field", field_file[0].read_bytes()
+    path.write_bytes(before)
+    monkeypatch.chdir(tmp_path)
+    result = here("eugen-export", path, "--web", "x.field")
+    assert result.returncode == 1 and "--web x.field is the file of RUN" in result.stderr
+    result = here("eugen-export", run_with_data, "--web", "x.field", "--field", path)
+    assert result.returncode == 1 and "--web x.field is the file of --field" in result.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_field_file_of_a_field_file_is_refused(field_file, tmp_path):
+    result = here("eugen-export", field_file[0], "--field", tmp_path / "x.field")
+    assert result.returncode == 1 and "is a field file already, so --field has no use" in result.stderr
 
 
 def test_a_field_file_is_timed_like_a_run(field_file, run_with_data, tmp_path):
