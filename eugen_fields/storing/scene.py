@@ -21,6 +21,7 @@ MOST_STEPS = 1 << 14
 """Samples along the diagonal of the scene box."""
 _MOST_TEXT = 200
 _FARTHEST = 1e6
+_MEASURED_NUMBERS = ("psnr_before", "psnr_after", "psnr_of_change", "distance_change")
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -228,7 +229,9 @@ class SceneReader:
             raise self.wrong(f"{name} is not an object of at most 16 entries")
         inner = SceneReader(facts, self._source)
         return {
-            self._entry_name(key): inner.text(key) if isinstance(value, str) else inner.number(key, -1e12, 1e12)
+            self._entry_name(key): inner.text(key)
+            if key == "on" or (isinstance(value, str) and key not in _MEASURED_NUMBERS)
+            else inner.number(key, -1e12, 1e12)
             for key, value in facts.items()
         }
 

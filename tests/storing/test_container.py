@@ -234,6 +234,17 @@ def test_hostile_names_stay_text_and_control_characters_are_refused(files, tmp_p
         assert "printable" in refused(joined(header, body), path)
 
 
+@pytest.mark.parametrize("name, value", [("psnr_after", "high"), ("distance_change", "1"), ("on", 3)])
+def test_what_was_measured_is_of_the_kind_that_is_shown(name, value, files, tmp_path):
+    header, body = parts(files[0])
+    header["__metadata__"]["scene"]["measured"] = {"on": "2 test views", "psnr_before": 30.0, "of": "people"}
+    path = tmp_path / "x.field"
+    path.write_bytes(joined(header, body))
+    assert load_field(path).scene.measured["of"] == "people"
+    header["__metadata__"]["scene"]["measured"][name] = value
+    assert name in refused(joined(header, body), path)
+
+
 def test_matrices_from_seeds_are_bounded_before_they_are_drawn(files, tmp_path):
     header, body = parts(files[1])
     stages = header["__metadata__"]["scene"]["networks"]["trunk"]

@@ -73,10 +73,13 @@ def plain(tmp_path_factory):
 
 @pytest.mark.parametrize("name, way", WAYS, ids=[f"{name} by {way}" for name, way in WAYS])
 def test_pages_draw_what_torch_draws(name, way, browser, tmp_path):
-    path, stored, _ = stored_page(tmp_path, **KINDS[name])
+    path, stored, data = stored_page(tmp_path, **KINDS[name])
+    arrays = container.decode(data).arrays
+    weights = sum(array.size for place, array in arrays.items() if place.partition(".")[0] in ("trunk", "color_head"))
     wanted = 70 if KINDS[name]["layer"] in ("eugen", "prp") else 60
     with browser.page(path, way) as page:
         assert page.evaluate("fieldPage.page.drawing.name").lower() == way
+        assert page.evaluate("fieldPage.page.field.stored") == weights
         for camera in views():
             truth, drawn = stored.render(camera), rendered(page, camera)
             assert float(truth["accumulation"].mean()) > 0.2
@@ -222,8 +225,9 @@ def test_controls_change_the_picture(browser, plain):
 
 
 def test_distances_are_cut_and_painted(browser, tmp_path):
-    path, _, _ = stored_page(tmp_path, "distance", **KINDS["eugen-residual"])
+    path, stored, _ = stored_page(tmp_path, "distance", {"slice_height": 0.25}, **KINDS["eugen-residual"])
     with browser.page(path, size=PHONE) as page:
+        assert page.evaluate("fieldPage.page.look.cut.height") == stored.scene.slice_height == 0.25
         pictures = []
         for cut in (0, 1, 2):
             page.click(f"[data-cut='{cut}']")

@@ -51,9 +51,8 @@ class Page {
   constructor(field, bytes, drawing, canvas) {
     Object.assign(this, { field, bytes, drawing, canvas });
     this.view = new View(field);
-    const [low, high] = field.scene.aabb;
     const isDistance = field.kind === "distance";
-    this.look = { mode: "colour", cut: { height: low[2] + 0.62 * (high[2] - low[2]), way: isDistance ? 1 : 0 } };
+    this.look = { mode: "colour", cut: { height: isDistance ? field.scene.slice_height : 0, way: isDistance ? 1 : 0 } };
     this.isPlain = false;
     this.current = -1;
     this.turning = false;

@@ -17,7 +17,8 @@ async function openField(bytes) {
     networks.trunk = readNetwork("trunk", scene.networks.trunk, numbers, 3 + 42 * octaves, 1);
   }
   const shader = kind === "radiance" ? radianceShader({ scene, networks, grid }) : distanceShader({ scene, networks });
-  const isWeight = (name) => name.split(".")[0] in networks && !name.endsWith(".scale");
+  const isScale = (name) => name.endsWith(".scale") && arrays.has(name.slice(0, -".scale".length)); // PRP has own ones
+  const isWeight = (name) => name.split(".")[0] in networks && !isScale(name);
   const stored = [...arrays].reduce((sum, [name, { values }]) => sum + (isWeight(name) ? values.length : 0), 0);
   const bounds = grid ? grid.bounds : scene.aabb;
   return { kind, scene, cameras: readCameras(scene, arrays), grid, bounds, shader, stored, size: bytes.length };
