@@ -1,11 +1,13 @@
 """A field file is shown like a run that has ended, with its cameras and its facts."""
 
+import html
+
 import pytest
 from support.stored_runs import MAKE_RUN, full
 
 from eugen_fields.runs import SDFRun
 from eugen_fields.storing import container
-from eugen_viewer.card import summary
+from eugen_viewer.card import card, summary
 from eugen_viewer.curves import read_curves
 from eugen_viewer.opened import OpenedRun
 from eugen_viewer.pictures.photos import find_photos
@@ -37,3 +39,15 @@ def test_a_field_file_is_opened_rendered_and_described(what, tmp_path):
                 assert end.value.outputs["rgb"].shape == (12, 18, 3)
                 break
     assert read_curves(opened.folder) == {}
+
+
+def test_texts_of_a_field_file_stay_texts(tmp_path):
+    hostile = "{window.hacked = 1} <img src=x> ![a](http://b) | **c** `d` &amp; \\{e}"
+    draft, _ = full(MAKE_RUN["radiance"](tmp_path / "run", layer="prp"))
+    draft.scene |= {"layer": hostile, "method": hostile}
+    path = tmp_path / "scene.field"
+    container.write(path, draft.encode())
+    table = card(summary(OpenedRun(path, "cpu").shown))
+    assert not set(table) & set("{}<>[]!*`\\:"), "viser's Markdown runs what stands in braces"
+    assert {line.count("|") for line in table.splitlines()} == {3}
+    assert html.unescape(table).count(hostile) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
 from eugen_fields.models.summary import network_summary
@@ -57,7 +59,13 @@ def card(rows: dict[str, str], timing: Timing | None = None) -> str:
         if frame is not None:
             width, height, milliseconds = frame
             rows[label] = f"{_duration(milliseconds)} for {width} x {height} pixels"
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {as_text(value)} |" for name, value in rows.items())])
+
+
+def as_text(value: str) -> str:
+    """A text in Markdown that shows it letter by letter. Those of field files are a stranger's, and viser's Markdown
+    is MDX, in which braces hold programs."""
+    return re.sub(r"[^A-Za-z0-9 ,.()%/-]", lambda character: f"&#{ord(character[0])};", value)
 
 
 def _duration(milliseconds: float) -> str:
