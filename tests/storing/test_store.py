@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from eugen_fields import load_field
 from eugen_fields.errors import InputError
 from eugen_fields.runs import open_run
 from eugen_fields.storing.compression import fidelity
+from eugen_fields.storing.compression.budget import Budget
 from eugen_fields.storing.opening import is_field_file, open_run_or_file, stored_of
 from eugen_fields.storing.store import store_run
 from eugen_fields.storing.views import find_views
@@ -60,6 +62,13 @@ def test_a_budget_of_bytes_is_kept_and_used(run, tmp_path):
     plain = store_run(run, tmp_path / "5.field", bits=5, **QUIET)
     roomy = store_run(run, tmp_path / "same.field", max_bytes=plain["bytes"], **QUIET)
     assert roomy["psnr_of_change"] > plain["psnr_of_change"], "precision is not where it matters"
+
+
+def test_a_budget_is_used_where_fine_tuning_makes_files_too_large(run, tmp_path, monkeypatch):
+    budget = int(0.7 * store_run(run, tmp_path / "8.field", bits=8, **QUIET)["bytes"])
+    monkeypatch.setattr(Budget, "_tuned", lambda self, result, _: replace(result, bytes=result.bytes + budget))
+    facts = store_run(run, tmp_path / "small.field", max_bytes=budget, **QUIET)
+    assert 0.9 * budget < facts["bytes"] <= budget
 
 
 def test_a_budget_that_cannot_be_kept_names_the_smallest(run, tmp_path):

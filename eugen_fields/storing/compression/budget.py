@@ -83,14 +83,15 @@ class Budget:
                 f"--max-bytes {most} cannot be reached: the smallest file of {self._draft.source} has "
                 f"{coarsest.bytes + _RESERVE:,} bytes. Give more, or train a smaller network."
             )
-        limit = float(most - _RESERVE)
+        limit, fitting = float(most - _RESERVE), []
         for _ in range(_ROUNDS):
             _, fineness = self._halved(lambda result, limit=limit: result.bytes <= limit)
-            result = self._tuned(self._allocated(fineness), tune_steps)
+            fitting.append(self._allocated(fineness))
+            result = self._tuned(fitting[-1], tune_steps)
             if result.bytes <= most - _RESERVE:
                 return result
             limit *= 0.995 * (most - _RESERVE) / result.bytes
-        return coarsest
+        return fitting[0]  # without fine-tuning, which made all of them too large
 
     def within_loss(self, loss: float, tune_steps: int) -> Result:
         """The smallest file that is found whose loss is at most this.
