@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from eugen_fields.errors import InputError
@@ -50,10 +50,6 @@ class Scene:
     """width, height, fx, fy, cx, cy of the cameras, pixels; one for all cameras, or one for each."""
     measured: dict[str, Any] = field(default_factory=dict)
     """What writing the file cost: `on` says what was compared, and the other entries are numbers by name."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The entries of the JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
