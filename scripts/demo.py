@@ -61,9 +61,11 @@ class Demo:
         from eugen_fields.benchmark.mesh.mesh_scores import read_mesh, silhouette_overlaps
         from eugen_fields.benchmark.quality.train import make_config, parameter_count, score_run, train_run
         from eugen_fields.meshing.export_mesh import export_mesh
+        from eugen_fields.meshing.options import MeshOptions
         from eugen_fields.runs import open_run
         from eugen_fields.writing import written_beside
 
+        MeshOptions(resolution=self.mesh_resolution).check()  # now, not after the training
         config = make_config(
             self.method,
             self.scene,

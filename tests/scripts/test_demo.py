@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 from support.helpers import PROJECT
 
+from eugen_fields.errors import InputError
 from eugen_fields.methods import METHODS
 
 DEMO = PROJECT / "scripts" / "demo.py"
@@ -60,4 +61,11 @@ def test_bad_flags_end_in_one_message(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", ["demo.py", *map(str, flags)])
     with pytest.raises(SystemExit, match="error: .*nowhere does not exist"), warnings.catch_warnings():
         runpy.run_path(str(DEMO), run_name="__main__")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mesh_that_cannot_be_is_refused_before_the_training(sphere_scene: Path, tmp_path: Path) -> None:
+    demo = runpy.run_path(str(DEMO))["Demo"](scene=sphere_scene, output=tmp_path / "out", mesh_resolution=1)
+    with pytest.raises(InputError, match="resolution is 1; it must be at least 2"):
+        demo.main()
     assert not (tmp_path / "out").exists()
