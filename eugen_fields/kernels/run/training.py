@@ -141,9 +141,8 @@ def gradient_tiles(stages: list[Stage], layout: Layout) -> tuple[Tensor, Tensor]
     def add(rows: Columns, columns: Columns) -> Tensor:
         """Adds the tiles of one matrix; returns the places of its entries."""
         row, column = _offsets(rows), _offsets(columns)
-        if (
-            columns.start > layout.one
-        ):  # a norm: its tile begins at the one before it, a multiple of 16 as all others do
+        if columns.start > layout.one:
+            # a norm: its tile begins at the one before it, a multiple of 16 as all others do
             column = column + (columns.start - layout.one)
             columns = columns._replace(start=layout.one)
         across = -(-(columns.end - columns.start) // TILE)
