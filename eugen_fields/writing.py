@@ -48,6 +48,24 @@ def written_beside(path: Path, *, folder: Path | None = None, advice: str = "", 
             unfinished.unlink()
 
 
+def check_place(path: Path, *, advice: str = "") -> None:
+    """Makes the folder of a file and checks that one can be written there: to be asked before what takes long.
+
+    Args:
+        advice: as in written_beside.
+
+    Raises:
+        InputError: it cannot be written; the message says why.
+    """
+    probe = path.parent / f".unfinished-{os.getpid()}-{path.name}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}. {advice}".rstrip()) from None
+
+
 def _rename_to_new(unfinished: Path, path: Path) -> None:
     """Gives a file its name, unless there is one of that name."""
     try:

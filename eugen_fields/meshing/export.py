@@ -152,7 +152,7 @@ def _web(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
             if given:
                 raise InputError(f"{source} is a field file already, so {given[0]} has no use. Leave it out.")
         else:
-            settings["run"] = check_run(source, settings["device"], settings["step"])
+            settings["run"] = check_run(source, output, settings["device"], settings["step"])
             source = storing["field"] = storing["field"] or Path(folder) / "scene.field"
             lines = _field(settings, storing)
             if source.parent == Path(folder):

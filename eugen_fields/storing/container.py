@@ -28,6 +28,8 @@ VERSION = (1, 0)
 """Major and minor version that are written. Files of another major version are refused; what a later minor version
 adds is passed over."""
 
+OTHER_PLACE = "Choose another place."
+"""Advice where a file cannot be written."""
 GZIP = b"\x1f\x8b"
 """How gzip begins."""
 MOST_FILE_BYTES = 4 << 20
@@ -129,7 +131,7 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    with written_beside(path, advice="Choose another place.") as unfinished:
+    with written_beside(path, advice=OTHER_PLACE) as unfinished:
         unfinished.write_bytes(data)
 
 

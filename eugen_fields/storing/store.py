@@ -13,6 +13,7 @@ from eugen_fields.storing.compression.budget import Budget
 from eugen_fields.storing.compression.fidelity import Fidelity
 from eugen_fields.storing.draft import check_can_be_stored, draft_of
 from eugen_fields.storing.views import find_views
+from eugen_fields.writing import check_place
 
 DEFAULT_LOSS = 0.1
 """dB, or centimetres for signed distances."""
@@ -59,6 +60,7 @@ def store_run(
     if isinstance(run, (str, Path)):
         run = open_run(run, device, step)
     check_can_be_stored(run)
+    check_place(path, advice=container.OTHER_PLACE)
     if tune_steps is None:
         tune_steps = TUNING_STEPS if bits is None or bits <= _TUNED_FROM else 0
     views = find_views(run)

@@ -22,6 +22,7 @@ from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.deflate import gzip_of
 from eugen_fields.storing.draft import draft_of
 from eugen_fields.storing.loading import StoredField, understand
+from eugen_fields.writing import check_place
 
 SOURCES = Path(__file__).with_name("page")
 _SCRIPTS = (
@@ -56,14 +57,15 @@ of 456 such lines, draw what torch does after up to ten seconds of compiling; wi
 dies."""
 
 
-def check_run(path: Path, device: str | None = None, step: int | None = None) -> Run:
+def check_run(path: Path, output: Path, device: str | None = None, step: int | None = None) -> Run:
     """Opens a run that a page is asked for, before anything that takes long.
 
     Raises:
-        InputError: it cannot be opened or stored, or its field is too wide for a page.
+        InputError: it cannot be opened or stored, its field is too wide for a page, or the page cannot be written.
     """
     run = open_run(path, device, step)
     check_width(draft_of(run).open())
+    check_place(output, advice=container.OTHER_PLACE)
     return run
 
 

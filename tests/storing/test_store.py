@@ -14,11 +14,13 @@ from support.view_helpers import write_run
 from eugen_fields import load_field
 from eugen_fields.errors import InputError
 from eugen_fields.runs import open_run
+from eugen_fields.storing import store
 from eugen_fields.storing.compression import fidelity
 from eugen_fields.storing.compression.budget import Budget
 from eugen_fields.storing.opening import is_field_file, open_run_or_file, stored_of
 from eugen_fields.storing.store import store_run
 from eugen_fields.storing.views import find_views
+from eugen_fields.storing.web import check_run
 
 QUIET = {"progress": False, "tune_steps": 0}
 
@@ -150,6 +152,15 @@ def test_options_out_of_range_are_refused(options, words, run, tmp_path):
 def test_a_folder_is_no_file(run, tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         store_run(run, tmp_path, **QUIET)
+
+
+def test_places_that_cannot_be_written_are_refused_before_what_takes_long(run, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr(store, "find_views", lambda run: pytest.fail("it has begun"))
+    for check in (lambda path: store_run(run, path), lambda path: check_run(run.folder, path, "cpu")):
+        with pytest.raises(InputError, match="cannot write .*taken.*Choose another place"):
+            check(tmp_path / "taken" / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 # Commands
