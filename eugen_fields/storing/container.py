@@ -161,7 +161,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def begins_so(path: Path) -> bool:
-    """Whether the first bytes of a file are those of a field file: of gzip, as few files of other programs here are."""
+    """Whether a file begins as field files do, which are gzip."""
     try:
         with path.open("rb") as file:
             return file.read(len(GZIP)) == GZIP
