@@ -122,6 +122,8 @@ class TransferOptions:
         """Raises InputError where an option is out of range or two of them do not go together."""
         if self.best and self.replace is not None:
             raise InputError("--best and --replace both say which layers to replace; give one of them.")
+        if self.name is not None and (Path(self.name).name != self.name or self.name in ("", "..")):
+            raise InputError(f"--name is {self.name!r}; it must be the name of one folder. --output-dir is its place.")
         for name, least, most in _RANGES:
             value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
             if value is None:

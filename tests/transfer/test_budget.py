@@ -11,6 +11,7 @@ import torch
 from eugen_fields.errors import InputError
 from eugen_fields.fields import NeRFField
 from eugen_fields.models import summary
+from eugen_fields.transfer import TransferOptions
 from eugen_fields.transfer.budget import field_bytes, search
 
 WIDTH = 8
@@ -126,3 +127,9 @@ def test_the_table_shows_the_candidates_and_which_is_taken(field) -> None:
     assert f"| {found.taken.multiplications:,} |" in taken and f"| {found.taken.bytes:,} |" in taken
     assert text.count("\n| ") == 1 + min(8, len(found.candidates))
     assert len(found.as_dict()["candidates"]) == min(8, len(found.candidates))
+
+
+@pytest.mark.parametrize("name", ["../student", "/student", "a/b", "..", ".", "", "student/"])
+def test_a_name_is_that_of_one_folder(name: str) -> None:
+    with pytest.raises(InputError, match="--name is .*; it must be the name of one folder"):
+        TransferOptions(name=name).check()
