@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,4 +133,4 @@ def test_the_table_shows_the_candidates_and_which_is_taken(field) -> None:
 @pytest.mark.parametrize("name", ["../student", "/student", "a/b", "..", ".", "", "student/"])
 def test_a_name_is_that_of_one_folder(name: str) -> None:
     with pytest.raises(InputError, match="--name is .*; it must be the name of one folder"):
-        TransferOptions(name=name).check()
+        TransferOptions(Path("run"), name=name).check()
