@@ -20,7 +20,7 @@ Names = tuple[str, ...]
 
 
 def in_double(x: Tensor) -> Tensor:
-    """The same in float64: on its device, or on the CPU where that has no float64 (Apple's mps)."""
+    """A tensor in float64: on its device, or on the CPU where that has no float64 (Apple's mps)."""
     return (x if x.device.type in ("cpu", "cuda", "meta") else x.cpu()).double()
 
 

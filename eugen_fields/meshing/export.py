@@ -67,9 +67,13 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
     settings = dict(vars(options))
     storing = {name: settings.pop(name) for name in (*_STORING, "field", "web", "seed")}
-    for name in _STORING:
-        if options.field is None and options.web is None and storing[name] is not None:
+    is_mesh = options.field is None and options.web is None
+    for name in (*_STORING, "seed"):
+        if is_mesh and storing[name] != getattr(ExportOptions, name):
             raise InputError(f"{_flag(name)} is for field files and web pages; name one with --field or --web.")
+    for name, default in vars(MeshOptions()).items():
+        if not is_mesh and settings[name] != default:
+            raise InputError(f"{_flag(name)} is for meshes, and --field and --web write none. Leave it out.")
     try:
         if options.web is not None:
             lines = _web(settings, storing)
@@ -148,7 +152,9 @@ def _web(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
     lines: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         if is_field_file(source.expanduser()):
-            given = [_flag(name) for name in ("field", *_STORING) if storing[name] is not None]
+            flags = {name: storing[name] for name in ("field", *_STORING)}
+            flags |= {name: settings[name] for name in ("device", "step")}
+            given = [_flag(name) for name, value in flags.items() if value is not None]
             if given:
                 raise InputError(f"{source} is a field file already, so {given[0]} has no use. Leave it out.")
         else:

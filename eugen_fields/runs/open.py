@@ -105,8 +105,8 @@ class Run:
 
     @property
     def output_folder(self) -> Path:
-        """Where files made of it go, if no other place is asked for."""
-        return self.folder
+        """Where files made of it go, if no other place is asked for: beside a run that is one file."""
+        return self.folder.parent if self.folder.is_file() else self.folder
 
 
 @dataclass

@@ -63,7 +63,7 @@ class Content:
     version: tuple[int, int]
     """Major and minor version of the format."""
     sha256: str
-    """Of `scene` as text, followed by the arrays, in hexadecimal digits."""
+    """SHA-256 of `scene` as text, followed by the arrays, in hexadecimal digits."""
 
     @property
     def is_later(self) -> bool:

@@ -29,20 +29,12 @@ class StoredRadianceRun(RadianceRun):
 
     stored: StoredField
 
-    @property
-    def output_folder(self) -> Path:
-        return self.folder.parent
-
 
 @dataclass(kw_only=True)
 class StoredSDFRun(SDFRun):
     """A field of signed distance from a field file; `folder` is the file."""
 
     stored: StoredField
-
-    @property
-    def output_folder(self) -> Path:
-        return self.folder.parent
 
 
 def open_run_or_file(path: str | Path, device: str | torch.device | None = None, step: int | None = None) -> Run:

@@ -37,7 +37,7 @@ class Units:
     pose: float
     """Metres per unit of the poses."""
     axes: str
-    """Of the cameras in the file: opengl or opencv."""
+    """Axes of the cameras in the file: opengl or opencv."""
     along: Literal["axis", "ray"]
     inverted: bool
 

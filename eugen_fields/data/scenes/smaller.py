@@ -47,7 +47,7 @@ class SmallerCopies:
     factor: int
     """How many times smaller they are; 1: there are none."""
     rounding: Rounding = "floor"
-    """Of the sizes of copies that are made."""
+    """How the sizes of copies that are made are rounded."""
 
     def __post_init__(self) -> None:
         if self.factor < 1 or self.factor != int(self.factor):

@@ -38,7 +38,7 @@ class Result:
 
     quantised: Quantised
     bytes: int
-    """Of the file, to a few."""
+    """Size of the file, to a few bytes."""
     change: float
     """As in fidelity."""
     grids: dict[str, Grid]

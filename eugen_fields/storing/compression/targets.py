@@ -175,7 +175,7 @@ class PointBatch:
     distance: Tensor
     """Shape (N,), metres."""
     weight: Tensor
-    """Of squared errors, shape (N,)."""
+    """Weights of the squared errors, shape (N,)."""
 
 
 class DistanceTarget:
