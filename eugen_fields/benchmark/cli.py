@@ -14,6 +14,7 @@ from eugen_fields.benchmark.layers.synthetic import Synthetic
 from eugen_fields.benchmark.mesh.mesh import Mesh
 from eugen_fields.benchmark.quality.comparison import Train
 from eugen_fields.benchmark.quality.frontier import Frontier
+from eugen_fields.benchmark.quality.rivals import Rivals
 from eugen_fields.benchmark.quality.scenes import Scenes
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
@@ -35,6 +36,7 @@ def main() -> None:
         "train": Train,
         "scenes": Scenes,
         "frontier": Frontier,
+        "rivals": Rivals,
         "size": Size,
         "transfer": Transfer,
         "synthetic": Synthetic,

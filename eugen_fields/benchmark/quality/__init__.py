@@ -2,8 +2,9 @@
 
 from eugen_fields.benchmark.quality.comparison import Train
 from eugen_fields.benchmark.quality.frontier import Frontier
+from eugen_fields.benchmark.quality.rivals import Rivals
 from eugen_fields.benchmark.quality.scenes import Scenes
 from eugen_fields.benchmark.quality.size import Size
 from eugen_fields.benchmark.quality.transfer import Transfer
 
-__all__ = ["Frontier", "Scenes", "Size", "Train", "Transfer"]
+__all__ = ["Frontier", "Rivals", "Scenes", "Size", "Train", "Transfer"]
