@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import trimesh
 from PIL import Image
+from support.depth_recordings import write_transforms
+from support.distance_truths import write_truth
 from support.helpers import PROJECT
 
 from eugen_fields.errors import InputError
@@ -54,6 +56,47 @@ def test_it_leaves_metrics_picture_mesh_and_a_run(
         size = Path(metrics[name]).stat().st_size
         assert size == metrics[f"{name}_bytes"] and f"{size:,} bytes" in out
     assert (Path(metrics["run"]) / "config.yml").exists()
+
+
+@pytest.mark.e2e
+def test_a_capture_is_trained_by_planes(
+    capture_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = METHODS["eugen-planes-tiny"].pipeline.model
+    small = {"plane_resolutions": (8, 24), "proposal_resolutions": (16,), "proposal_samples": (16,)}
+    for name, value in small.items():
+        monkeypatch.setattr(model, name, value)
+    demo = runpy.run_path(str(DEMO))["Demo"]
+    demo(scene=capture_scene, output=tmp_path, steps=60, viewer=False, mesh_resolution=24).main()
+    out = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert f"{capture_scene} has a transforms.json without depth images" in out
+    assert metrics["method"] == "eugen-planes-tiny" and metrics["psnr"] > 5.0
+    assert metrics["mesh"] is None and "mesh     none:" in out, "after so few steps nothing is opaque"
+    assert Path(metrics["picture"]).is_file() and metrics["mesh_silhouette_iou"] is None
+    assert "field    none:" in out, "what has no bounds is in no field file"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_depth_stream_becomes_a_map(
+    truth: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = METHODS["eugen-isdf-tiny"].pipeline
+    monkeypatch.setattr(pipeline.datamanager, "first_frame_steps", 10)
+    for name, value in {"layer_width": 32, "num_layers": 4, "skip_connections": (2,), "replace": (1, 2)}.items():
+        monkeypatch.setattr(pipeline.model, name, value)
+    scene = write_transforms(tmp_path / "room", count=4)
+    if truth:
+        write_truth(scene, frames=4)
+    demo = runpy.run_path(str(DEMO))["Demo"]
+    demo(scene=scene, output=tmp_path / "out", steps=100, viewer=False, mesh_resolution=24).main()
+    out = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["method"] == "eugen-isdf-tiny" and metrics["frames"] == 4 and metrics["steps"] == 100
+    assert Path(metrics["mesh"]).is_file() and Path(metrics["field"]).is_file()
+    assert ("visible_error_cm" in metrics) == truth == ("distances are wrong by" in out)
+    assert not truth or Path(metrics["picture"]).is_file()
 
 
 def test_bad_flags_end_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

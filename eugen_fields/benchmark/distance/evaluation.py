@@ -109,15 +109,20 @@ class Evaluation:
         """Plots beside the JSON file; slices and meshes of what this call has run."""
         paths = [json.with_name(f"{json.stem}_errors.png")]
         draw_errors(runs, paths[0])
-        field = self.learnt
-        if field is not None:
-            fields: dict[str, Any] = {"learnt": lambda points: field.evaluate(points.to(field.aabb))}
-            if self._fusion is not None:
-                fields["TSDF"] = self._fusion.sdf
+        if self.learnt is not None:
             paths.append(json.with_name(f"{json.stem}_slice.png"))
-            low, high = self.truth.vertices[:, 2].min(), self.truth.vertices[:, 2].max()
-            draw_slices(fields, self.truth, self.stream, paths[-1], height=float(low + 0.4 * (high - low)))
+            self.draw_slice(paths[-1])
         if self._meshes:
             paths.append(json.with_name(f"{json.stem}_mesh.png"))
             draw_meshes({"truth": (self.truth.vertices, self.truth.triangles)} | self._meshes, self.stream, paths[-1])
         return paths
+
+    def draw_slice(self, path: Path) -> None:
+        """A slice at two fifths of the height: the truth, the last map, and the fusion where there is one."""
+        field = self.learnt
+        assert field is not None
+        fields: dict[str, Any] = {"learnt": lambda points: field.evaluate(points.to(field.aabb))}
+        if self._fusion is not None:
+            fields["TSDF"] = self._fusion.sdf
+        low, high = self.truth.vertices[:, 2].min(), self.truth.vertices[:, 2].max()
+        draw_slices(fields, self.truth, self.stream, path, height=float(low + 0.4 * (high - low)))

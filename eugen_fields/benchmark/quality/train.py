@@ -12,9 +12,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from tqdm import tqdm
 
+from eugen_fields.data.scenes.kinds import scene_kind
 from eugen_fields.errors import InputError
 from eugen_fields.mapping.trainer import MappingTrainer
 from eugen_fields.methods import METHODS
@@ -46,7 +48,8 @@ def make_config(
 
     Args:
         method: a key of METHODS.
-        scene: folder in the Blender-synthetic layout, or with a transforms.json, or of a depth stream.
+        scene: folder in the Blender-synthetic layout, or with a transforms.json or a COLMAP model, or of a depth
+            stream.
         output: the run goes to output/<scene>/<method>/<layer>-seed<seed>.
         layer, steps: None keeps the method's own.
         seed: of every random number in the run.
@@ -56,7 +59,7 @@ def make_config(
         model_options: further fields of the method's model config.
 
     Raises:
-        InputError: unknown method or option.
+        InputError: unknown method or option, or a folder that is no scene.
     """
     if method not in METHODS:
         raise InputError(f"there is no method {method!r}; there are {', '.join(METHODS)}.")
@@ -71,7 +74,10 @@ def make_config(
     config.data = config.pipeline.datamanager.data = Path(scene)
     manager = config.pipeline.datamanager
     if isinstance(manager, FieldDataManagerConfig):
-        if (Path(scene) / "transforms.json").exists():
+        kind = scene_kind(Path(scene)) if Path(scene).is_dir() else None
+        if kind is not None and kind.colmap_path is not None:
+            manager.dataparser = ColmapDataParserConfig(colmap_path=kind.colmap_path)
+        elif kind is not None and kind.name == "capture":
             manager.dataparser = NerfstudioDataParserConfig()
         manager.num_scales = num_scales
         manager.camera_res_scale_factor = scale_factor
