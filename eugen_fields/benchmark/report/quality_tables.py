@@ -9,6 +9,7 @@ from typing import Any
 from eugen_fields.benchmark.common.markdown import spread, table
 from eugen_fields.benchmark.layers.synthetic_report import KINDS
 from eugen_fields.benchmark.quality.frontier.frontier_report import markdown_report
+from eugen_fields.benchmark.quality.rivals import race_report
 from eugen_fields.benchmark.quality.scenes.scenes_report import markdown_table
 from eugen_fields.benchmark.quality.transfer import rivals_table
 from eugen_fields.benchmark.quality.transfer.layers_table import VARIANTS
@@ -25,22 +26,20 @@ def grouped(runs: Iterable[dict[str, Any]], key: Callable[[dict[str, Any]], Any]
     return groups
 
 
-def demo_layers(document: Document) -> str:
-    """One row per layer kind."""
-    heads = ("hidden layers", "learning rate", "PSNR (dB)", "SSIM", "parameters")
-    rows = [
-        (
-            run["name"],
-            f"{run['learning_rate']:g}",
-            f"{run['psnr']:.2f}",
-            f"{run['ssim']:.4f}",
-            f"{run['parameters']:,}",
-            f"{run['layer_bytes']:,}",
-            f"{run['steps'] / run['train_seconds']:.1f}",
-        )
-        for run in document["runs"]
-    ]
-    return table((*heads, "bytes of the three hidden layers in a checkpoint", "steps/s"), rows)
+def defaults(document: Document) -> str:
+    """One row for each set of defaults and layer kind, a mean over the seeds in each cell."""
+    heads = ("defaults", "hidden layers", "PSNR (dB), each seed", "parameters", "multiplications", "CPU s")
+    rows = []
+    for (of, name), runs in grouped(document["runs"], lambda run: (run["defaults"], run["name"])).items():
+        cells = ", ".join(f"{run['psnr']:.2f}" for run in runs)
+        sizes = (f"{runs[0]['parameters']:,}", f"{runs[0]['multiplications']:,}")
+        rows.append((of, name, cells, *sizes, spread([run["train_cpu_seconds"] for run in runs], 0)))
+    return table(heads, rows)
+
+
+def race(document: Document) -> str:
+    """Our methods and others for equal seconds: a table for each scene."""
+    return race_report.markdown_table(document["runs"])
 
 
 def tuning(document: Document) -> str:

@@ -47,14 +47,15 @@ What changed a figure after it was measured; a table that was measured anew is n
 - Renders of the NeRF methods: samples at the borders of blocks were counted twice. Mending that changed PSNR by 0.02 to
   0.04 dB; all tables of NeRF methods above were measured before it.
 - The sampler of pixels was replaced: for images of one size it draws other pixels from the same distribution. The table
-  of layer kinds at the top was measured before it.
+  of learning rates was measured before it.
 - The norm column of EUGen layers was rescaled. The learning rates of EUGen layers were tuned before it.
 - Fine-tuning in `eugen-transfer` trains the whole network by the optimiser of the run's method, Muon for most, in place
   of the new layers alone by Adam. The table of transfers was measured before it."""
 
 CHAPTERS: dict[str, list[Section]] = {
     "Quality of renders and meshes": [
-        Section("demo_layers_cpu.json", quality_tables.demo_layers),
+        Section("hotdog_cpu.json", quality_tables.defaults),
+        Section("rivals.json", quality_tables.race, optional=True),
         Section("tuning_cpu.json", quality_tables.tuning),
         Section("collapse_cpu.json", quality_tables.collapse),
         Section("train_cpu.json", quality_tables.equal_budgets),
