@@ -152,7 +152,9 @@ class Demo:
         comparison_picture(trainer, picture)
         overlaps = []
         if mesh["mesh"] is not None:
-            in_scene = read_mesh(Path(mesh["mesh"])).apply_transform(run.world_from_scene.cpu().double().inverse().numpy())
+            in_scene = read_mesh(Path(mesh["mesh"])).apply_transform(
+                run.world_from_scene.cpu().double().inverse().numpy()
+            )
             overlaps = silhouette_overlaps(in_scene, trainer.pipeline.datamanager.fixed_indices_eval_dataloader)
         said = f"{len(scores['views'])} test views: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
         return {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from eugen_fields.benchmark.common.devices import choose_device
+from eugen_fields.benchmark.common.engines import Case, Engine, run_cases
 from eugen_fields.benchmark.common.results import Results
 from eugen_fields.errors import InputError
 
@@ -112,3 +113,20 @@ class TrainingBenchmark(DrawnBenchmark):
     """Training steps of each run. Default: the method's own."""
     output: Path = Path("outputs/benchmark")
     """Folder of the training runs."""
+
+
+@dataclass(kw_only=True)
+class SweptBenchmark(TrainingBenchmark):
+    """Options of every benchmark whose runs do not need each other."""
+
+    engine: Engine = "local"
+    """Who trains. local: this process, one run after the other. ray: the workers of a Ray cluster, one processor or one
+    GPU for each run; a run whose worker is lost is started again. Ray has to be installed (pip install ray)."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster, such as HOST:6379, whose machines share their files. Default: the one that
+    RAY_ADDRESS names, else one is started on this machine for as long as it is needed."""
+
+    def sweep(self, cases: Sequence[Case], results: Results) -> list[dict[str, Any]]:
+        """The measurement of each case, in their order, made by the engine where the file lacks it."""
+        gpus = int(choose_device(self.device) != "cpu")
+        return run_cases(cases, results, engine=self.engine, address=self.ray_address, gpus=gpus)

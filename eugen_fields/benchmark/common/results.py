@@ -87,6 +87,13 @@ class Results:
             self.save()
         return found
 
+    def sort(self, keys: list[dict[str, Any]]) -> None:
+        """Puts the measurements with these keys in the order of the keys, behind all others, and saves."""
+        asked = [found for key in keys if (found := self.find(key)) is not None]
+        ours = {id(run) for run in asked}
+        self.document["runs"] = [run for run in self.runs if id(run) not in ours] + asked
+        self.save()
+
     def save(self) -> None:
         """Writes the document beside the file first, so that a crash leaves the old one. Raises InputError on
         failure."""

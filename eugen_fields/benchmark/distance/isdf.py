@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from eugen_fields.benchmark.common import Results, TrainingBenchmark
+from eugen_fields.benchmark.common import Case, Results, SweptBenchmark
 from eugen_fields.benchmark.common.contestants import parse_options
 from eugen_fields.benchmark.distance.sdf_report import markdown_table
 from eugen_fields.layers.names import LayerName
 
+if TYPE_CHECKING:
+    from eugen_fields.benchmark.distance.evaluation import Evaluation
+
 
 @dataclass(kw_only=True)
-class ISDF(TrainingBenchmark):
+class ISDF(SweptBenchmark):
     """Maps a depth stream with layer kinds and seeds, and measures distances, gradients and the mesh against the truth.
 
     The folder needs distance_ground_truth.npz (points (N, 3), distance (N,), metres) and mesh_ground_truth.npz
@@ -49,30 +53,34 @@ class ISDF(TrainingBenchmark):
         self.require(0, "seed")
 
     def measure(self, results: Results) -> tuple[str, list[Path]]:
-        """Fuses and maps what is missing in the results; slices and meshes are drawn of what this call has run."""
+        """Fuses and maps what is missing in the results; slices and meshes are drawn of what this process has run."""
         from eugen_fields.benchmark.distance.evaluation import Evaluation
-        from eugen_fields.benchmark.distance.mapping_run import map_stream
 
         evaluation = Evaluation(self.data, self.checks, self.mesh_resolution)
         baseline = {"name": "TSDF", "data": str(self.data), "voxel_size": self.voxel_size, "checks": self.checks}
         tsdf = results.once(baseline, lambda: evaluation.fuse(self.voxel_size))
-        settings: dict[str, Any] = {"method": self.method, "scene": self.data, "output": self.output}
-        settings |= {"steps": self.steps, "options": self.options, "clock": self.clock}
-        settings |= {"device_type": self.device_type}
+        cases = []
         for layer, seed in itertools.product(self.layer, self.seed):
             key = {"method": self.method, "layer": layer, "seed": seed, "options": list(self.options)}
             key |= {"asked_steps": self.steps, "clock": self.clock, "data": str(self.data)}
-
-            def measure_map(layer: str = layer, seed: int = seed) -> dict[str, Any]:
-                name = " ".join((self.method, layer, *self.options))
-                print(f"{name}, seed {seed}", flush=True)
-                about = {"name": name, "tsdf_visible_error_cm": tsdf["visible_error_cm"]}
-                return about | map_stream(evaluation, layer=layer, seed=seed, **settings)
-
-            results.once(key, measure_map)
+            name = " ".join((self.method, layer, *self.options))
+            about = {"name": name, "tsdf_visible_error_cm": tsdf["visible_error_cm"]}
+            measured_by = evaluation if self.engine == "local" else None
+            cases.append(Case(key, f"{name}, seed {seed}", partial(self._map, about, layer, seed, measured_by)))
+        self.sweep(cases, results)
         self._summarise(results)
         plots = evaluation.draw(results.runs, self.json) if self.plot else []
         return markdown_table(results.runs), plots
+
+    def _map(self, about: dict[str, Any], layer: str, seed: int, evaluation: Evaluation | None) -> dict[str, Any]:
+        """Maps the stream once: an entry of the JSON file. In another process there is no evaluation yet."""
+        from eugen_fields.benchmark.distance.evaluation import Evaluation
+        from eugen_fields.benchmark.distance.mapping_run import map_stream
+
+        settings: dict[str, Any] = {"method": self.method, "scene": self.data, "output": self.output}
+        settings |= {"steps": self.steps, "options": self.options, "clock": self.clock}
+        evaluation = evaluation or Evaluation(self.data, self.checks, self.mesh_resolution)
+        return about | map_stream(evaluation, layer=layer, seed=seed, device_type=self.device_type, **settings)
 
     def _summarise(self, results: Results) -> None:
         """Puts the figures of the last run that was asked for at the top of the file."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import tyro
 
-from eugen_fields.benchmark.common import Results, TrainingBenchmark
+from eugen_fields.benchmark.common import Case, Results, SweptBenchmark
 from eugen_fields.benchmark.quality.comparison_report import draw, goal_table, markdown_table
 from eugen_fields.errors import InputError
 
@@ -27,7 +28,7 @@ RadianceMethod: TypeAlias = Literal[
 
 
 @dataclass(kw_only=True)
-class Train(TrainingBenchmark):
+class Train(SweptBenchmark):
     """Trains networks of different layers on one budget, of steps or of wall time, and compares quality, size and
     speed.
 
@@ -128,18 +129,16 @@ class Train(TrainingBenchmark):
         same = ("method", "scene", "output", "options", "steps", "num_scales", "rate_factor", "curve_views")
         settings |= {name: getattr(self, name) for name in same}
         trials = {layer: Trial(layer=layer, **settings) for layer in self.layers}  # bad flags are refused first
-        asked = []
+        cases = []
         for seed in self.seed:
             for budget in self.budget or ():
                 for layer, trial in trials.items():
                     for rate in self.learning_rates or (None,):
                         key = self._key(layer, seed, rate, budget)
-                        if results.find(key) is None:
-                            words = (self.method, layer, *self.options, f"seed {seed}", f"equal {budget}")
-                            print(", ".join(words) + (f", learning rate {rate:g}" if rate else ""), flush=True)
-                        case = seed, rate, key["seconds"]
-                        asked.append(results.once(key, lambda trial=trial, case=case: trial.run(*case)))
-        return asked
+                        words = (self.method, layer, *self.options, f"seed {seed}", f"equal {budget}")
+                        words += (f"learning rate {rate:g}",) if rate else ()
+                        cases.append(Case(key, ", ".join(words), partial(trial.run, seed, rate, key["seconds"])))
+        return self.sweep(cases, results)
 
     def _key(self, layer: str, seed: int, rate: float | None, budget: str) -> dict[str, Any]:
         key = {"layer": layer, "seed": seed, "asked_rate": rate, "method": self.method}

@@ -23,8 +23,8 @@ def test_unknown_method_and_option_are_named(tmp_path: Path) -> None:
 
 
 def test_configurations_do_not_share_state(tmp_path: Path) -> None:
-    first = make_config("eugen-nerf-tiny", tmp_path, tmp_path, layer="prp", seed=1)
-    second = make_config("eugen-nerf-tiny", tmp_path, tmp_path)
+    first = make_config("eugen-nerf-tiny", tmp_path / "scene", tmp_path, layer="prp", seed=1)
+    second = make_config("eugen-nerf-tiny", tmp_path / "scene", tmp_path)
     assert first.pipeline.model.layer == "prp" and second.pipeline.model.layer == "eugen-residual"
     first.optimizers["fields"]["optimizer"].lr = 7.0
     assert second.optimizers["fields"]["optimizer"].lr == 0.0

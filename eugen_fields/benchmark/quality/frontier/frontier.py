@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from eugen_fields.benchmark.common import Results, TrainingBenchmark
+from eugen_fields.benchmark.common import Case, Results, SweptBenchmark
 from eugen_fields.benchmark.common.markdown import table
 from eugen_fields.benchmark.common.results import environment, source_commit
 from eugen_fields.benchmark.quality.frontier.frontier_contestants import METHOD, Network, chosen_networks, known
@@ -28,7 +29,7 @@ _NEEDED += ("train_seconds",)
 
 
 @dataclass(kw_only=True)
-class Frontier(TrainingBenchmark):
+class Frontier(SweptBenchmark):
     """Trains networks of many kinds and sizes alike, and compares their PSNR at equal multiplications per sample, equal
     parameters and equal bytes with that of narrow dense networks.
 
@@ -81,20 +82,14 @@ class Frontier(TrainingBenchmark):
         """Trains what is missing in the results; the tables and the plot have all runs in the file."""
         if any(name not in run for run in results.runs for name in _NEEDED):
             raise InputError(f"--json {self.json} holds results of another benchmark. Name another file.")
-        cases = list(self._cases())
-        made = {name: environment()[name] for name in ("torch", "threads")} | {"commit": source_commit()}
-        for number, (key, trial) in enumerate(cases, start=1):
-            if results.find(key) is None:
-                words = (key["scene"], key["contestant"], *self.options, f"seed {key['seed']}", f"{self.steps} steps")
-                print(f"{', '.join(words)} ({number} of {len(cases)})", flush=True)
-            results.once(key, lambda key=key, trial=trial: trial.run(key["seed"]) | made)
+        self.sweep(list(self._cases()), results)
         plots = self.drawn(lambda path: draw(known(results.runs), path))
         figures = [[path.name, "PSNR against costs", ""] for path in plots]
         results.document.setdefault("report", {"title": TITLE, "about": list(ABOUT), "figures": figures, "notes": []})
         results.save()
         return markdown_report(results.runs), plots
 
-    def _cases(self) -> Iterator[tuple[dict[str, Any], FrontierTrial]]:
+    def _cases(self) -> Iterator[Case]:
         """What names a run in the JSON file, and what trains it: all scenes with their first seed, then with their
         second, so that a call that is broken off leaves whole tables. Raises InputError where there is none yet."""
         from eugen_fields.benchmark.quality.frontier.frontier_trial import FrontierTrial
@@ -119,7 +114,15 @@ class Frontier(TrainingBenchmark):
                         views=self.views or 0,
                         device_type=self.device_type,
                     )
-                    yield key | {"views_scored": self.views, "seed": seeds[rank]}, trial
+                    key |= {"views_scored": self.views, "seed": seeds[rank]}
+                    words = (scene.name, network.name, *self.options, f"seed {seeds[rank]}", f"{steps} steps")
+                    yield Case(key, ", ".join(words), partial(_measured, trial, seeds[rank]))
+
+
+def _measured(trial: FrontierTrial, seed: int) -> dict[str, Any]:
+    """An entry of the JSON file, with what it was made by."""
+    found = trial.run(seed)
+    return found | {name: environment()[name] for name in ("torch", "threads")} | {"commit": source_commit()}
 
 
 def _listing(networks: list[Network]) -> str:

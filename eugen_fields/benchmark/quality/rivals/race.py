@@ -6,12 +6,13 @@ import itertools
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from eugen_fields.benchmark.common import Results, TrainingBenchmark
+from eugen_fields.benchmark.common import Case, Results, SweptBenchmark
 from eugen_fields.benchmark.common.devices import choose_device, device_name
 from eugen_fields.benchmark.quality.rivals.race_report import NEEDED, draw, markdown_table
 from eugen_fields.benchmark.quality.scenes.scenes import find_scenes
@@ -19,7 +20,7 @@ from eugen_fields.errors import InputError
 
 
 @dataclass(kw_only=True)
-class Rivals(TrainingBenchmark):
+class Rivals(SweptBenchmark):
     """Trains our methods and nerfstudio's own for equal seconds and compares the PSNR of test views on the way.
 
     On a CPU seconds are the user time of all processors together; on CUDA they are seconds of the wall. Scoring is not
@@ -74,13 +75,12 @@ class Rivals(TrainingBenchmark):
         scenes = find_scenes(self.scene)
         for scene, method in itertools.product(scenes, self.methods):
             entrant_config(method, scene, self.output, 0, self.device_type)  # bad flags are refused first
-        cases = list(itertools.product(self.seed, scenes, self.methods))
-        for number, (seed, scene, method) in enumerate(cases, start=1):
+        cases = []
+        for seed, scene, method in itertools.product(self.seed, scenes, self.methods):
             key = {"scene": scene.name, "method": method, "seed": seed, "budget": self.seconds}
             key |= {"checkpoints": self.checkpoints, "views_scored": self.views, "pixels": self.pixels}
-            if results.find(key) is None:
-                print(f"{scene.name}, {method}, seed {seed} ({number} of {len(cases)})", flush=True)
-            results.once(key, lambda case=(seed, scene, method): self._race(*case))
+            cases.append(Case(key, f"{scene.name}, {method}, seed {seed}", partial(self._race, seed, scene, method)))
+        self.sweep(cases, results)
         return markdown_table(results.runs), self.drawn(lambda path: draw(results.runs, path))
 
     def _race(self, seed: int, scene: Path, method: str) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from eugen_fields.benchmark.common import Results, TrainingBenchmark
+from eugen_fields.benchmark.common import Case, Results, SweptBenchmark
 from eugen_fields.benchmark.quality.comparison import RadianceMethod
 from eugen_fields.benchmark.quality.scenes.scenes_report import draw, markdown_table
 from eugen_fields.data.parsers.choose import set_up_parser
@@ -27,7 +28,7 @@ _NEEDED += ("psnr", "ssim", "empty_psnr", "collapsed", "recoveries")
 
 
 @dataclass(kw_only=True)
-class Scenes(TrainingBenchmark):
+class Scenes(SweptBenchmark):
     """Trains methods and layer kinds on each of many small scenes and compares PSNR and SSIM on their test views.
 
     A run has collapsed where its renders are less than 1 dB better than the background alone, where what the test
@@ -70,15 +71,10 @@ class Scenes(TrainingBenchmark):
         """Trains what is missing in the results; the table and the plot have all runs in the file."""
         if any(name not in run for run in results.runs for name in _NEEDED):
             raise InputError(f"--json {self.json} holds results of another benchmark. Name another file.")
-        cases = list(self._cases())
-        for number, (key, trial) in enumerate(cases, start=1):
-            if results.find(key) is None:
-                words = (key["scene"], key["method"], key["layer"], *self.options, f"seed {key['seed']}")
-                print(f"{', '.join(words)} ({number} of {len(cases)})", flush=True)
-            results.once(key, lambda key=key, trial=trial: _measured(trial, key["seed"]))
+        self.sweep(list(self._cases()), results)
         return markdown_table(results.runs), self.drawn(lambda path: draw(results.runs, path))
 
-    def _cases(self) -> Iterator[tuple[dict[str, Any], Trial]]:
+    def _cases(self) -> Iterator[Case]:
         """What names a run in the JSON file, and what trains it. Raises InputError where there is none yet."""
         from eugen_fields.benchmark.quality.trial import Trial
 
@@ -90,7 +86,9 @@ class Scenes(TrainingBenchmark):
             for method, layer in itertools.product(self.method, self.layers):
                 key = {"scene": scene.name, "width": width, "method": method, "layer": layer}
                 key |= {"options": list(self.options), "steps": self.steps, "views_scored": self.views, "seed": seed}
-                yield key, Trial(layer=layer, method=method, scene=scene, scale_factor=1 / factor, **shared)
+                trial = Trial(layer=layer, method=method, scene=scene, scale_factor=1 / factor, **shared)
+                words = ", ".join((scene.name, method, layer, *self.options, f"seed {seed}"))
+                yield Case(key, words, partial(_measured, trial, seed))
 
 
 def find_scenes(folders: tuple[Path, ...]) -> list[Path]:
