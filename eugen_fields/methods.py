@@ -33,6 +33,7 @@ _TINY_GRID: dict[str, Any] = {
     "grid_update_cells": 1 << 16,
     "eval_num_samples_per_chunk": 1 << 13,
 }
+_TINY_PLANES: dict[str, Any] = {**_TINY_GRID, "eval_num_samples_per_chunk": 1 << 15}
 
 
 def _machine() -> MachineConfig:
@@ -51,11 +52,11 @@ def _optimizers(warmup_steps: int = 100) -> dict[str, Any]:
 
 
 def _plane_optimizers(warmup_steps: int = 100) -> dict[str, Any]:
-    """Planes and proposals have optimisers of their own, fused on a CPU too: planes are millions of numbers."""
+    """Planes and proposals have optimisers of their own."""
     groups = _optimizers(warmup_steps)
     for name in ("planes", "proposals"):
         schedule = WarmupDecayConfig(warmup_steps=warmup_steps)
-        groups[name] = {"optimizer": PlaneAdamConfig(fused=True), "scheduler": schedule}
+        groups[name] = {"optimizer": PlaneAdamConfig(), "scheduler": schedule}
     return groups
 
 
@@ -66,6 +67,7 @@ def _trainer(
     target_num_samples: int,
     max_num_rays: int,
     optimizers: dict[str, Any] | None = None,
+    eval_pixels: int = 0,
     **settings: Any,
 ) -> FieldTrainerConfig:
     """The settings that all methods share."""
@@ -82,6 +84,7 @@ def _trainer(
                 dataparser=BlenderDataParserConfig(alpha_color=None),
                 eval_num_rays_per_batch=1024,
                 images_on_gpu=True,
+                eval_pixels=eval_pixels,
             ),
             model=model,
             target_num_samples=target_num_samples,
@@ -125,6 +128,7 @@ def _tiny(
         rates,
         target_num_samples,
         max_num_rays=1 << 12,
+        eval_pixels=200_000,  # more of them take a CPU minutes a view
         max_num_iterations=2_400,
         steps_per_eval_image=500,
         steps_per_save=500,
@@ -211,8 +215,8 @@ eugen_planes_tiny = _tiny(
         size="tiny",
         num_features=64,  # of an EUGen head: as many multiplications as the dense one, once folded
         anneal_steps=300,
-        **_TINY_GRID,
-        eval_num_rays_per_chunk=512,
+        **_TINY_PLANES,
+        eval_num_rays_per_chunk=4096,
     ),
     "planes",
     48 << 8,  # 256 rays of 32 proposals and 16 samples

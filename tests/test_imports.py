@@ -145,7 +145,8 @@ def test_layers_need_torch_alone():
 
 @pytest.mark.parametrize("room", ["layers", "encodings", "kernels", "fields"])
 def test_lowest_rooms_import_torch_the_standard_library_and_each_other(room):
-    known = ("torch", "eugen_fields") + (("triton", "tinycudann", "tyro") if room == "kernels" else ())
+    fast_paths = {"kernels": ("triton", "tinycudann", "tyro"), "encodings": ("scipy",)}
+    known = ("torch", "eugen_fields", *fast_paths.get(room, ()))
     for path in rooms()[room]:
         for name in imports(path):
             outside = name.split(".")[0] not in sys.stdlib_module_names

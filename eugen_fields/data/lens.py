@@ -54,15 +54,23 @@ def seen_pixels(cameras: Cameras, index: int) -> Tensor | None:
     if not fisheye and int(camera.camera_type) != CameraType.PERSPECTIVE.value:
         return None
     width, height = int(camera.width), int(camera.height)
-    rows, columns = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
-    seen = torch.ones(height, width, dtype=torch.bool)
+    corners = torch.tensor([0.5, height - 0.5])[:, None], torch.tensor([0.5, width - 0.5])
+    if bool(_seen(camera, fisheye, *corners).all()):  # both circles are convex
+        return None
+    return _seen(camera, fisheye, torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5)[..., None]
+
+
+def _seen(camera: Cameras, fisheye: bool, rows: Tensor, columns: Tensor) -> Tensor:
+    """Which places of one camera's image show anything, bool (rows, columns), at rows (rows, 1) and columns
+    (columns,)."""
+    seen = torch.ones(len(rows), len(columns), dtype=torch.bool)
     if camera.distortion_params is not None and bool(camera.distortion_params.any()):
         radius = torch.hypot((columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy)
         seen &= radius < _MARGIN * image_circle(camera.distortion_params, fisheye)
     crop = (camera.metadata or {}).get("fisheye_crop_radius")
     if crop is not None:
-        seen &= torch.hypot(columns - width // 2, rows - height // 2) <= crop
-    return None if seen.all() else seen[..., None]
+        seen &= torch.hypot(columns - int(camera.width) // 2, rows - int(camera.height) // 2) <= crop
+    return seen
 
 
 def row_areas(cameras: Cameras, index: int) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,18 +17,22 @@ _MARGIN = 2
 """Pixels about visible ones that count as foreground: they show where the object ends."""
 
 
-def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False, patch_size: int = 1) -> dict[str, Tensor]:
+def pack_pixels(
+    images: Iterable[dict[str, Any]], ignore_mask: bool = False, patch_size: int = 1, num_pixels: int | None = None
+) -> dict[str, Tensor]:
     """Collates images, which may differ in size, into tensors that move between devices.
 
     nerfstudio's own variable_res_collate makes lists, which stay on the CPU whatever images_on_gpu says, and whose
     masks its pixel sampler cannot read.
 
     Args:
-        images: of a dataset: "image" (height, width, channels), "image_idx", "mask" (height, width, 1), "scale" and
-            "row_area" (height,) where there is one.
+        images: of a dataset: "image" (height, width, channels), uint8 or floats, "image_idx", "mask"
+            (height, width, 1), "scale" and "row_area" (height,) where there is one. They are taken one after the other,
+            and none is kept.
         ignore_mask: draw pixels outside of masks as well.
         patch_size: side of the squares that will be drawn. What is said of pixels to draw from then means their upper
             left corners, and the squares lie in the image and show nothing that is masked out.
+        num_pixels: of all images together. Known beforehand, memory is needed for one copy of the pixels alone.
 
     Returns:
         "image": the pixels of all images, row by row, (pixels, channels); and for each image "image_idx", "width",
@@ -39,45 +45,77 @@ def pack_pixels(images: list[dict[str, Any]], ignore_mask: bool = False, patch_s
     Raises:
         InputError: nothing to draw from, or images some of which have alpha.
     """
-    channels = {item["image"].shape[-1] for item in images}
-    if len(channels) > 1:
-        raise InputError("some images have an alpha channel and others have none; save all of them in one way.")
-    pixels = torch.tensor([item["image"].shape[0] * item["image"].shape[1] for item in images])
-    scales = torch.tensor([item.get("scale", 0) for item in images])
+    if num_pixels is None:
+        images = list(images)
+        num_pixels = sum(item["image"].shape[0] * item["image"].shape[1] for item in images)
+    pixels = torch.empty(0)
+    facts: list[_ImageFacts] = []
+    first = 0
+    for item in images:
+        image = item["image"]
+        if not facts:
+            pixels = image.new_empty(num_pixels, image.shape[-1])
+        elif image.shape[-1] != pixels.shape[-1]:
+            raise InputError("some images have an alpha channel and others have none; save all of them in one way.")
+        facts.append(_image_facts(item, ignore_mask, patch_size))
+        pixels[first : first + facts[-1].pixels] = image.flatten(0, 1)
+        first += facts[-1].pixels
+    counts = torch.tensor([image.pixels for image in facts])
+    weights = 4.0 ** torch.tensor([image.scale for image in facts])
     packed = {
-        "image": torch.cat([item["image"].flatten(0, 1) for item in images]),
-        "image_idx": torch.tensor([item["image_idx"] for item in images]),
-        "width": torch.tensor([item["image"].shape[1] for item in images]),
-        "first_pixel": pixels.cumsum(0) - pixels,
-        "num_valid": pixels,
+        "image": pixels,
+        "image_idx": torch.tensor([image.index for image in facts]),
+        "width": torch.tensor([image.width for image in facts]),
+        "first_pixel": counts.cumsum(0) - counts,
+        "num_valid": counts,
     }
-    masks = [None if ignore_mask else item.get("mask") for item in images]
-    areas = [item.get("row_area") for item in images]
-    masks = [_on_sphere(item["image"], mask, area) for item, mask, area in zip(images, masks, areas)]
-    if patch_size > 1:
-        masks = [_corners(item["image"], mask, patch_size) for item, mask in zip(images, masks)]
-    if any(mask is not None and not mask.all() for mask in masks):
+    if any(image.valid is not None for image in facts):
         valid = [
-            torch.arange(int(count), dtype=torch.int32) if mask is None else mask.flatten().nonzero()[:, 0].int()
-            for mask, count in zip(masks, pixels)
+            torch.arange(image.pixels, dtype=torch.int32) if image.valid is None else image.valid for image in facts
         ]
         num_valid = torch.tensor([len(offsets) for offsets in valid])
         packed |= {"valid": torch.cat(valid), "num_valid": num_valid, "first_valid": num_valid.cumsum(0) - num_valid}
-    packed["share"] = packed["num_valid"] * 4.0**scales
-    if channels == {4}:
-        foreground = [_foreground(item["image"], mask) for item, mask in zip(images, masks)]
-        counts = torch.tensor([len(offsets) for offsets in foreground])
-        packed |= {"foreground": torch.cat(foreground), "num_foreground": counts}
-        packed |= {"first_foreground": counts.cumsum(0) - counts, "foreground_share": counts * 4.0**scales}
-    if any(area is not None for area in areas):
-        rows = torch.tensor([item["image"].shape[0] for item in images])
-        packed["row_area"] = torch.cat(
-            [torch.ones(int(count)) if area is None else area for area, count in zip(areas, rows)]
-        )
-        packed["first_row"] = rows.cumsum(0) - rows
+    packed["share"] = packed["num_valid"] * weights
+    shown = [image.foreground for image in facts if image.foreground is not None]
+    if shown:
+        num_shown = torch.tensor([len(offsets) for offsets in shown])
+        packed |= {"foreground": torch.cat(shown), "num_foreground": num_shown}
+        packed |= {"first_foreground": num_shown.cumsum(0) - num_shown, "foreground_share": num_shown * weights}
+    if any(image.row_area is not None for image in facts):
+        rows = torch.tensor([image.pixels // image.width for image in facts])
+        areas = [
+            torch.ones(image.pixels // image.width) if image.row_area is None else image.row_area for image in facts
+        ]
+        packed |= {"row_area": torch.cat(areas), "first_row": rows.cumsum(0) - rows}
     if not packed["share"].any():
         raise InputError("every pixel of every image is masked out. Masks are black where a pixel must not be used.")
     return packed
+
+
+@dataclass
+class _ImageFacts:
+    """What packing remembers of an image beside its pixels."""
+
+    index: int
+    width: int
+    pixels: int
+    scale: int
+    row_area: Tensor | None
+    valid: Tensor | None
+    """Offsets of the pixels to draw from, int32; None: all of them."""
+    foreground: Tensor | None
+    """Offsets of those of them that are near visible ones, int32; None for images without alpha."""
+
+
+def _image_facts(item: dict[str, Any], ignore_mask: bool, patch_size: int) -> _ImageFacts:
+    image, area = item["image"], item.get("row_area")
+    height, width = image.shape[:2]
+    mask = _on_sphere(image, None if ignore_mask else item.get("mask"), area)
+    if patch_size > 1:
+        mask = _corners(image, mask, patch_size)
+    valid = None if mask is None or bool(mask.all()) else mask.flatten().nonzero()[:, 0].int()
+    foreground = _foreground(image, mask) if image.shape[-1] == 4 else None
+    return _ImageFacts(item["image_idx"], width, height * width, item.get("scale", 0), area, valid, foreground)
 
 
 def _on_sphere(image: Tensor, mask: Tensor | None, row_area: Tensor | None) -> Tensor | None:
@@ -154,9 +192,9 @@ class AreaPixelSampler(PixelSampler):
     _measured: tuple[dict[str, Tensor], float] | None = None
 
     def sample(self, image_batch: dict[str, Tensor], num_rays: int | None = None) -> dict[str, Tensor]:
-        """Pixels "image" (rays, channels) and their "indices" (rays, 3): camera, row, column; in random order, so that
-        any part of them is a draw too. Patches come one after the other, each row by row; the number of rays is rounded
-        down to a multiple of their pixels.
+        """Pixels "image" (rays, channels), floats, and their "indices" (rays, 3): camera, row, column; in random order,
+        so that any part of them is a draw too. Patches come one after the other, each row by row; the number of rays is
+        rounded down to a multiple of their pixels.
 
         Args:
             image_batch: of pack_pixels.
@@ -177,9 +215,9 @@ class AreaPixelSampler(PixelSampler):
             inside = steps[:, None] * width[:, None, None] + steps  # rows below and columns right of the corner
             offsets = (offsets[:, None, None] + inside).flatten()
             choice, width = (values.repeat_interleave(self.patch_size**2) for values in (choice, width))
-        pixels = image_batch["first_pixel"][choice] + offsets
+        places = (image_batch["first_pixel"][choice] + offsets).to(image.device)
         indices = torch.stack([image_batch["image_idx"][choice], offsets // width, offsets % width], dim=-1)
-        return {"image": image[pixels.to(image.device)], "indices": indices.to(image.device)}
+        return {"image": _as_floats(image[places]), "indices": indices.to(image.device)}
 
     def _extra_share(self, image_batch: dict[str, Tensor]) -> float:
         """Share of the rays to draw from foreground, so that with the uniform ones it has the least share."""
@@ -192,6 +230,11 @@ class AreaPixelSampler(PixelSampler):
         if natural == 0.0 or natural >= self.least_foreground:
             return 0.0
         return (self.least_foreground - natural) / (1.0 - natural)
+
+
+def _as_floats(colors: Tensor) -> Tensor:
+    """Colours from 0 to 1 of those in 8 bits; others are left alone."""
+    return colors.float() / 255.0 if colors.dtype == torch.uint8 else colors
 
 
 def _draw_by_area(image_batch: dict[str, Tensor], name: str, share: str, count: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eugen_fields.encodings.integrated import IntegratedEncoding
+from eugen_fields.encodings.plane_rows import LEAST_CHANNELS, add_to_rows, corner_rows, read_rows
 
 Combination = Literal["product", "sum"]
 _AXES = ((0, 1), (1, 2), (0, 2))
@@ -18,6 +19,10 @@ _STARTS = {"product": (0.1, 0.2), "sum": (-0.1, 0.1)}
 """Range of the uniform numbers that planes start with. Products of three of them are all about alike and positive."""
 _SCALES = {"product": 100.0, "sum": 10.0}
 """Factor on what is read: entries of planes stay small beside the steps of their optimiser, features do not."""
+_NO_SECOND_DERIVATIVES = (
+    "feature planes are read bilinearly and have no second derivatives, which losses on gradients, such as those of "
+    "signed distance, need: encode positions by frequencies, or take differences of values"
+)
 _BILINEAR, _BORDER = 0, 1  # of grid_sample's interpolation and padding modes
 
 
@@ -51,10 +56,7 @@ class _ReadPlanes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if torch.is_grad_enabled():  # create_graph: somebody wants derivatives of these
-            raise NotImplementedError(
-                "feature planes are read bilinearly and have no second derivatives, which losses on gradients, such as "
-                "those of signed distance, need: encode positions by frequencies, or take differences of values"
-            )
+            raise NotImplementedError(_NO_SECOND_DERIVATIVES)
         grid, factors, *saved = ctx.saved_tensors
         wants_grid, wants_planes = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:])
         of_grid = torch.zeros_like(grid) if wants_grid else None
@@ -73,6 +75,60 @@ class _ReadPlanes(torch.autograd.Function):
             if of_grid is not None:
                 of_grid += grid_slope
         return of_grid, None, None, *of_planes
+
+
+class _ReadRows(torch.autograd.Function):
+    """Features (N, levels * channels) of points on a CPU whose gradient nobody wants, as _ReadPlanes has them.
+
+    Args:
+        places: where the points are in each of the three planes, in [-1, 1], shape (3, N, 2).
+        sizes: R of each level, int32, shape (levels,).
+        factors, combination, planes: as of _ReadPlanes.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, places: Tensor, sizes: Tensor, factors: Tensor, combination: Combination, *planes: Tensor
+    ) -> Tensor:
+        rows, weights = corner_rows(places, sizes)
+        features = places.new_empty(places.shape[1], len(planes), planes[0].shape[1])
+        reads = []
+        for level, (of_level, factor) in enumerate(zip(planes, factors)):
+            read, out = read_rows(of_level, rows[level], weights[level]), features[:, level]
+            combine = torch.mul if combination == "product" else torch.add
+            combine(combine(read[0], read[1]), read[2], out=out)
+            out.mul_(factor[:, None])
+            reads.append(read)
+        ctx.combination, ctx.sizes = combination, [of_level.shape[-1] for of_level in planes]
+        if any(ctx.needs_input_grad[4:]):
+            ctx.save_for_backward(rows, weights, factors, *reads)
+        return features.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled():
+            raise NotImplementedError(_NO_SECOND_DERIVATIVES)
+        rows, weights, factors, *reads = ctx.saved_tensors
+        of_features = gradient.view(len(gradient), len(reads), -1)
+        of_planes: list[Tensor] = []
+        for level, (read, size) in enumerate(zip(reads, ctx.sizes)):
+            slope = of_features[:, level] * factors[level][:, None]
+            if ctx.combination == "product":
+                first, second, third = read
+                slope = torch.stack([second * third, first * third, first * second]).mul_(slope)
+            else:
+                slope = slope.expand(3, -1, -1)
+            of_planes.append(add_to_rows(slope, rows[level], weights[level], size))
+        return None, None, None, None, *of_planes
+
+
+def _rows_serve(places: Tensor, planes: Tensor) -> bool:
+    """Whether planes are read as rows of a table: on a CPU, in a type that it is fast in, where no gradient of the
+    points is wanted, and rows are long enough to gain from it."""
+    wants_points = places.requires_grad and torch.is_grad_enabled()
+    plain = places.device.type == "cpu" and places.dtype == planes.dtype and type(places) is Tensor
+    fits = planes.shape[1] >= LEAST_CHANNELS and places.dtype in (torch.float32, torch.float64)
+    return plain and fits and not wants_points
 
 
 class PlaneEncoding(nn.Module):
@@ -105,6 +161,7 @@ class PlaneEncoding(nn.Module):
     """
 
     axes: Tensor
+    sizes: Tensor
     spacings: Tensor
 
     def __init__(
@@ -126,23 +183,27 @@ class PlaneEncoding(nn.Module):
         self.channels = channels
         self.combination = combination
         self.waves = IntegratedEncoding(num_frequencies)
-        self.planes = nn.ParameterList(
-            nn.init.uniform_(torch.empty(3, channels, size, size), *_STARTS[combination]) for size in resolutions
-        )
+        starts = (nn.init.uniform_(torch.empty(3, channels, size, size), *_STARTS[combination]) for size in resolutions)
+        # an entry's channels side by side: see plane_rows
+        self.planes = nn.ParameterList(start.contiguous(memory_format=torch.channels_last) for start in starts)
         self.register_buffer("axes", torch.tensor(_AXES).flatten(), persistent=False)
+        self.register_buffer("sizes", torch.tensor(resolutions, dtype=torch.int32), persistent=False)
         self.register_buffer("spacings", torch.tensor([2.0 / (size - 1) for size in resolutions]), persistent=False)
         self.out_dim = self.waves.out_dim + channels * len(self.resolutions)
 
     def forward(self, positions: Tensor, widths: Tensor | None = None) -> Tensor:
-        grid = positions.index_select(1, self.axes).view(-1, 3, 2).transpose(0, 1)[:, None]
+        places = positions.index_select(1, self.axes).view(-1, 3, 2).transpose(0, 1)
         scale = _SCALES[self.combination]
         if widths is None:
             factors = torch.full_like(self.spacings, scale)[:, None]
         else:
             factors = scale * self.damping(widths.detach())
-        features = _ReadPlanes.apply(grid, factors, self.combination, *self.planes)
-        assert isinstance(features, Tensor)
-        return torch.cat([self._waves(positions, widths).t(), features.flatten(0, 1)]).t()
+        beside = self._waves(positions, widths)
+        if _rows_serve(places, self.planes[0]):
+            features: Any = _ReadRows.apply(places, self.sizes, factors, self.combination, *self.planes)
+            return torch.cat([beside, features], dim=1)
+        features = _ReadPlanes.apply(places[:, None], factors, self.combination, *self.planes)
+        return torch.cat([beside.t(), features.flatten(0, 1)]).t()
 
     def damping(self, widths: Tensor) -> Tensor:
         """Factors (levels, N) on the features of cones with these widths (N,)."""

@@ -170,10 +170,17 @@ class ConeRadianceField(ConeField, RadianceField):
         self.color_head = MLP(width_in, 2, color_width, 3, layer="dense", out_activation="sigmoid")
 
     def color(self, features: Tensor, directions: Tensor, images: Tensor | None = None) -> Tensor:
-        """RGB in [0, 1], shape (N, 3), from features (N, feature_dim), unit directions (N, 3) and the indices of the
-        training images (N,) that look; None: the mean image."""
-        parts = [features, self.evaluate_encoding("direction_encoding", directions)]
+        """RGB in [0, 1], shape (..., 3), from features (..., feature_dim), unit directions and the indices of the
+        training images that look; None: the mean image.
+
+        Directions (..., 3) and indices (...) may have sides of 1 where features share them: with features
+        (R, S, feature_dim) of samples on rays, directions (R, 1, 3) are encoded once for each ray.
+        """
+        shape = features.shape[:-1]
+        encoded = self.evaluate_encoding("direction_encoding", directions.reshape(-1, 3))
+        parts = [features, encoded.view(*directions.shape[:-1], -1).expand(*shape, -1)]
         if self.appearance is not None:
-            code = self.appearance.weight.mean(dim=0).expand(len(features), -1)
-            parts.append(code if images is None else self.appearance(images))
-        return self.evaluate_network("color_head", torch.cat(parts, dim=-1)).float()
+            code = self.appearance.weight.mean(dim=0) if images is None else self.appearance(images)
+            parts.append(code.expand(*shape, -1))
+        read = torch.cat(parts, dim=-1).flatten(0, -2)
+        return self.evaluate_network("color_head", read).float().view(*shape, 3)

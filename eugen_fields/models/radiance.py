@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -166,6 +167,15 @@ class RadianceModel(Model):
         folded = {name: network.folded() for name, network in self.networks().items()}
         render = partial(self._outputs, networks=folded)
         return render_in_chunks(camera_ray_bundle, render, self.config.eval_num_rays_per_chunk, self.device)
+
+    @contextmanager
+    def without_normals(self) -> Iterator[None]:
+        """Leaves normals out of renders for the time of a with statement: scores need none."""
+        wanted, self.config.output_normals = self.config.output_normals, False
+        try:
+            yield
+        finally:
+            self.config.output_normals = wanted
 
     def networks(self) -> dict[str, Field]:
         """What rendering evaluates, by the name of its attribute."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -183,11 +184,11 @@ class FieldPipeline(SharedWeightsPipeline):
         return self.model
 
     def prepare_start(self) -> None:
-        """What a new training does before its first step: it carves the occupancy grid by the silhouettes of the
-        images, where it can."""
+        """What a new training does before its first step: it reads the images, and carves the occupancy grid by their
+        silhouettes, where it can."""
         grid, config = self.field_model.grid, self.field_model.config
-        batch = self.datamanager.train_image_dataloader.cached_collated_batch
-        if grid is None or not config.visual_hull or not isinstance(batch, dict) or "first_pixel" not in batch:
+        batch = self.datamanager.train_images()
+        if grid is None or not config.visual_hull:
             return
         share = carve_grid(grid, batch, self.datamanager.train_dataset.cameras)
         if share is not None:
@@ -212,6 +213,26 @@ class FieldPipeline(SharedWeightsPipeline):
         sampler = self.datamanager.train_pixel_sampler
         if self.field_model.update_grid(step) and sampler is not None:
             sampler.set_num_rays_per_batch(self.first_num_rays)
+
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        with self.field_model.without_normals():
+            return super().get_eval_image_metrics_and_images(step)
+
+    def get_average_eval_image_metrics(
+        self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
+    ) -> dict[str, Any]:
+        """Scores of all test views, and the size at which they were scored; a line says it too."""
+        with self.field_model.without_normals():
+            metrics = super().get_average_eval_image_metrics(step, output_path, get_std)
+        views = self.datamanager.scored_views
+        CONSOLE.print(f"{views.summary()} {self._how_to_score_in_full()}".strip())
+        return metrics | views.sizes()
+
+    def _how_to_score_in_full(self) -> str:
+        limit = self.datamanager.config.eval_pixels
+        if bool((self.datamanager.scored_views.factors == 1).all()):
+            return ""
+        return f"In a copy of config.yml, eval_pixels: 0 in place of {limit} scores all pixels."
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         sampler = self.datamanager.train_pixel_sampler

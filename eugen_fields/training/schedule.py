@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
@@ -27,7 +28,32 @@ class LayerAdamConfig(AdamOptimizerConfig):
     max_norm: float | None = 1.0
     """Largest norm of the gradient; longer ones are scaled down to it."""
     fused: bool | None = None
-    """Update all parameters in one kernel. None: on CUDA only."""
+    """Update all parameters in one kernel. None: where torch has one, on CUDA and on CPUs."""
+
+
+class PlaneAdam(torch.optim.Adam):
+    """Adam for planes in any order in memory. On a CPU torch's fused one copies those that are not contiguous at every
+    step, and takes means in another order, as an old checkpoint may have them, for those of other entries."""
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
+        has_complex = super()._init_group(group, *lists)  # type: ignore[arg-type]
+        for tensors in lists[:-1]:  # parameters, gradients and means; the last are numbers of steps
+            tensors[:] = [_contiguous_view(tensor) for tensor in tensors]
+        return has_complex
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            for name, value in state.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
+
+
+def _contiguous_view(tensor: Tensor) -> Tensor:
+    """A tensor, with its axes in the order of its memory if the channels of its entries are last there."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1)
+    return tensor
 
 
 @dataclass
@@ -35,6 +61,7 @@ class PlaneAdamConfig(LayerAdamConfig):
     """Adam for feature planes, and for the proposal network that has some: their rate does not depend on the kind of
     layer."""
 
+    _target: type[torch.optim.Optimizer] = PlaneAdam
     lr: float = 0.0
     """Learning rate. 0: 0.01, times --rate-factor."""
     max_norm: float | None = None

@@ -181,7 +181,7 @@ class FieldTrainerConfig(OwnFolderConfig):
                 tuned = optimizer.tuned_rate if isinstance(optimizer, PlaneAdamConfig) else kind.rate(family)
                 optimizer.lr = self.rate_factor * tuned
             if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
-                optimizer.fused = self.machine.device_type == "cuda"
+                optimizer.fused = self.machine.device_type in ("cuda", "cpu")
             if optimizer.lr <= 0:
                 raise InputError(f"the learning rate is {optimizer.lr}; it must be positive.")
             if isinstance(scheduler, WarmupDecayConfig):

@@ -122,6 +122,30 @@ def test_runs_are_opened_evaluated_and_rendered(bounded_planes_run, unbounded_pl
         torch.testing.assert_close(opened, trained, rtol=0, atol=1e-5)
 
 
+def test_large_views_are_scored_smaller_and_the_scores_say_so(
+    unbounded_planes_run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = unbounded_planes_run.config.get_base_dir()
+    written = (folder / "config.yml").read_text()
+    results = {}
+    for limit in (200_000, 300, 0):
+        config = folder / f"scored_{limit}.yml"
+        config.write_text(written.replace("eval_pixels: 200000", f"eval_pixels: {limit}"))
+        try:
+            ComputePSNR(config, tmp_path / "e.json").main()
+        finally:
+            config.unlink()
+        results[limit] = json.loads((tmp_path / "e.json").read_text())["results"]
+        said = " ".join(capsys.readouterr().out.split())
+        line = "divided by 2 along each side. In a copy of config.yml, eval_pixels: 0 in place of 300 scores all pixels"
+        assert (line in said) == (limit == 300)
+        assert ("Scored in full, at 24x24 pixels." in said) == (limit != 300)
+    sizes = [(found["scored_width"], found["scored_height"]) for found in results.values()]
+    assert sizes == [(24.0, 24.0), (12.0, 12.0), (24.0, 24.0)]
+    assert all(found["full_width"] == found["full_height"] == 24.0 for found in results.values())
+    assert results[0]["psnr"] == results[200_000]["psnr"] != results[300]["psnr"] > 13.0
+
+
 def test_a_bounded_run_exports_a_watertight_sphere(bounded_planes_run, tmp_path: Path) -> None:
     run = open_run(bounded_planes_run.config.get_base_dir(), device="cpu")
     facts = export_mesh(run, tmp_path / "mesh.ply", resolution=40, progress=False)

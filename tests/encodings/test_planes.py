@@ -220,3 +220,60 @@ def test_sizes_out_of_range_are_refused(resolutions, channels, options, message)
 def test_the_parameters_are_counted_before_they_are_made():
     planes = encoding(channels=7)
     assert PlaneEncoding.parameter_count(SIZES, 7) == sum(parameter.numel() for parameter in planes.parameters())
+
+
+# Rows of a table, on a CPU
+
+
+def by_grid_sample(planes: PlaneEncoding, positions: Tensor) -> Tensor:
+    """The features by torch's grid_sample alone, (N, levels * C)."""
+    grid = torch.stack([positions[:, axes] for axes in AXES])[:, None]
+    levels = []
+    for level in planes.planes:
+        read = torch.nn.functional.grid_sample(level, grid, padding_mode="border", align_corners=True)[:, :, 0]
+        levels.append(read.prod(dim=0) if planes.combination == "product" else read.sum(dim=0))
+    return _SCALES[planes.combination] * torch.cat(levels).t()
+
+
+@both
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_rows_are_read_as_grid_sample_reads_planes(combination, precision, monkeypatch):
+    planes = encoding(combination, (2, 7, 32), 8).to(precision)
+    positions = points(300, reach=1.3).to(precision)
+    monkeypatch.setattr("eugen_fields.encodings.planes._ReadPlanes", None)
+    found, expected = planes(positions)[:, 3:], by_grid_sample(planes, positions)
+    torch.testing.assert_close(found, expected)
+    toward = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=precision)
+    mine, slow = (torch.autograd.grad((values * toward).sum(), list(planes.planes)) for values in (found, expected))
+    for level, of_rows, reference in zip(planes.planes, mine, slow):
+        torch.testing.assert_close(of_rows, reference, rtol=1e-4, atol=1e-4)
+        assert of_rows.stride() == level.stride(), "no copy is needed where it is added up"
+
+
+def test_rows_are_refused_to_second_derivatives_too():
+    planes = encoding("product", (4,), 8)
+    (slope,) = torch.autograd.grad(planes(points())[:, 3:].sum(), list(planes.planes), create_graph=False)
+    assert bool(slope.any())
+    with pytest.raises(NotImplementedError, match="no second derivatives"):
+        torch.autograd.grad(planes(points())[:, 3:].sum(), list(planes.planes), create_graph=True)
+
+
+def test_places_that_are_no_numbers_give_none_and_break_nothing():
+    planes = encoding("product", (4,), 8)
+    positions = points(5)
+    positions[2, 1] = float("nan")
+    positions[3, 0] = float("inf")
+    found = planes(positions)
+    assert bool(found[2, 3:].isnan().all()) and bool(found[[0, 1, 3, 4], 3:].isfinite().all())
+
+
+def test_planes_stay_planes_wherever_they_lie_in_memory():
+    planes, positions = encoding("product", (5, 9), 8), points()
+    expected = planes(positions)
+    state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in planes.state_dict().items()}
+    fresh = encoding("product", (5, 9), 8)
+    fresh.load_state_dict(state)
+    torch.testing.assert_close(fresh(positions), expected)
+    for level, plane in enumerate(fresh.planes):
+        fresh.planes[level] = torch.nn.Parameter(plane.detach().clone(memory_format=torch.contiguous_format))
+    torch.testing.assert_close(fresh(positions), expected)

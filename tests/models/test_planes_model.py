@@ -213,3 +213,37 @@ def test_an_unbounded_run_learns_the_photos(unbounded_planes_run):
     assert scores["psnr"] > scores["empty_psnr"] + 4.0, scores
     assert set(unbounded_planes_run.optimizers.optimizers) == {"fields", "planes", "proposals", "camera_opt"}
     assert bool(model.field.appearance.weight.detach().any(dim=-1).all()), "every image's code has moved"
+
+
+@both_regimes
+def test_samples_that_hardly_show_are_left_out_of_renders_and_change_nothing_that_is_seen(regime, monkeypatch):
+    model = make_model(regime).eval()
+    with torch.no_grad():
+        model.field.trunk.layers[-1].bias[0] = 6.0  # most samples lie behind what is opaque
+    rays = make_rays()
+    rays = RayBundle(**{name: getattr(rays, name)[:, None] for name in ("origins", "directions", "pixel_area")})
+    evaluated = []
+    color = type(model.field).color
+
+    def counted(field, features, *others):
+        evaluated.append(features.shape[:-1].numel())
+        return color(field, features, *others)
+
+    monkeypatch.setattr(type(model.field), "color", counted)
+    few = model.get_outputs_for_camera_ray_bundle(rays)
+    monkeypatch.setattr("eugen_fields.models.proposals.model._LEAST_WEIGHT", -1.0)
+    everything = model.get_outputs_for_camera_ray_bundle(rays)
+    assert 0 < evaluated[0] < 0.7 * evaluated[1]
+    assert float((few["rgb"] - everything["rgb"]).abs().max()) < 0.5 / 255
+    for name in ("accumulation", "depth", "normals"):
+        assert torch.equal(few[name], everything[name]), name
+    with torch.enable_grad():
+        plain = model.get_outputs(rays)
+    torch.testing.assert_close(everything["rgb"], plain["rgb"], rtol=0, atol=1e-5)
+
+
+def test_scores_render_no_normals():
+    model = make_model().eval()
+    with model.without_normals():
+        assert "normals" not in model(make_rays())
+    assert "normals" in model(make_rays())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eugen_fields.methods import METHODS
-from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamConfig, LayerAdamWConfig, PlaneAdamConfig, WarmupDecayConfig
 
 
 def rates(steps, **options):
@@ -63,9 +63,45 @@ def test_a_fused_optimiser_takes_the_same_steps(config):
     assert not torch.equal(plain.detach(), torch.arange(6.0))
 
 
-@pytest.mark.parametrize("device, fused", [("cpu", False), ("cuda", True)])
-def test_the_optimiser_is_fused_on_gpus(device, fused):
+@pytest.mark.parametrize("device, fused", [("cpu", True), ("cuda", True), ("mps", False)])
+def test_the_optimiser_is_fused_where_torch_can(device, fused):
     config = copy.deepcopy(METHODS["eugen-nerf-tiny"])
     config.machine.device_type = device
     config.fill_in_optimizers()
     assert config.optimizers["fields"]["optimizer"].fused is fused
+
+
+def channels_last(seed: int = 0) -> torch.nn.Parameter:
+    values = torch.rand(3, 8, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.Parameter(values.contiguous(memory_format=torch.channels_last))
+
+
+def steps(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, seeds: range) -> None:
+    for seed in seeds:
+        gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        optimizer.step()
+
+
+def test_adam_of_planes_is_adam_in_whatever_order_they_lie() -> None:
+    mine, plain = channels_last(), torch.nn.Parameter(channels_last().detach().contiguous())
+    optimizer = PlaneAdamConfig(lr=0.1, fused=True).setup([mine])
+    reference = torch.optim.Adam([plain], 0.1, (0.9, 0.99), 1e-15)
+    for each, parameter in ((optimizer, mine), (reference, plain)):
+        steps(each, parameter, range(4))
+    torch.testing.assert_close(mine, plain)
+    assert mine.stride() != plain.stride()
+
+
+def test_means_of_a_checkpoint_in_another_order_are_those_of_the_same_entries() -> None:
+    plain = torch.nn.Parameter(channels_last().detach().contiguous())
+    reference = torch.optim.Adam([plain], 0.1, (0.9, 0.99), 1e-15)
+    steps(reference, plain, range(3))
+    mine = channels_last()
+    with torch.no_grad():
+        mine.copy_(plain)
+    optimizer = PlaneAdamConfig(lr=0.1, fused=True).setup([mine])
+    optimizer.load_state_dict(copy.deepcopy(reference.state_dict()))
+    for each, parameter in ((optimizer, mine), (reference, plain)):
+        steps(each, parameter, range(3, 6))
+    torch.testing.assert_close(mine, plain)

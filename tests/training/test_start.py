@@ -42,7 +42,7 @@ def test_it_can_be_switched_off(sphere_scene: Path, tmp_path: Path) -> None:
 def test_distorted_cameras_and_opaque_images_carve_nothing(sphere_scene: Path, tmp_path: Path) -> None:
     trainer = started(sphere_scene, tmp_path, visual_hull=False)
     manager, grid = trainer.pipeline.datamanager, trainer.pipeline.model.grid
-    batch, cameras = manager.train_image_dataloader.cached_collated_batch, manager.train_dataset.cameras
+    batch, cameras = manager.train_images(), manager.train_dataset.cameras
     share = carve_grid(grid, batch | {"image": batch["image"][:, :3]}, cameras)
     assert share is None and bool(grid.allowed.all())
     cameras.distortion_params = torch.full((len(cameras), 6), 0.1)

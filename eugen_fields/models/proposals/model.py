@@ -27,6 +27,9 @@ from eugen_fields.sampling import (
 _NO_CAMERA_AREA = 0.5
 """No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
 
+_LEAST_WEIGHT = 1e-4
+"""Samples that show less have no colour in renders: together those of a ray stay below half a step of 8 bits."""
+
 
 class ProposalModel(RadianceModel):
     """A field and a proposal network, both seen through cones; works on every device.
@@ -128,16 +131,24 @@ class ProposalModel(RadianceModel):
         """RGB (R, 3) over nothing, and accumulation (R, 1), of all rays (R,) of the bundle."""
         assert isinstance(field, ConeRadianceField)
         num_rays, ray_bundle = len(ray_bundle), ray_bundle[intervals.rays]
-        num_samples = intervals.weights.shape[1]
-        directions = ray_bundle.directions[:, None].expand(-1, num_samples, -1).flatten(0, 1)
-        images = None
-        if self.training and ray_bundle.camera_indices is not None:
-            images = ray_bundle.camera_indices.expand(-1, num_samples).flatten()
-        color = field.color(intervals.features.flatten(0, 1), directions, images)
-        color = color.view(-1, num_samples, 3)
+        images = ray_bundle.camera_indices if self.training else None
+        color = self._visible_color(field, intervals, ray_bundle.directions, images)
         rgb = (intervals.weights[..., None] * color).sum(dim=1)
         accumulation = intervals.weights.sum(dim=1, keepdim=True)
         return intervals.on_all_rays(rgb, num_rays), intervals.on_all_rays(accumulation, num_rays)
+
+    def _visible_color(
+        self, field: ConeRadianceField, intervals: Intervals, directions: Tensor, images: Tensor | None
+    ) -> Tensor:
+        """RGB (R, S, 3) of samples on rays with directions (R, 3) and indices of images (R, 1). In evaluation those
+        that hardly show stay black, and cost nothing."""
+        features, weights = intervals.features, intervals.weights
+        if torch.is_grad_enabled() or weights.device.type != "cpu":  # a GPU would have to tell how many show
+            return field.color(features, directions[:, None], images)
+        rays, samples = (weights > _LEAST_WEIGHT).nonzero(as_tuple=True)
+        color = weights.new_zeros(*weights.shape, 3)
+        color[rays, samples] = field.color(features[rays, samples], directions[rays])
+        return color
 
     def _correct_cameras(self, ray_bundle: RayBundle) -> None:
         with torch.autocast(ray_bundle.origins.device.type, enabled=False):  # rays in half precision miss their pixels
