@@ -216,7 +216,7 @@ eugen_planes_tiny = _tiny(
         num_features=64,  # of an EUGen head: as many multiplications as the dense one, once folded
         anneal_steps=300,
         **_TINY_PLANES,
-        eval_num_rays_per_chunk=4096,
+        eval_num_rays_per_chunk=2048,
     ),
     "planes",
     48 << 8,  # 256 rays of 32 proposals and 16 samples

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -64,6 +65,19 @@ class FieldDataManagerConfig(VanillaDataManagerConfig):
         check_scene(self.dataparser, data, num_scales=self.num_scales)
 
 
+class PixelRayGenerator(RayGenerator):
+    """nerfstudio's RayGenerator without its table of the coordinates of all pixels, which are half a pixel more than
+    their indices: of large photos it takes as much memory as several of them."""
+
+    def __init__(self, cameras: Cameras) -> None:
+        torch.nn.Module.__init__(self)
+        self.cameras = cameras
+
+    def forward(self, ray_indices: Tensor) -> RayBundle:
+        """Rays of pixels (rays, 3): camera, row, column."""
+        return self.cameras.generate_rays(camera_indices=ray_indices[:, :1], coords=ray_indices[:, 1:] + 0.5)
+
+
 class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
     """A VanillaDataManager (nerfstudio's exporters ask for one) that checks the scene when a finished run is opened.
     Training has checked it already."""
@@ -110,7 +124,7 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         self.train_image_dataloader = self._pixels(self.train_dataset, *loads)  # type: ignore[assignment]
         self.iter_train_image_dataloader = iter(self.train_image_dataloader)
         self.train_pixel_sampler = self._get_pixel_sampler(self.train_dataset, config.train_num_rays_per_batch)
-        self.train_ray_generator = RayGenerator(self.train_dataset.cameras.to(self.device))
+        self.train_ray_generator = PixelRayGenerator(self.train_dataset.cameras.to(self.device))
 
     def setup_eval(self) -> None:
         """Prepares evaluation: batches of rays at full size, and whole views of at most `eval_pixels`."""
@@ -119,7 +133,7 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
         self.eval_image_dataloader = self._pixels(self.eval_dataset, *loads)  # type: ignore[assignment]
         self.iter_eval_image_dataloader = iter(self.eval_image_dataloader)
         self.eval_pixel_sampler = self._get_pixel_sampler(self.eval_dataset, config.eval_num_rays_per_batch)
-        self.eval_ray_generator = RayGenerator(self.eval_dataset.cameras.to(self.device))
+        self.eval_ray_generator = PixelRayGenerator(self.eval_dataset.cameras.to(self.device))
         self.scored_views = ReducedViews(self.eval_dataset, config.eval_pixels)
         views: Any = self.scored_views
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(views, device=self.device)

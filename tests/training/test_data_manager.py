@@ -8,7 +8,10 @@ import pytest
 import torch
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.model_components.ray_generators import RayGenerator
 
+from eugen_fields.data.multiscale import MultiScaleDataset
+from eugen_fields.errors import InputError
 from eugen_fields.training.data_manager import FieldDataManager, FieldDataManagerConfig, images_fit
 
 
@@ -67,3 +70,29 @@ def test_images_that_are_loaded_in_turns_are_drawn_from_step_by_step(capture_sce
     manager = config.setup(device="cpu")
     cameras = {tuple(manager.next_train(step)[1]["indices"][:, 0].unique().tolist()) for step in range(12)}
     assert all(len(pair) <= 2 for pair in cameras) and len(cameras) > 2
+
+
+def test_rays_are_those_of_nerfstudios_generator(capture_scene: Path) -> None:
+    manager = FieldDataManagerConfig(dataparser=NerfstudioDataParserConfig(data=capture_scene)).setup(device="cpu")
+    indices = manager.next_train(0)[1]["indices"]
+    found, expected = (
+        generator(indices) for generator in (manager.train_ray_generator, RayGenerator(manager.train_dataset.cameras))
+    )
+    for name in ("origins", "directions", "pixel_area", "camera_indices"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_finished_runs_are_opened_without_reading_the_training_images(capture_scene: Path, monkeypatch) -> None:
+    read = []
+    get_data = MultiScaleDataset.get_data
+    monkeypatch.setattr(MultiScaleDataset, "get_data", lambda *args, **kind: read.append(1) or get_data(*args, **kind))
+    parser = NerfstudioDataParserConfig(data=capture_scene, eval_mode="fraction")
+    manager = FieldDataManagerConfig(dataparser=parser).setup(device="cpu", test_mode="test")
+    list(manager.fixed_indices_eval_dataloader)
+    assert len(read) == len(manager.eval_dataset)
+
+
+def test_few_pixels_to_score_are_refused_by_name(capture_scene: Path) -> None:
+    config = FieldDataManagerConfig(dataparser=NerfstudioDataParserConfig(data=capture_scene), eval_pixels=100)
+    with pytest.raises(InputError, match="eval-pixels is 100; it must be 0, for all pixels, or at least 256"):
+        config.check_data(capture_scene)
