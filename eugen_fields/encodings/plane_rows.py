@@ -53,7 +53,8 @@ def read_rows(planes: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """What points read from planes (3, C, R, R), with rows and weights (3, N, 4) of corner_rows; shape (3, N, C)."""
     table = planes.permute(0, 2, 3, 1).reshape(-1, planes.shape[1])
     bags, shares = rows.view(-1, 4), weights.view(-1, 4)
-    return F.embedding_bag(bags, table, mode="sum", per_sample_weights=shares).view(3, -1, planes.shape[1])
+    read = F.embedding_bag(bags, table, mode="sum", per_sample_weights=shares)
+    return read.view(*rows.shape[:2], planes.shape[1])
 
 
 def add_to_rows(gradient: Tensor, rows: Tensor, weights: Tensor, size: int) -> Tensor:

@@ -109,7 +109,7 @@ class _ReadRows(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise NotImplementedError(_NO_SECOND_DERIVATIVES)
         rows, weights, factors, *reads = ctx.saved_tensors
-        of_features = gradient.view(len(gradient), len(reads), -1)
+        of_features = gradient.unflatten(1, (len(reads), reads[0].shape[-1]))
         of_planes: list[Tensor] = []
         for level, (read, size) in enumerate(zip(reads, ctx.sizes)):
             slope = of_features[:, level] * factors[level][:, None]

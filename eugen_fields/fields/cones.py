@@ -178,7 +178,7 @@ class ConeRadianceField(ConeField, RadianceField):
         """
         shape = features.shape[:-1]
         encoded = self.evaluate_encoding("direction_encoding", directions.reshape(-1, 3))
-        parts = [features, encoded.view(*directions.shape[:-1], -1).expand(*shape, -1)]
+        parts = [features, encoded.view(*directions.shape[:-1], encoded.shape[-1]).expand(*shape, -1)]
         if self.appearance is not None:
             code = self.appearance.weight.mean(dim=0) if images is None else self.appearance(images)
             parts.append(code.expand(*shape, -1))

@@ -277,3 +277,12 @@ def test_planes_stay_planes_wherever_they_lie_in_memory():
     for level, plane in enumerate(fresh.planes):
         fresh.planes[level] = torch.nn.Parameter(plane.detach().clone(memory_format=torch.contiguous_format))
     torch.testing.assert_close(fresh(positions), expected)
+
+
+def test_no_points_are_no_features_and_no_gradients():
+    planes = encoding("product", (4, 6), 8)
+    found = planes(points(0))
+    assert found.shape == (0, planes.out_dim)
+    slopes = torch.autograd.grad(found.sum(), list(planes.planes))
+    assert [slope.shape for slope in slopes] == [plane.shape for plane in planes.planes]
+    assert not any(bool(slope.any()) for slope in slopes)
