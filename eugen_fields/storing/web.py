@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import SDFField
 from eugen_fields.layers.folding.folded import INPUT, FoldedStage, Joined, value_name
 from eugen_fields.layers.folding.seeded import FoldedPRP
 from eugen_fields.runs import Run, open_run
@@ -29,9 +29,11 @@ _SCRIPTS = (
     "reading/container.js",
     "reading/random.js",
     "reading/networks.js",
+    "reading/planes.js",
     "shaders/dialect.js",
     "shaders/network.js",
     "shaders/rays.js",
+    "shaders/places.js",
     "shaders/radiance.js",
     "shaders/distance.js",
     "shaders/present.js",
@@ -72,7 +74,7 @@ def check_run(path: Path, output: Path, device: str | None = None, step: int | N
 def check_width(stored: StoredField) -> None:
     """Raises InputError for a field that is too wide for a page."""
     networks: list[Any] = [stored.field.trunk]
-    if isinstance(stored.field, NeRFField):
+    if not isinstance(stored.field, SDFField):
         networks.append(stored.field.color_head)
     stages = [stage for network in networks for stage in network.stages]
     width = max(stage.out_features for stage in stages)
