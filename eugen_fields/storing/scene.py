@@ -19,6 +19,8 @@ MOST_FREQUENCIES = 16
 MOST_CELLS = 256
 """Cells of a grid along each axis."""
 MOST_CAMERAS = 64
+MOST_PIXELS = 1 << 26
+"""Of the picture of a camera."""
 MOST_STEPS = 1 << 14
 """Samples along the diagonal of the scene box."""
 MOST_LEVELS = 8
@@ -285,6 +287,8 @@ class SceneReader:
             width, height, fx, fy, cx, cy = self._numbers(lens, "lenses", 6, -1e6, 1e6)
             if not (1 <= width <= 65536 and 1 <= height <= 65536 and fx > 0 and fy > 0):
                 raise self.wrong("lenses has a camera without a size or a focal length")
+            if width * height > MOST_PIXELS:
+                raise self.wrong(f"lenses has a camera of {width * height:,.0f} pixels; at most {MOST_PIXELS:,} are allowed")
             found.append((width, height, fx, fy, cx, cy))
         return tuple(found)
 

@@ -26,11 +26,14 @@ _FINEST, _COARSEST = 2.0**-22, 2.0**-6
 _HALVINGS = 8
 _EXPECTED_GAIN = 1.0
 """dB that fine-tuning is expected to gain."""
-_ROUNDS = 4
+_ROUNDS, _PLANE_ROUNDS = 4, 6
 _NEAR = 0.9
 """Share of the loss that is allowed, from which on no smaller file is looked for."""
 _LEAST_OCTAVES, _MOST_OCTAVES = 1.0 / 16, 0.5
 """By which the fineness moves from round to round."""
+_PLANE_OCTAVES = 1.0
+"""The most for fields of planes. What few rays saw is noise, and without it renders change without becoming worse: the
+change says less of the loss than for other fields, and more has to be tried."""
 _RESERVE = 8
 """Bytes by which a file may grow when what it costs is written into it, in place of a guess of as many digits."""
 
@@ -118,7 +121,8 @@ class Budget:
         limit = self._fidelity.eased(wanted, _EXPECTED_GAIN if tune_steps else 0.0)
         fineness, _ = self._halved(lambda result: not self._fidelity.is_within(result.change, limit))
         good = bad = None
-        for _ in range(_ROUNDS):
+        most_octaves = _PLANE_OCTAVES if self._planes else _MOST_OCTAVES
+        for _ in range(_PLANE_ROUNDS if self._planes else _ROUNDS):
             result = self._tuned(self._allocated(fineness), tune_steps)
             lost = self.loss(result)
             if lost <= loss:
@@ -128,7 +132,7 @@ class Budget:
             if _NEAR * loss <= lost <= loss:
                 break
             # a change grows with the square of the fineness
-            octaves = min(max(self._fidelity.decibels_between(loss, lost) / 6.0, -_MOST_OCTAVES), _MOST_OCTAVES)
+            octaves = min(max(self._fidelity.decibels_between(loss, lost) / 6.0, -most_octaves), most_octaves)
             fineness *= 2.0 ** (octaves if lost <= loss else min(octaves, -_LEAST_OCTAVES))
             if good is not None and bad is not None:
                 if bad < good * 2.0**_LEAST_OCTAVES:

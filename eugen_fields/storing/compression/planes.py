@@ -44,10 +44,9 @@ def allocated_planes(planes: Tensor, matter: Tensor, fineness: float) -> Rounded
         matter: F of each entry, by which the mean loss grows for the square of a small change, shape as of the planes.
         fineness: as in allocation.py.
     """
-    total = matter.sum(dim=(2, 3)).clamp(min=1e-30)
     offsets = _offsets(planes, matter)
     away = planes - offsets[..., None, None]
-    typical = matter.square().sum(dim=(2, 3)) / total
+    typical = matter.sum(dim=(2, 3)) / (matter > 0).sum(dim=(2, 3)).clamp(min=1)
     steps = coarse(fineness * typical.clamp(min=1e-30).rsqrt(), _STEP_BITS)
     least = (away.abs() * (matter > 0)).amax(dim=(2, 3)) / _LARGEST
     scales = torch.maximum(steps, coarse(least.clamp(min=1e-30), _STEP_BITS, up=True))

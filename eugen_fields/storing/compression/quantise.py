@@ -40,7 +40,8 @@ def quantise(reference: StoredNetwork, work: StoredNetwork, target: Target, choo
     """Rounds all matrices of a field, whose planes are rounded already.
 
     Each matrix is first fitted to give, from the inputs that it gets now, what it gave before, and then rounded by
-    `compensated`; biases and norm columns take up what is left.
+    `compensated`; biases and norm columns take up what is left. Networks are not fitted to make up for the rounding of
+    planes: where that loses the noise of what few rays saw, they would learn to bring it back.
 
     Args:
         reference: the field in full precision.
@@ -52,7 +53,8 @@ def quantise(reference: StoredNetwork, work: StoredNetwork, target: Target, choo
     weight = matter / matter.sum()
     found = Quantised()
     trunk = _Network("trunk", reference, work, weight, choose, found)
-    before, after = trunk.run(*(target.encoded(one) for one in (reference, work)))  # type: ignore[arg-type]
+    inputs = target.encoded(work)  # type: ignore[arg-type]
+    before, after = trunk.run(inputs, inputs)
     if not isinstance(reference, SDFField):
         assert directions is not None
         head = _Network("color_head", reference, work, weight, choose, found)
