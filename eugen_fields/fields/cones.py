@@ -69,9 +69,7 @@ class ConeField(Field):
             **layer_options,
         )
 
-    def _prepare(
-        self, aabb: Tensor, encoding: Any, bounded: bool, feature_dim: int, initial_density: float
-    ) -> None:
+    def _prepare(self, aabb: Tensor, encoding: Any, bounded: bool, feature_dim: int, initial_density: float) -> None:
         """Everything but the networks."""
         self.register_buffer("aabb", aabb.clone().float())
         self.register_buffer("footprint", torch.zeros(()))

@@ -35,7 +35,8 @@ class ExportOptions(MeshOptions):
     """Web page to write in place of a mesh, such as scene.html: the field file and all that shows it, in one file that
     opens without a server or a network."""
     bits: int | None = None
-    """Bits of all matrices and feature planes in the field file: 8, 6, 5 or 4. None: each number is as fine as it matters."""
+    """Bits of all matrices and feature planes in the field file: 8, 6, 5 or 4. None: each number is as fine as it
+    matters."""
     max_loss: float | None = None
     """Largest loss of the field file: dB of PSNR, or centimetres of distance for fields of signed distance. None: 0.1,
     if neither --bits nor --max-bytes is given."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eugen_fields.errors import InputError
 from eugen_fields.encodings import IntegratedEncoding, PlaneEncoding
+from eugen_fields.errors import InputError
 from eugen_fields.fields import ConeRadianceField, NeRFField, VanillaField
 from eugen_fields.layers.folding import fold
 from eugen_fields.layers.folding.folded import FoldedMLP
@@ -34,8 +34,8 @@ from eugen_fields.storing.planes import plane_arrays
 _SLICE_SHARE = 0.62
 """Of the height of a scene box: a slice there takes the ceiling off a room and leaves what stands in it."""
 _PLANE_STEPS = 512
-"""Samples along the diagonal of the scene box at least, of fields of planes: with these the renders of a file, which has
-no proposals, have the PSNR of those of its run (README.md)."""
+"""Samples along the diagonal of the scene box at least, of fields of planes: with these the renders of a file, which
+has no proposals, have the PSNR of those of its run (README.md)."""
 _STOP_TRANSMITTANCE = 1e-3
 """Of runs that know none."""
 

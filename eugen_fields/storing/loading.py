@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eugen_fields.errors import InputError
 from eugen_fields.encodings import IntegratedEncoding, PlaneEncoding
-from eugen_fields.fields import ConeRadianceField, MipNeRFField, NeRFField, PlaneField, RadianceField, SDFField
+from eugen_fields.errors import InputError
+from eugen_fields.fields import ConeRadianceField, MipNeRFField, NeRFField, PlaneField, SDFField
 from eugen_fields.sampling import OccupancyGrid, SeenCells
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera, upright

@@ -1,7 +1,7 @@
 """Feature planes of field files.
 
-The planes of level L are an array `planes.L` of shape (3 channels, R, R): those along x and y first, channel by channel,
-then y and z, then x and z. In int8, each of them has a scale and an offset, float16, in `planes.L.scale` and
+The planes of level L are an array `planes.L` of shape (3 channels, R, R): those along x and y first, channel by
+channel, then y and z, then x and z. In int8, each of them has a scale and an offset, float16, in `planes.L.scale` and
 `planes.L.offset`.
 """
 
@@ -71,10 +71,10 @@ def read_planes(arrays: dict[str, np.ndarray], scene: PlanesScene, source: str) 
     return found
 
 
-def _taken(
-    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], kinds: str, source: str
-) -> np.ndarray:
+def _taken(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], kinds: str, source: str) -> np.ndarray:
     array = arrays.pop(name, None)
     if array is None or array.dtype.kind not in kinds or array.shape != shape:
-        raise DamagedFile(source, f"it has no array {name} of {math.prod(shape):,} numbers, {' x '.join(map(str, shape))}")
+        raise DamagedFile(
+            source, f"it has no array {name} of {math.prod(shape):,} numbers, {' x '.join(map(str, shape))}"
+        )
     return array

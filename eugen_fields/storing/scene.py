@@ -288,7 +288,9 @@ class SceneReader:
             if not (1 <= width <= 65536 and 1 <= height <= 65536 and fx > 0 and fy > 0):
                 raise self.wrong("lenses has a camera without a size or a focal length")
             if width * height > MOST_PIXELS:
-                raise self.wrong(f"lenses has a camera of {width * height:,.0f} pixels; at most {MOST_PIXELS:,} are allowed")
+                raise self.wrong(
+                    f"lenses has a camera of {width * height:,.0f} pixels; at most {MOST_PIXELS:,} are allowed"
+                )
             found.append((width, height, fx, fy, cx, cy))
         return tuple(found)
 

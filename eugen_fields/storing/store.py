@@ -43,8 +43,8 @@ def store_run(
     Args:
         run: a path, or a run that is already open (device and step are then not looked at).
         bits, max_loss, max_bytes: at most one of them; none: a max_loss of DEFAULT_LOSS.
-        tune_steps: steps of fine-tuning; None: TUNING_STEPS, and none for 6 bits or more, or for fields of planes, whose
-            networks, all that is tuned, have hardly lost anything.
+        tune_steps: steps of fine-tuning; None: TUNING_STEPS, and none for 6 bits or more, or for fields of planes,
+            whose networks, all that is tuned, have hardly lost anything.
         seed: of the places where the field is compared, and of the fine-tuning.
         progress: as in eugen_fields.progress.
 

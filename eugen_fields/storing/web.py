@@ -76,7 +76,7 @@ def check_run(path: Path, output: Path, device: str | None = None, step: int | N
 
 
 def check_width(stored: StoredField, *, is_draft: bool = False) -> None:
-    """Raises InputError for a field that is too wide for a page, or unless `is_draft` has planes that are no integers."""
+    """Raises InputError for a field that is too wide for a page, or has planes of floats, as all drafts have."""
     networks: list[Any] = [stored.field.trunk]
     if not isinstance(stored.field, SDFField):
         networks.append(stored.field.color_head)
@@ -106,8 +106,8 @@ def _check_planes(stored: StoredField, scene: PlanesScene, is_draft: bool) -> No
     texels = 3 * -(-scene.plane_channels // 4) * sum(side**2 for side in scene.plane_resolutions)
     if texels > MOST_TEXELS:
         raise InputError(
-            f"the planes of {stored.path} fill {texels:,} texels of four channels, and a page can show {MOST_TEXELS:,}. "
-            "Store them with --field alone, or train planes with fewer entries."
+            f"the planes of {stored.path} fill {texels:,} texels of four channels, and a page can show "
+            f"{MOST_TEXELS:,}. Store them with --field alone, or train planes with fewer entries."
         )
 
 

@@ -28,7 +28,9 @@ def rounded(draft):
     """The bytes of a field file with matrices and planes in 8 bits."""
     matrices = {name: grid_of_bits(draft.numbers[name], 8).rounded(draft.numbers[name]) for name in draft.matrices}
     planes = {
-        name: planes_of_bits(value, torch.ones_like(value), 8) for name, value in draft.numbers.items() if value.dim() == 4
+        name: planes_of_bits(value, torch.ones_like(value), 8)
+        for name, value in draft.numbers.items()
+        if value.dim() == 4
     }
     return draft.encode(Quantised(matrices, planes=planes))
 
@@ -275,7 +277,8 @@ def test_matrices_from_seeds_are_bounded_before_they_are_drawn(files, tmp_path):
     ({"plane_resolutions": [1025]}, "an integer from 2 to 1024"), ({"plane_resolutions": [1]}, "from 2 to"),
     ({"plane_resolutions": [4] * 9}, "1 to 8 sizes"), ({"plane_resolutions": [4.0]}, "not an integer"),
     ({"plane_channels": 65}, "from 1 to 64"), ({"plane_combination": "mean"}, "product, sum"),
-    ({"plane_resolutions": [5, 8]}, "no array planes.1 of 1,152 numbers, 18 x 8 x 8"), ({"footprint": -1.0}, "footprint"),
+    ({"plane_resolutions": [5, 8]}, "no array planes.1 of 1,152 numbers, 18 x 8 x 8"),
+    ({"footprint": -1.0}, "footprint"),
 ])  # fmt: skip
 def test_planes_are_bounded_before_they_are_made(change, words, files, tmp_path):
     header, body = parts(files[3])

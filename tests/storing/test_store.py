@@ -7,9 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from eugen_viewer.card import summary
-from eugen_viewer.opened import OpenedRun
-from eugen_viewer.pictures.photos import find_photos
 from support.helpers import here
 from support.stored_runs import CONES, cone_run, distance_run, radiance_run
 from support.view_helpers import write_run
@@ -24,6 +21,9 @@ from eugen_fields.storing.opening import is_field_file, open_run_or_file, stored
 from eugen_fields.storing.store import store_run
 from eugen_fields.storing.views import find_views
 from eugen_fields.storing.web import check_run
+from eugen_viewer.card import summary
+from eugen_viewer.opened import OpenedRun
+from eugen_viewer.pictures.photos import find_photos
 
 QUIET = {"progress": False, "tune_steps": 0}
 

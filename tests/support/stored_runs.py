@@ -89,10 +89,11 @@ def cone_run(folder: Path, kind: str = "planes", seed: int = 0, **options: Any) 
         "eval_num_samples_per_chunk": 1 << 13,
     }  # fmt: skip
     if kind == "planes":
-        sizes: dict[str, Any] = {"plane_resolutions": (5, 9), "plane_channels": 6}
-        config: Any = PlanesModelConfig(**shared | sizes | options)
+        shared |= {"plane_resolutions": (5, 9), "plane_channels": 6}
     else:
-        config = MipNeRFModelConfig(**shared | {"position_frequencies": 4} | options)
+        shared["position_frequencies"] = 4
+    config_class = PlanesModelConfig if kind == "planes" else MipNeRFModelConfig
+    config = config_class(**shared | options)
     field = config.build_field(BOX)
     stir(field, seed)
     field.initial_density = 3.0
