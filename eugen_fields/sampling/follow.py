@@ -143,7 +143,7 @@ def evaluate_chunks(
 
 
 class SeesCones(Protocol):
-    """What `evaluate_cone_chunks` asks of a field; fields.ConeRadianceField says what its methods do."""
+    """What cones ask of a field; fields.ConeRadianceField says what its methods do."""
 
     def places(
         self, origins: Tensor, directions: Tensor, starts: Tensor, ends: Tensor, radius: Tensor, /
@@ -154,6 +154,21 @@ class SeesCones(Protocol):
     def color(self, features: Tensor, directions: Tensor, /) -> Tensor: ...
 
 
+def cone_places(
+    field: SeesCones, origins: Tensor, directions: Tensor, radius: Tensor, samples: PackedSamples
+) -> tuple[Tensor, Tensor]:
+    """Means (N, 3) and spreads (N, ...) of the stretches of cones, one step long, that samples are the middles of.
+
+    Args:
+        origins, directions: of the axes of the cones, shape (R, 3).
+        radius: of the cones at distance 1, shape (R, 1).
+    """
+    rays, middle, half = samples.ray_indices, samples.distances[:, None], 0.5 * samples.step_size
+    starts, ends = (middle - half).clamp(min=0.0), middle + half
+    means, spreads = field.places(origins[rays], directions[rays], starts, ends, radius[rays])
+    return means[:, 0], spreads[:, 0]
+
+
 def evaluate_cone_chunks(
     field: SeesCones,
     origins: Tensor,
@@ -162,20 +177,12 @@ def evaluate_cone_chunks(
     samples: PackedSamples,
     chunk_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Density (N,) and colour (N, 3) of the stretches of cones, one step long, that samples are the middles of.
-
-    Args:
-        origins, directions: of the axes of the cones, shape (R, 3).
-        radius: of the cones at distance 1, shape (R, 1).
-        chunk_size: samples evaluated at once.
-    """
+    """As evaluate_chunks, of the stretches of cones that `cone_places` has; radius (R, 1) is theirs at distance 1."""
+    places = cone_places(field, origins, directions, radius, samples)
+    parts = (*places, directions[samples.ray_indices])
     found = [(origins.new_zeros(0), origins.new_zeros(0, 3))]
-    for chunk in zip(samples.ray_indices.split(chunk_size), samples.distances[:, None].split(chunk_size)):
-        rays, middle = chunk
-        half = 0.5 * samples.step_size
-        starts, ends = (middle - half).clamp(min=0.0), middle + half
-        means, spreads = field.places(origins[rays], directions[rays], starts, ends, radius[rays])
-        density, features = field.density(means[:, 0], spreads[:, 0])
-        found.append((density, field.color(features, directions[rays])))
+    for means, spreads, along in zip(*(values.split(chunk_size) for values in parts)):
+        density, features = field.density(means, spreads)
+        found.append((density, field.color(features, along)))
     density, color = zip(*found)
     return torch.cat(density), torch.cat(color)

@@ -19,7 +19,7 @@ from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.loading import understand
 from eugen_fields.storing.networks import MATRICES
-from eugen_fields.storing.web import SOURCES, page_of, shader_reads, write_page
+from eugen_fields.storing.web import SOURCES, check_width, page_of, shader_reads, write_page
 
 pytestmark = needs_browser
 
@@ -262,6 +262,28 @@ def test_a_lost_context_is_told(browser, plain):
         page.evaluate("fieldPage.page.drawing.gl.getExtension('WEBGL_lose_context').loseContext()")
         wait_for(lambda: sentence(page), 10, "a sentence", lambda: page.wait_for_timeout(20))
         assert "Reload the page" in sentence(page)
+
+
+def test_an_error_that_ends_the_drawing_is_told(browser, plain):
+    with browser.page(plain[0]) as page:
+        page.evaluate("fieldPage.settled()")
+        page.evaluate("() => { fieldPage.page.drawing.makeTarget = () => { throw new Error('out of memory'); }; }")
+        page.evaluate("fieldPage.page.frames.change()")
+        wait_for(lambda: sentence(page), 10, "a sentence", lambda: page.wait_for_timeout(20))
+        assert "Drawing stopped because of an error" in sentence(page) and "out of memory" in sentence(page)
+    assert browser.faults == []
+
+
+def test_planes_that_pages_cannot_show_are_refused(tmp_path):
+    run = cone_run(tmp_path / "run", **CONES["planes"])
+    path = tmp_path / "floats.field"
+    path.write_bytes(full(run)[0].encode())
+    with pytest.raises(InputError, match="floats.field has planes of floats"):
+        write_page(path, tmp_path / "x.html")
+    run = cone_run(tmp_path / "run", plane_resolutions=(1024, 700), plane_channels=2)
+    with pytest.raises(InputError, match="fill 4,615,728 texels"):
+        check_width(full(run)[1], is_draft=True)
+    assert not (tmp_path / "x.html").exists()
 
 
 NOTHING = """Object.defineProperty(navigator, "gpu", { value: undefined });

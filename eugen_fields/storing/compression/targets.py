@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.fields import ConeRadianceField, SDFField
-from eugen_fields.sampling import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
+from eugen_fields.sampling import PackedSamples, accumulate, cone_places, intersect_box, render_weights, sample_rays
 from eugen_fields.storing.cameras import Rays
 from eugen_fields.storing.loading import StoredField, StoredRadianceField
 from eugen_fields.storing.scene import RadianceScene
@@ -87,10 +87,11 @@ class RenderTarget:
             chosen = torch.randint(len(of_view[0]), (each,), generator=generator)
             chosen_rays.append([values[chosen] for values in of_view])
         self.num_pixels = each * len(views)
-        rays = tuple(torch.cat(values) for values in zip(*chosen_rays))
-        near, far = intersect_box(*rays[:2], stored.grid.bounds)
+        origins, directions, radius = (torch.cat(values) for values in zip(*chosen_rays))
+        near, far = intersect_box(origins, directions, stored.grid.bounds)
         near = near.clamp(min=self._scene.near_plane)
-        samples = sample_rays(*rays[:2], near, far, self._scene.step_size, stored.grid, stratified=False)
+        step = self._scene.step_size
+        samples = sample_rays(origins, directions, near, far, step, stored.grid, stratified=False)
         order = torch.randperm(len(near), generator=generator)
         order = order[samples.counts[order] > 0]
         self.batches: list[RayBatch] = []
@@ -98,24 +99,18 @@ class RenderTarget:
             return
         groups = max(1, round(int(samples.counts.sum()) / batch_samples))
         for group in order.tensor_split(min(groups, len(order))):
-            of_group = [values[group] for values in (*rays, near, far)]
-            self.batches.append(self._batch(*of_group, stored))
+            rays = origins[group], directions[group], radius[group]
+            self.batches.append(self._batch(rays, near[group], far[group], stored))
 
     @torch.no_grad()
-    def _batch(
-        self, origins: Tensor, directions: Tensor, radius: Tensor, near: Tensor, far: Tensor, stored: StoredField
-    ) -> RayBatch:
-        scene = self._scene
+    def _batch(self, rays: Rays, near: Tensor, far: Tensor, stored: StoredField) -> RayBatch:
+        scene, (origins, directions, radius) = self._scene, rays
         samples = sample_rays(origins, directions, near, far, scene.step_size, stored.grid, stratified=False)
-        rays, distances = samples.ray_indices, samples.distances[:, None]
-        along = directions[rays]
+        along = directions[samples.ray_indices]
         if isinstance(self._field, ConeRadianceField):
-            half = 0.5 * scene.step_size
-            ends = (distances - half).clamp(min=0.0), distances + half
-            stretches = self._field.places(origins[rays], along, *ends, radius[rays])
-            places = tuple(values[:, 0] for values in stretches)
+            places = cone_places(self._field, origins, directions, radius, samples)
         else:
-            places = (origins[rays] + distances * along,)
+            places = (origins[samples.ray_indices] + samples.distances[:, None] * along,)
         black = torch.zeros_like(origins)
         whole = RayBatch(samples, places, along, black, black[:, :1])
         density, color = whole.values(self._field)
