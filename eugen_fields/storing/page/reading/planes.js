@@ -10,7 +10,8 @@ const MOST_TEXELS = TEXELS_ACROSS ** 2;
  * each of its groups of four channels { first, scales, offsets }: its three planes lie from texel `first` on, row by row,
  * and what is read of plane i is offsets[i] + scales[i] * byte, four numbers each.
  */
-function readPlanes({ plane_resolutions: sides, plane_channels: channels }, arrays) {
+function readPlanes({ plane_resolutions: sides, plane_channels: channels, plane_combination: combination }, arrays) {
+  require(combination === "product" || combination === "sum", "how its planes are combined");
   require(Array.isArray(sides) && sides.length >= 1 && sides.length <= MOST_LEVELS && channels >= 1, "its planes");
   require(sides.every((side) => Number.isInteger(side) && side >= 2 && side <= MOST_SIDE), "the sizes of its planes");
   const groups = Math.ceil(channels / 4);

@@ -33,7 +33,7 @@ fn look_at_stretch(t: f32) -> f32 {
 `;
 }
 
-/** Reads planes bilinearly, by hand: hardware filters with eight bits of a place, and not integers. */
+/** Reads planes bilinearly, by hand: hardware knows places between texels to eight bits, and filters no integers. */
 const PLANE_CODE = `
 fn plane(first: i32, side: f32, at: vec2f) -> vec4f {
   let place: vec2f = clamp((at + vec2f(1.0)) * (0.5 * (side - 1.0)), vec2f(0.0), vec2f(side - 1.0));
