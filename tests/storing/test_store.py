@@ -157,7 +157,7 @@ def test_own_views_look_at_what_the_run_shows(run):
     assert views.missing and not views.tests and len(views.cameras) == 8
     stored = radiance_run(run.folder)
     assert len(find_views(stored).training) == len(views.training)
-    origins, directions = views.training[0]()
+    origins, directions, _ = views.training[0]()
     center = run.grid.bounds.mean(dim=0)
     along = ((center - origins) * directions).sum(dim=-1)
     nearest = (origins + along[:, None] * directions - center).norm(dim=-1)
