@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Basis = Literal["diagonal", "icosahedron"]
+
 
 def icosahedron_directions() -> Tensor:
     """Corners and edge midpoints of an icosahedron, one of each opposite pair, unit length, float64, shape (21, 3).
@@ -57,7 +59,7 @@ class IntegratedEncoding(nn.Module):
     basis: Tensor
     variance_basis: Tensor
 
-    def __init__(self, num_frequencies: int, *, basis: Literal["diagonal", "icosahedron"] = "diagonal") -> None:
+    def __init__(self, num_frequencies: int, *, basis: Basis = "diagonal") -> None:
         super().__init__()
         if num_frequencies < 0:
             raise ValueError(f"num_frequencies is {num_frequencies}; it must be 0 or more")
@@ -67,6 +69,8 @@ class IntegratedEncoding(nn.Module):
         octaves = 2.0 ** torch.arange(num_frequencies, dtype=torch.float64)
         # b.Sigma.b is linear in Sigma: its nine entries times those of b b^T
         outer = (directions[:, :, None] * directions[:, None, :]).flatten(1)
+        self.num_frequencies = num_frequencies
+        self.directions: Basis = basis
         self.out_dim = 3 + 2 * num_frequencies * len(directions)
         dtype = torch.get_default_dtype()
         self.register_buffer("octaves", octaves.to(dtype), persistent=False)

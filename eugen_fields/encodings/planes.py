@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -131,6 +131,21 @@ def _rows_serve(places: Tensor, planes: Tensor) -> bool:
     return plain and fits and not wants_points
 
 
+class FixedPlanes(nn.Module):
+    """Planes that are not trained: buffers "0", "1", .., one for each level, each of shape (3, channels, R, R)."""
+
+    def __init__(self, planes: Sequence[Tensor]) -> None:
+        super().__init__()
+        for level, of_level in enumerate(planes):
+            self.register_buffer(str(level), of_level)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.buffers())
+
+
 class PlaneEncoding(nn.Module):
     """Positions, waves of them, and features that are read from planes of several resolutions.
 
@@ -163,6 +178,7 @@ class PlaneEncoding(nn.Module):
     axes: Tensor
     sizes: Tensor
     spacings: Tensor
+    planes: nn.ParameterList | FixedPlanes
 
     def __init__(
         self,
@@ -179,17 +195,36 @@ class PlaneEncoding(nn.Module):
             raise ValueError(f"channels is {channels}; it must be at least 1")
         if combination not in _STARTS:
             raise ValueError(f"combination is {combination!r}; it must be one of {', '.join(_STARTS)}")
+        self._prepare(resolutions, channels, combination, num_frequencies)
+        starts = (nn.init.uniform_(torch.empty(3, channels, size, size), *_STARTS[combination]) for size in resolutions)
+        # an entry's channels side by side: see plane_rows
+        self.planes = nn.ParameterList(start.contiguous(memory_format=torch.channels_last) for start in starts)
+
+    def _prepare(
+        self, resolutions: Sequence[int], channels: int, combination: Combination, num_frequencies: int
+    ) -> None:
+        """Everything but the planes."""
         self.resolutions = tuple(resolutions)
         self.channels = channels
         self.combination = combination
         self.waves = IntegratedEncoding(num_frequencies)
-        starts = (nn.init.uniform_(torch.empty(3, channels, size, size), *_STARTS[combination]) for size in resolutions)
-        # an entry's channels side by side: see plane_rows
-        self.planes = nn.ParameterList(start.contiguous(memory_format=torch.channels_last) for start in starts)
         self.register_buffer("axes", torch.tensor(_AXES).flatten(), persistent=False)
         self.register_buffer("sizes", torch.tensor(resolutions, dtype=torch.int32), persistent=False)
         self.register_buffer("spacings", torch.tensor([2.0 / (size - 1) for size in resolutions]), persistent=False)
         self.out_dim = self.waves.out_dim + channels * len(self.resolutions)
+
+    @classmethod
+    def of_planes(
+        cls, planes: Sequence[Tensor], *, combination: Combination = "product", num_frequencies: int = 0
+    ) -> PlaneEncoding:
+        """An encoding of planes that are there already, one tensor (3, channels, R, R) for each level, and that are not
+        trained any more. Other arguments are those of the encoding."""
+        encoding = cls.__new__(cls)
+        nn.Module.__init__(encoding)
+        sizes = [of_level.shape[-1] for of_level in planes]
+        encoding._prepare(sizes, planes[0].shape[1], combination, num_frequencies)
+        encoding.planes = FixedPlanes([plane.contiguous(memory_format=torch.channels_last) for plane in planes])
+        return encoding
 
     def forward(self, positions: Tensor, widths: Tensor | None = None) -> Tensor:
         places = positions.index_select(1, self.axes).view(-1, 3, 2).transpose(0, 1)

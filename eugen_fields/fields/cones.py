@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from eugen_fields.fields.base import Field
 from eugen_fields.fields.radiance import RadianceField
 from eugen_fields.fields.truncated_exp import truncated_exp
 from eugen_fields.layers import MLP
+
+RadianceOfCones = TypeVar("RadianceOfCones", bound="ConeRadianceField")
 
 
 class ConeField(Field):
@@ -54,12 +56,8 @@ class ConeField(Field):
         **layer_options: Any,
     ) -> None:
         super().__init__()
-        self.register_buffer("aabb", aabb.clone().float())
-        self.register_buffer("footprint", torch.zeros(()))
-        self.bounded = bounded
-        self.feature_dim = feature_dim
-        self.initial_density = initial_optical_depth / float((aabb[1] - aabb[0]).max())
-        self.position_encoding = encoding
+        initial_density = initial_optical_depth / float((aabb[1] - aabb[0]).max())
+        self._prepare(aabb, encoding, bounded, feature_dim, initial_density)
         self.trunk = MLP(
             encoding.out_dim,
             num_layers + 1,
@@ -70,6 +68,15 @@ class ConeField(Field):
             skip_connections=skip_connections,
             **layer_options,
         )
+
+    def _prepare(self, aabb: Tensor, encoding: Any, bounded: bool, feature_dim: int, initial_density: float) -> None:
+        """Everything but the networks."""
+        self.register_buffer("aabb", aabb.clone().float())
+        self.register_buffer("footprint", torch.zeros(()))
+        self.bounded = bounded
+        self.feature_dim = feature_dim
+        self.initial_density = initial_density
+        self.position_encoding = encoding
 
     @staticmethod
     def places(
@@ -168,6 +175,36 @@ class ConeRadianceField(ConeField, RadianceField):
             nn.init.zeros_(self.appearance.weight)
         width_in = feature_dim + self.direction_encoding.out_dim + appearance_dim
         self.color_head = MLP(width_in, 2, color_width, 3, layer="dense", out_activation="sigmoid")
+
+    @classmethod
+    def of_networks(
+        cls: type[RadianceOfCones],
+        aabb: Tensor,
+        encoding: Any,
+        make_networks: Callable[[int, int], tuple[Any, Any]],
+        *,
+        feature_dim: int,
+        direction_frequencies: int,
+        initial_density: float,
+        footprint: float,
+    ) -> RadianceOfCones:
+        """A field in a box, of an encoding and networks that are there already, such as folded ones.
+
+        Args:
+            aabb, encoding: as of the field.
+            make_networks: from the widths of the encoded position and direction to the trunk and the colour head.
+            initial_density: what the exponential of the trunk's first output is multiplied by, per scene unit.
+            footprint: standard deviation along one axis, in the frame of the encoding, of what training saw.
+            feature_dim, direction_frequencies: as of the field.
+        """
+        field = cls.__new__(cls)
+        RadianceField.__init__(field)
+        field._prepare(aabb, encoding, True, feature_dim, initial_density)
+        field.footprint.fill_(footprint)
+        field.direction_encoding = FrequencyEncoding(3, direction_frequencies)
+        field.appearance = None
+        field.trunk, field.color_head = make_networks(encoding.out_dim, field.direction_encoding.out_dim)
+        return field
 
     def color(self, features: Tensor, directions: Tensor, images: Tensor | None = None) -> Tensor:
         """RGB in [0, 1], shape (..., 3), from features (..., feature_dim), unit directions and the indices of the

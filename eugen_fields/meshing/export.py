@@ -35,15 +35,16 @@ class ExportOptions(MeshOptions):
     """Web page to write in place of a mesh, such as scene.html: the field file and all that shows it, in one file that
     opens without a server or a network."""
     bits: int | None = None
-    """Bits of all matrices in the field file: 8, 6, 5 or 4. None: each number is as fine as it matters."""
+    """Bits of all matrices and feature planes in the field file: 8, 6, 5 or 4. None: each number is as fine as it
+    matters."""
     max_loss: float | None = None
     """Largest loss of the field file: dB of PSNR, or centimetres of distance for fields of signed distance. None: 0.1,
     if neither --bits nor --max-bytes is given."""
     max_bytes: int | None = None
     """Largest size of the field file; its loss is the least that is found."""
     tune_steps: int | None = None
-    """Steps of fine-tuning for the field file, on the run's own renders. None: 250, but none for 6 or 8 --bits. 0: no
-    fine-tuning, which takes most of the time."""
+    """Steps of fine-tuning for the field file, on the run's own renders. None: 250, but none for 6 or 8 --bits and for
+    fields of feature planes. 0: no fine-tuning, which takes most of the time."""
     seed: int = 0
     """Seed of the places where a field file is compared with its run, and of the fine-tuning."""
     device: str | None = None
@@ -163,7 +164,12 @@ def _web(settings: dict[str, Any], storing: dict[str, Any]) -> dict[str, Any]:
             lines = _field(settings, storing)
             if source.parent == Path(folder):
                 del lines["file"]
-        size = write_page(source.expanduser(), output)
+        try:
+            size = write_page(source.expanduser(), output)
+        except KeyboardInterrupt:
+            if lines.get("file") is None:
+                raise
+            raise SystemExit(f"stopped; no page was written, but the field file was: {lines['file']}.") from None
     return lines | {"page": f"{output}, {size:,} bytes"}
 
 

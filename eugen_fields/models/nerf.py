@@ -11,8 +11,8 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from eugen_fields.fields import Field, NeRFField, RadianceField, VanillaField
-from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig
+from eugen_fields.fields import ConeRadianceField, Field, NeRFField, RadianceField, VanillaField
+from eugen_fields.models.radiance import RadianceModel, RadianceModelConfig, cone_radius
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import (
     VISIBLE,
@@ -20,6 +20,7 @@ from eugen_fields.sampling import (
     PackedSamples,
     accumulate,
     evaluate_chunks,
+    evaluate_cone_chunks,
     follow_rays,
     intersect_box,
     render_weights,
@@ -142,6 +143,10 @@ class NeRFModel(RadianceModel):
         assert isinstance(field, RadianceField)
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self.ray_limits(ray_bundle)
+        radius, evaluate = None, partial(self._evaluate, field)
+        if isinstance(field, ConeRadianceField):  # of a field file: training follows rays that are no cones
+            radius = cone_radius(ray_bundle)
+            evaluate = partial(evaluate_cone_chunks, field, chunk_size=self.config.eval_num_samples_per_chunk)
         composite = follow_rays(
             origins,
             directions,
@@ -149,7 +154,8 @@ class NeRFModel(RadianceModel):
             far,
             self.step_size,
             self.grid,
-            partial(self._evaluate, field),
+            evaluate,
+            radius=radius,
             stop_transmittance=self.config.stop_transmittance,
         )
         outputs = composite.over(self.eval_background(), far)

@@ -47,6 +47,17 @@ def explained_share(rgb: Tensor, truth: Tensor, image: Tensor, background: Tenso
     return torch.where(reference > 0, 1.0 - error / reference.clamp(min=1e-12), torch.ones_like(error))
 
 
+_NO_CAMERA_AREA = 0.5
+"""No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
+
+
+def cone_radius(ray_bundle: RayBundle) -> Tensor:
+    """Radius at distance 1 of the cones of rays (R,), shape (R, 1): that of the disc that has the variance of the pixel
+    (Mip-NeRF, section 3.1)."""
+    area = ray_bundle.pixel_area
+    return torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()
+
+
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 

@@ -2,7 +2,15 @@
 
 from eugen_fields.sampling.depth_rays import DepthRays, depth_rays, sample_depth_rays
 from eugen_fields.sampling.distance_bounds import DistanceBounds, point_bounds, ray_bounds
-from eugen_fields.sampling.follow import VISIBLE, Composite, density_normals, evaluate_chunks, follow_rays
+from eugen_fields.sampling.follow import (
+    VISIBLE,
+    Composite,
+    cone_places,
+    density_normals,
+    evaluate_chunks,
+    evaluate_cone_chunks,
+    follow_rays,
+)
 from eugen_fields.sampling.histograms import annealed, distortion_loss, interlevel_loss, inverse_distribution, resample
 from eugen_fields.sampling.intervals import alpha_weights, transmittance
 from eugen_fields.sampling.occupancy import OccupancyGrid
@@ -28,10 +36,12 @@ __all__ = [
     "accumulate",
     "alpha_weights",
     "annealed",
+    "cone_places",
     "density_normals",
     "depth_rays",
     "distortion_loss",
     "evaluate_chunks",
+    "evaluate_cone_chunks",
     "follow_rays",
     "interlevel_loss",
     "intersect_box",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,9 @@ from torch import Tensor
 from eugen_fields.sampling.occupancy import OccupancyGrid
 from eugen_fields.sampling.packed import PackedSamples, accumulate, render_weights, sample_rays
 
-Evaluate = Callable[[Tensor, Tensor, PackedSamples], tuple[Tensor, Tensor]]
-"""Density (N,) per scene unit and colour (N, 3) of samples on rays with origins and directions (R, 3)."""
+Evaluate = Callable[..., tuple[Tensor, Tensor]]
+"""Density (N,) per scene unit and colour (N, 3) of samples; takes origins and directions (R, 3) of their rays, the
+radius (R, 1) of those that are cones, and the PackedSamples."""
 
 VISIBLE = 1e-4
 """Accumulation above which a ray meets something."""
@@ -57,6 +58,7 @@ def follow_rays(
     grid: OccupancyGrid | None,
     evaluate: Evaluate,
     *,
+    radius: Tensor | None = None,
     stop_transmittance: float = 0.0,
     block_steps: int = 32,
 ) -> Composite:
@@ -71,6 +73,7 @@ def follow_rays(
         step_size: scene units.
         grid: keeps samples in occupied cells alone; None keeps all.
         evaluate: density and colour of samples.
+        radius: shape (R, 1), of the cones around the rays at distance 1; None: they are no cones.
         stop_transmittance: a ray ends after the block in which its transmittance has fallen to this.
         block_steps: steps of a block.
     """
@@ -91,7 +94,7 @@ def follow_rays(
             first_step=first_step,
             max_steps=block_steps,
         )
-        density, color = evaluate(*rays, samples)
+        density, color = evaluate(*rays, *([] if radius is None else [radius[alive]]), samples)
         transmittance = 1.0 - accumulation[alive]
         weights = render_weights(density, samples) * transmittance[samples.ray_indices, 0]
         rgb[alive] += accumulate(weights, color, samples)
@@ -136,4 +139,50 @@ def evaluate_chunks(
     if not len(positions):
         return positions.new_zeros(0), positions.new_zeros(0, 3)
     density, color = zip(*pairs)
+    return torch.cat(density), torch.cat(color)
+
+
+class SeesCones(Protocol):
+    """What cones ask of a field; fields.ConeRadianceField says what its methods do."""
+
+    def places(
+        self, origins: Tensor, directions: Tensor, starts: Tensor, ends: Tensor, radius: Tensor, /
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def density(self, positions: Tensor, spreads: Tensor, /) -> tuple[Tensor, Tensor]: ...
+
+    def color(self, features: Tensor, directions: Tensor, /) -> Tensor: ...
+
+
+def cone_places(
+    field: SeesCones, origins: Tensor, directions: Tensor, radius: Tensor, samples: PackedSamples
+) -> tuple[Tensor, Tensor]:
+    """Means (N, 3) and spreads (N, ...) of the stretches of cones, one step long, that samples are the middles of.
+
+    Args:
+        origins, directions: of the axes of the cones, shape (R, 3).
+        radius: of the cones at distance 1, shape (R, 1).
+    """
+    rays, middle, half = samples.ray_indices, samples.distances[:, None], 0.5 * samples.step_size
+    starts, ends = (middle - half).clamp(min=0.0), middle + half
+    means, spreads = field.places(origins[rays], directions[rays], starts, ends, radius[rays])
+    return means[:, 0], spreads[:, 0]
+
+
+def evaluate_cone_chunks(
+    field: SeesCones,
+    origins: Tensor,
+    directions: Tensor,
+    radius: Tensor,
+    samples: PackedSamples,
+    chunk_size: int,
+) -> tuple[Tensor, Tensor]:
+    """As evaluate_chunks, of the stretches of cones that `cone_places` has; radius (R, 1) is theirs at distance 1."""
+    places = cone_places(field, origins, directions, radius, samples)
+    parts = (*places, directions[samples.ray_indices])
+    found = [(origins.new_zeros(0), origins.new_zeros(0, 3))]
+    for means, spreads, along in zip(*(values.split(chunk_size) for values in parts)):
+        density, features = field.density(means, spreads)
+        found.append((density, field.color(features, along)))
+    density, color = zip(*found)
     return torch.cat(density), torch.cat(color)

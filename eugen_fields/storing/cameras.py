@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Rays = tuple[Tensor, Tensor, Tensor]
+"""Origins and unit directions of rays, both (R, 3), and the radius at distance 1 of the cones around them, (R, 1): that
+of the disc that has the variance of a pixel ("Mip-NeRF", Barron et al., 2021, section 3.1)."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -37,14 +41,16 @@ class Camera:
         across = width / self.width
         return Camera(self.pose, width, height, self.fx * across, self.fy * share, self.cx * across, self.cy * share)
 
-    def rays(self) -> tuple[Tensor, Tensor]:
-        """Origins and unit directions of the rays through the middle of each pixel, row by row, both
-        (height * width, 3)."""
+    def rays(self) -> Rays:
+        """Rays through the middle of each pixel, row by row, with the cones that the pixels are."""
         rows, columns = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
-        x, y = (columns + 0.5 - self.cx) / self.fx, (rows + 0.5 - self.cy) / self.fy
-        local = torch.stack([x, -y, -torch.ones_like(x)], dim=-1).view(-1, 3)
+        x, y = ((columns + 0.5 - self.cx) / self.fx).flatten(), ((rows + 0.5 - self.cy) / self.fy).flatten()
+        local = torch.stack([x, -y, -torch.ones_like(x)], dim=-1)
         directions = F.normalize((local[:, None, :] * self.pose[:, :3]).sum(dim=-1), dim=-1)
-        return self.pose[:, 3].expand_as(directions).contiguous(), directions
+        # how far the unit direction moves from column to column and from row to row: the sides of the pixel
+        across, along = (1.0 + y**2).sqrt() / self.fx, (1.0 + x**2).sqrt() / self.fy
+        radius = (across * along / 3.0).sqrt() / (1.0 + x**2 + y**2)
+        return self.pose[:, 3].expand_as(directions).contiguous(), directions, radius[:, None]
 
 
 def upright(pose: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from eugen_fields.storing.deflate import gzip_of
 from eugen_fields.writing import written_beside
 
 FORMAT = "eugen-field"
-VERSION = (1, 0)
+VERSION = (1, 1)
 """Major and minor version that are written. Files of another major version are refused; what a later minor version
 adds is passed over."""
 
@@ -32,8 +32,8 @@ OTHER_PLACE = "Choose another place."
 """Advice where a file cannot be written."""
 GZIP = b"\x1f\x8b"
 """How gzip begins."""
-MOST_FILE_BYTES = 4 << 20
-MOST_INFLATED_BYTES = 16 << 20
+MOST_FILE_BYTES = 8 << 20
+MOST_INFLATED_BYTES = 24 << 20
 MOST_HEADER_BYTES = 64 << 10
 MOST_ARRAYS = 256
 _MOST_SIDE = 1 << 24

@@ -14,7 +14,7 @@ _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 """Deflate, no name, no time, slowest compression, unknown system: the same bytes on every machine."""
 _STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY)
 _MOST_SEARCHED = 1 << 18
-"""Bytes; larger parts are compressed in one way."""
+"""Bytes; larger parts are compressed in one way, and alone."""
 
 
 def gzip_of(parts: Sequence[bytes]) -> bytes:
@@ -22,6 +22,9 @@ def gzip_of(parts: Sequence[bytes]) -> bytes:
     pieces = [(part, _smallest(part)) for part in parts if part]
     place = 0
     while place + 1 < len(pieces):
+        if len(pieces[place][0]) + len(pieces[place + 1][0]) > _MOST_SEARCHED:
+            place += 1
+            continue
         joined = pieces[place][0] + pieces[place + 1][0]
         together = _smallest(joined)
         if len(together) <= len(pieces[place][1]) + len(pieces[place + 1][1]):

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eugen_fields.encodings import IntegratedEncoding, PlaneEncoding
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField, PlaneField
+from eugen_fields.fields import ConeRadianceField, NeRFField, VanillaField
 from eugen_fields.layers.folding import fold
 from eugen_fields.layers.folding.folded import FoldedMLP
 from eugen_fields.models.nerf import NeRFModelConfig
@@ -28,20 +29,26 @@ from eugen_fields.storing.compression.quantise import Quantised
 from eugen_fields.storing.damage import DamagedFile
 from eugen_fields.storing.loading import StoredField, understand
 from eugen_fields.storing.networks import describe
+from eugen_fields.storing.planes import plane_arrays
 
 _SLICE_SHARE = 0.62
 """Of the height of a scene box: a slice there takes the ceiling off a room and leaves what stands in it."""
+_PLANE_STEPS = 512
+"""Samples along the diagonal of the scene box at least, of fields of planes: with these the renders of a file, which
+has no proposals, have the PSNR of those of its run (README.md)."""
+_STOP_TRANSMITTANCE = 1e-3
+"""Of runs that know none."""
 
 
 @dataclass
 class Draft:
-    """What a field file is made of, with the numbers of its networks in float32."""
+    """What a field file is made of, with the numbers of its networks and planes in float32."""
 
     kind: str
     scene: dict[str, Any]
     """All but `measured`."""
     numbers: dict[str, Tensor]
-    """Matrices and vectors of the networks, by name."""
+    """Matrices and vectors of the networks, and planes (3, channels, R, R), by name."""
     arrays: dict[str, np.ndarray]
     """Everything else that is in the file: grids and cameras."""
     source: Path
@@ -85,6 +92,10 @@ class Draft:
     def _arrays(self, quantised: Quantised | None) -> dict[str, np.ndarray]:
         arrays = dict(self.arrays)
         for name, value in self.numbers.items():
+            if value.dim() == 4:
+                planes = quantised.planes.get(name) if quantised else None
+                arrays |= plane_arrays(name, value) if planes is None else planes.arrays(name)
+                continue
             rounded = quantised.matrices.get(name) if quantised else None
             if rounded is not None:
                 arrays[name] = rounded.integers.to(torch.int8).numpy()
@@ -102,7 +113,7 @@ def draft_of(run: Run, cameras: Sequence[Camera] = ()) -> Draft:
     """A run in the form of a field file.
 
     Args:
-        run: of a NeRF or iSDF method.
+        run: of any method, in a box.
         cameras: that go with it, at most storing.scene.MOST_CAMERAS.
 
     Raises:
@@ -128,20 +139,8 @@ def draft_of(run: Run, cameras: Sequence[Camera] = ()) -> Draft:
         poses = torch.stack([camera.pose.flatten() for camera in cameras])
         arrays["cameras"] = poses.half().numpy() if float(poses.abs().max()) < 1000 else poses.numpy()
     if isinstance(run, RadianceRun):
-        config, network = run.model_config, run.field
-        assert isinstance(network, NeRFField) and isinstance(config, NeRFModelConfig)
+        kind, own = _radiance(run)
         arrays["grid"] = np.packbits(run.grid.occupied.cpu().numpy(), bitorder="little")
-        own: dict[str, Any] = {
-            "background": list(BACKGROUNDS[config.eval_background]),
-            "direction_frequencies": network.direction_encoding.num_frequencies,
-            "feature_dim": network.feature_dim,
-            "initial_density": network.initial_density,
-            "step_size": run.step_size,
-            "near_plane": config.near_plane,
-            "stop_transmittance": config.stop_transmittance,
-            "grid_resolution": run.grid.resolution,
-        }
-        kind = "radiance"
     else:
         assert isinstance(run, SDFRun)
         arrays["surface"] = run.seen.surface_bits.cpu().numpy()
@@ -159,33 +158,65 @@ def draft_of(run: Run, cameras: Sequence[Camera] = ()) -> Draft:
     return Draft(kind, shared | own | {"networks": networks}, numbers, arrays, run.folder)
 
 
+def _radiance(run: RadianceRun) -> tuple[str, dict[str, Any]]:
+    """The kind of a field of density and colour, and what its scene says beside what every scene does."""
+    config, network = run.model_config, run.field
+    assert isinstance(network, NeRFField | ConeRadianceField)
+    own: dict[str, Any] = {
+        "background": list(BACKGROUNDS[config.eval_background]),
+        "direction_frequencies": network.direction_encoding.num_frequencies,
+        "feature_dim": network.feature_dim,
+        "initial_density": network.initial_density,
+        "step_size": run.step_size,
+        "near_plane": config.near_plane,
+        "stop_transmittance": _STOP_TRANSMITTANCE,
+        "grid_resolution": run.grid.resolution,
+    }
+    if isinstance(network, NeRFField):
+        assert isinstance(config, NeRFModelConfig)
+        return "radiance", own | {"stop_transmittance": config.stop_transmittance}
+    own["footprint"] = float(network.footprint)
+    encoding = network.position_encoding
+    if isinstance(encoding, IntegratedEncoding):
+        return "mipnerf", own | {"basis": encoding.directions}
+    assert isinstance(encoding, PlaneEncoding)
+    diagonal = float((run.aabb[1] - run.aabb[0]).norm())
+    return "planes", own | {
+        "step_size": min(run.step_size, diagonal / _PLANE_STEPS),
+        "plane_resolutions": list(encoding.resolutions),
+        "plane_channels": encoding.channels,
+        "plane_combination": encoding.combination,
+    }
+
+
 def check_can_be_stored(run: Run) -> None:
     """Raises InputError for a run that field files have no kind for."""
     if isinstance(run, SDFRun):
         return
-    if isinstance(run.model_config, NeRFModelConfig):
-        if not isinstance(run.field, NeRFField):
-            raise InputError(
-                f"{run.folder} has the network of nerfstudio's vanilla-nerf, which cannot be stored in a field file. "
-                "Train eugen-nerf or prp-nerf on the scene and store that run."
-            )
+    if isinstance(run.field, VanillaField):
+        raise InputError(
+            f"{run.folder} has the network of nerfstudio's vanilla-nerf, which cannot be stored in a field file. "
+            "Train eugen-nerf or prp-nerf on the scene and store that run."
+        )
+    if isinstance(run.field, NeRFField):
         return
-    if not getattr(run.field, "bounded", True):
+    assert isinstance(run.field, ConeRadianceField)
+    if not run.field.bounded:
         reason = "goes on without bounds, and field files hold what lies in a box"
-    elif isinstance(run.field, PlaneField):
-        reason = "keeps planes of features, which field files have no place for"
-    elif getattr(run.field, "appearance", None) is not None:
+    elif run.field.appearance is not None:
         reason = "has an appearance code for each training image, which field files have no place for"
+    elif not isinstance(run.field.position_encoding, IntegratedEncoding | PlaneEncoding):
+        reason = "reads the hash grid of tiny-cuda-nn, which field files have no kind for"
     else:
-        reason = "looks at cones when it renders, which field files have no kind for"
+        return
     raise InputError(
-        f"{run.folder} is of {run.method_name} and {reason}. eugen-export --output writes a mesh of it; runs of "
-        "eugen-nerf-tiny, eugen-nerf and prp-nerf can be stored."
+        f"{run.folder} is of {run.method_name} and {reason}. eugen-export --output writes a mesh of it; runs without "
+        "appearance codes of what lies in a box can be stored: those of Blender scenes, or any of eugen-nerf-tiny."
     )
 
 
 def _networks(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Stages of the folded networks by name, and all numbers."""
+    """Stages of the folded networks by name, and all numbers, those of planes included."""
     form: Any = fold(copy.deepcopy(run.field).cpu().float(), materialise=False)
     networks, numbers = {}, {}
     for name in ("trunk", "color_head"):
@@ -194,14 +225,17 @@ def _networks(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
             assert isinstance(network, FoldedMLP)
             networks[name], values = describe(network, name)
             numbers |= values
+    encoding = form.position_encoding
+    if isinstance(encoding, PlaneEncoding):
+        numbers |= {f"planes.{level}": planes.detach() for level, planes in enumerate(encoding.planes)}
     return networks, numbers
 
 
 def _octaves(run: Run) -> int:
-    if isinstance(run, SDFRun):
-        return len(run.field.position_encoding.octaves)
-    assert isinstance(run.field, NeRFField)
-    return run.field.position_encoding.num_frequencies
+    encoding: Any = run.field.position_encoding
+    if isinstance(encoding, PlaneEncoding):
+        encoding = encoding.waves
+    return encoding.num_frequencies
 
 
 def _lenses(cameras: Sequence[Camera]) -> list[list[float]]:

@@ -11,15 +11,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eugen_fields.encodings import IntegratedEncoding, PlaneEncoding
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField, SDFField
+from eugen_fields.fields import ConeRadianceField, MipNeRFField, NeRFField, PlaneField, SDFField
 from eugen_fields.sampling import OccupancyGrid, SeenCells
 from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera, upright
 from eugen_fields.storing.damage import DamagedFile
 from eugen_fields.storing.networks import NetworkReader, dequantised
+from eugen_fields.storing.planes import read_planes
 from eugen_fields.storing.rendering import render_distance, render_radiance
-from eugen_fields.storing.scene import MOST_CAMERAS, SCENES, DistanceScene, RadianceScene, SceneReader
+from eugen_fields.storing.scene import (
+    MOST_CAMERAS,
+    SCENES,
+    ConeScene,
+    DistanceScene,
+    MipNeRFScene,
+    PlanesScene,
+    RadianceScene,
+    SceneReader,
+)
+
+StoredRadianceField = NeRFField | ConeRadianceField
 
 
 @dataclass
@@ -30,9 +43,9 @@ class StoredField:
     bytes: int
     """Size of the file."""
     kind: str
-    """radiance or distance."""
+    """radiance, mipnerf, planes or distance; storing.scene.SCENES lists them."""
     scene: RadianceScene | DistanceScene
-    field: NeRFField | SDFField
+    field: StoredRadianceField | SDFField
     """The network, in evaluation mode: `field(positions, directions)` gives density and colour, or `field.sdf(points)`
     the signed distance."""
     grid: OccupancyGrid | None
@@ -59,7 +72,7 @@ class StoredField:
     def facts(self) -> dict[str, Any]:
         """What is worth telling: name, method, layer, step, kind, bytes, multiplications per sample, bits of the
         matrices and what was measured when the file was written."""
-        networks = [self.field.trunk, *([self.field.color_head] if isinstance(self.field, NeRFField) else [])]
+        networks = [self.field.trunk, *([] if isinstance(self.field, SDFField) else [self.field.color_head])]
         return {
             "name": self.scene.name,
             "method": self.scene.method,
@@ -95,20 +108,29 @@ class StoredField:
         return {name: value.view(camera.height, camera.width, -1) for name, value in outputs.items()}
 
     def render_rays(
-        self, origins: Tensor, directions: Tensor, *, normals: bool = False, chunk_rays: int = 1 << 13
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        radius: Tensor | None = None,
+        *,
+        normals: bool = False,
+        chunk_rays: int = 1 << 13,
     ) -> dict[str, Tensor]:
-        """The same for rays with origins and unit directions (R, 3), in scene units; each (R, channels)."""
+        """The same for rays with origins and unit directions (R, 3), in scene units; each (R, channels). `radius`,
+        shape (R, 1), is that at distance 1 of the cones around them, of fields that see cones; None: they have no
+        width."""
         device = self.field.aabb.device
+        rays = origins, directions, torch.zeros_like(origins[:, :1]) if radius is None else radius
         network = self.field.folded()
         chunks = []
         with torch.no_grad():
-            for rays in zip(origins.to(device).split(chunk_rays), directions.to(device).split(chunk_rays)):
-                if isinstance(network, NeRFField):
-                    assert isinstance(self.scene, RadianceScene) and self.grid is not None
-                    outputs = render_radiance(self.scene, network, self.grid, *rays, normals=normals)
-                else:
+            for chunk in zip(*(values.to(device).split(chunk_rays) for values in rays)):
+                if isinstance(network, SDFField):
                     assert isinstance(self.scene, DistanceScene)
-                    outputs = render_distance(self.scene, network, *rays)
+                    outputs = render_distance(self.scene, network, chunk)
+                else:
+                    assert isinstance(self.scene, RadianceScene) and self.grid is not None
+                    outputs = render_radiance(self.scene, network, self.grid, chunk, normals=normals)
                 chunks.append({name: value.cpu() for name, value in outputs.items()})
         return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
@@ -133,8 +155,8 @@ def understand(content: container.Content, path: Path) -> StoredField:
         InputError: the content is not that of a field.
     """
     if content.kind not in SCENES:
-        kinds = " and ".join(SCENES)
-        raise InputError(f"{path} holds a field of a kind that is not known here, which is {kinds}.")
+        kinds = ", ".join(SCENES)
+        raise InputError(f"{path} holds a field of a kind that is not known here; those that are: {kinds}.")
     reader = SceneReader(content.scene, str(path))
     networks = reader.take("networks")
     scene = reader.read(content.kind)
@@ -145,7 +167,7 @@ def understand(content: container.Content, path: Path) -> StoredField:
     grid = seen = None
     if isinstance(scene, RadianceScene):
         grid = parts.grid(scene, aabb)
-        network: NeRFField | SDFField = parts.radiance(scene, aabb)
+        network: StoredRadianceField | SDFField = parts.radiance(scene, aabb)
     else:
         seen = parts.seen(scene, aabb)
         network = parts.distance(scene, aabb)
@@ -225,7 +247,8 @@ class _Parts:
             getattr(seen, f"{name}_bits").copy_(torch.from_numpy(packed))
         return seen.eval()
 
-    def radiance(self, scene: RadianceScene, aabb: Tensor) -> NeRFField:
+    def radiance(self, scene: RadianceScene, aabb: Tensor) -> StoredRadianceField:
+        planes = read_planes(self.left, scene, self.source) if isinstance(scene, PlanesScene) else []
         reader = self._reader("trunk", "color_head")
 
         def make(positions: int, directions: int) -> tuple[Any, Any]:
@@ -233,14 +256,20 @@ class _Parts:
             head = reader.build("color_head", self.networks["color_head"], scene.feature_dim + directions, 3)
             return trunk, head
 
-        return NeRFField.of_networks(
-            aabb,
-            make,
-            feature_dim=scene.feature_dim,
-            position_frequencies=scene.position_frequencies,
-            direction_frequencies=scene.direction_frequencies,
-            initial_density=scene.initial_density,
-        )
+        common: dict[str, Any] = {
+            "feature_dim": scene.feature_dim,
+            "direction_frequencies": scene.direction_frequencies,
+            "initial_density": scene.initial_density,
+        }
+        octaves = scene.position_frequencies
+        if not isinstance(scene, ConeScene):
+            return NeRFField.of_networks(aabb, make, position_frequencies=octaves, **common)
+        common["footprint"] = scene.footprint
+        if isinstance(scene, MipNeRFScene):
+            return MipNeRFField.of_networks(aabb, IntegratedEncoding(octaves, basis=scene.basis), make, **common)
+        assert isinstance(scene, PlanesScene)
+        encoding = PlaneEncoding.of_planes(planes, combination=scene.plane_combination, num_frequencies=octaves)
+        return PlaneField.of_networks(aabb, encoding, make, **common)
 
     def distance(self, scene: DistanceScene, aabb: Tensor) -> SDFField:
         reader = self._reader("trunk")

@@ -232,8 +232,8 @@ def dequantised(arrays: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     """
     numbers = {}
     for name, array in arrays.items():
-        matrix_name = name.removesuffix(".scale")
-        if matrix_name != name and matrix_name in arrays:
+        matrix = arrays.get(name.removesuffix(".scale"))
+        if name.endswith(".scale") and matrix is not None and matrix.dtype.kind == "i":
             continue
         value = torch.from_numpy(array.astype("float32"))
         if array.dtype.kind == "i":

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from eugen_fields.fields import NeRFField, SDFField
+from eugen_fields.fields import SDFField
 from eugen_fields.layers import LAYER_KINDS
 from eugen_fields.models.isdf import ISDFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
@@ -77,7 +77,7 @@ def run_of(stored: StoredField, device: str | torch.device | None = None) -> Run
     kind = scene.layer.split(" ")[0].rstrip(",")
     shared: dict[str, Any] = _SMALLEST | {"layer": kind if kind in LAYER_KINDS else "dense"}
     if isinstance(scene, RadianceScene):
-        assert isinstance(stored.field, NeRFField) and stored.grid is not None
+        assert not isinstance(stored.field, SDFField) and stored.grid is not None
         background: Any = min(BACKGROUNDS, key=lambda name: _distance(BACKGROUNDS[name], scene.background))
         config = NeRFModelConfig(
             **shared,

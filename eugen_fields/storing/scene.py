@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from eugen_fields.encodings.integrated import Basis
+from eugen_fields.encodings.planes import Combination
 from eugen_fields.errors import InputError
 from eugen_fields.storing.damage import DamagedFile
 
@@ -17,8 +19,18 @@ MOST_FREQUENCIES = 16
 MOST_CELLS = 256
 """Cells of a grid along each axis."""
 MOST_CAMERAS = 64
+MOST_PIXELS = 1 << 26
+"""Of the picture of a camera."""
 MOST_STEPS = 1 << 14
 """Samples along the diagonal of the scene box."""
+MOST_LEVELS = 8
+"""Resolutions of feature planes."""
+MOST_SIDE = 1024
+"""Entries of a plane along each side."""
+MOST_CHANNELS = 64
+"""Of a plane."""
+MOST_ENTRIES = 1 << 24
+"""Of all planes."""
 _MOST_TEXT = 200
 _FARTHEST = 1e6
 _MEASURED_NUMBERS = ("psnr_before", "psnr_after", "psnr_of_change", "distance_change")
@@ -73,6 +85,35 @@ class RadianceScene(Scene):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConeScene(RadianceScene):
+    """A field of density and colour that sees through cones as wide as pixels."""
+
+    footprint: float
+    """Standard deviation along one axis of what training saw, in the frame of the encoding; where rays are no cones,
+    the field is evaluated for that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MipNeRFScene(ConeScene):
+    """A field that reads waves averaged over stretches of cones."""
+
+    basis: Basis
+    """Directions of the waves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanesScene(ConeScene):
+    """A field that reads feature planes."""
+
+    plane_resolutions: tuple[int, ...]
+    """Entries along each side of the planes of each level."""
+    plane_channels: int
+    """Features of each level."""
+    plane_combination: Combination
+    """How the three planes of a level are combined."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistanceScene(Scene):
     """A field of signed distance, with the cells in which surfaces were seen. Scene units are metres."""
 
@@ -90,7 +131,12 @@ class DistanceScene(Scene):
     """z of a telling horizontal slice."""
 
 
-SCENES: dict[str, type[RadianceScene] | type[DistanceScene]] = {"radiance": RadianceScene, "distance": DistanceScene}
+SCENES: dict[str, type[RadianceScene] | type[DistanceScene]] = {
+    "radiance": RadianceScene,
+    "mipnerf": MipNeRFScene,
+    "planes": PlanesScene,
+    "distance": DistanceScene,
+}
 """What the scene of each kind of field is."""
 
 
@@ -124,21 +170,9 @@ class SceneReader:
             "lenses": self._lenses(),
             "measured": self._facts("measured"),
         }
-        if kind == "radiance":
-            scene: RadianceScene | DistanceScene = RadianceScene(
-                **shared,
-                direction_frequencies=self.count("direction_frequencies", 0, MOST_FREQUENCIES),
-                feature_dim=self.count("feature_dim", 1, 1023),
-                initial_density=self.number("initial_density", 1e-12, 1e12),
-                step_size=self.number("step_size", 1e-12, _FARTHEST),
-                near_plane=self.number("near_plane", 0.0, _FARTHEST),
-                stop_transmittance=self.number("stop_transmittance", 0.0, 1.0),
-                grid_resolution=self.count("grid_resolution", 2, MOST_CELLS),
-            )
-            if math.dist(*scene.aabb) > MOST_STEPS * scene.step_size:
-                raise self.wrong(f"more than {MOST_STEPS:,} samples lie along the diagonal of its scene box")
-            return scene
-        scene = DistanceScene(
+        if kind != "distance":
+            return self._radiance(kind, shared)
+        return DistanceScene(
             **shared,
             scale=self.number("scale", 1e-12, 1e12),
             output_scale=self.number("output_scale", 1e-12, 1e12),
@@ -147,7 +181,44 @@ class SceneReader:
             surface_color=self.numbers("surface_color", 3, 0.0, 1.0),
             slice_height=self.number("slice_height", -_FARTHEST, _FARTHEST),
         )
-        return scene
+
+    def _radiance(self, kind: str, shared: dict[str, Any]) -> RadianceScene:
+        shared |= {
+            "direction_frequencies": self.count("direction_frequencies", 0, MOST_FREQUENCIES),
+            "feature_dim": self.count("feature_dim", 1, 1023),
+            "initial_density": self.number("initial_density", 1e-12, 1e12),
+            "step_size": self.number("step_size", 1e-12, _FARTHEST),
+            "near_plane": self.number("near_plane", 0.0, _FARTHEST),
+            "stop_transmittance": self.number("stop_transmittance", 0.0, 1.0),
+            "grid_resolution": self.count("grid_resolution", 2, MOST_CELLS),
+        }
+        if math.dist(*shared["aabb"]) > MOST_STEPS * shared["step_size"]:
+            raise self.wrong(f"more than {MOST_STEPS:,} samples lie along the diagonal of its scene box")
+        if kind == "radiance":
+            return RadianceScene(**shared)
+        shared["footprint"] = self.number("footprint", 0.0, 2.0)
+        if kind == "mipnerf":
+            return MipNeRFScene(**shared, basis=self._word("basis", get_args(Basis)))
+        return PlanesScene(
+            **shared,
+            plane_resolutions=self._resolutions("plane_resolutions"),
+            plane_channels=self.count("plane_channels", 1, MOST_CHANNELS),
+            plane_combination=self._word("plane_combination", get_args(Combination)),
+        )
+
+    def _resolutions(self, name: str) -> tuple[int, ...]:
+        sides = self.take(name)
+        if not isinstance(sides, list) or not 1 <= len(sides) <= MOST_LEVELS:
+            raise self.wrong(f"{name} is not a list of 1 to {MOST_LEVELS} sizes")
+        if not all(type(side) is int and 2 <= side <= MOST_SIDE for side in sides):
+            raise self.wrong(f"{name} has a size that is not an integer from 2 to {MOST_SIDE}")
+        return tuple(sides)
+
+    def _word(self, name: str, words: tuple[Any, ...]) -> Any:
+        value = self.take(name)
+        if not isinstance(value, str) or value not in words:
+            raise self.wrong(f"{name} is not one of {', '.join(words)}")
+        return value
 
     def take(self, name: str) -> Any:
         if name not in self._left:
@@ -216,6 +287,10 @@ class SceneReader:
             width, height, fx, fy, cx, cy = self._numbers(lens, "lenses", 6, -1e6, 1e6)
             if not (1 <= width <= 65536 and 1 <= height <= 65536 and fx > 0 and fy > 0):
                 raise self.wrong("lenses has a camera without a size or a focal length")
+            if width * height > MOST_PIXELS:
+                raise self.wrong(
+                    f"lenses has a camera of {width * height:,.0f} pixels; at most {MOST_PIXELS:,} are allowed"
+                )
             found.append((width, height, fx, fy, cx, cy))
         return tuple(found)
 

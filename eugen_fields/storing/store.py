@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eugen_fields.errors import InputError
+from eugen_fields.fields import PlaneField
 from eugen_fields.progress import Progress
 from eugen_fields.runs import Run, open_run
 from eugen_fields.storing import container
@@ -42,7 +43,8 @@ def store_run(
     Args:
         run: a path, or a run that is already open (device and step are then not looked at).
         bits, max_loss, max_bytes: at most one of them; none: a max_loss of DEFAULT_LOSS.
-        tune_steps: steps of fine-tuning; None: TUNING_STEPS, and none for 6 bits or more.
+        tune_steps: steps of fine-tuning; None: TUNING_STEPS, and none for 6 bits or more, or for fields of planes,
+            whose networks, all that is tuned, have hardly lost anything.
         seed: of the places where the field is compared, and of the fine-tuning.
         progress: as in eugen_fields.progress.
 
@@ -62,7 +64,8 @@ def store_run(
     check_can_be_stored(run)
     check_place(path, advice=container.OTHER_PLACE)
     if tune_steps is None:
-        tune_steps = TUNING_STEPS if bits is None or bits <= _TUNED_FROM else 0
+        has_gain = not isinstance(run.field, PlaneField) and (bits is None or bits <= _TUNED_FROM)
+        tune_steps = TUNING_STEPS if has_gain else 0
     views = find_views(run)
     draft = draft_of(run, views.cameras)
     fidelity = Fidelity(draft.open(), views, seed, progress)

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from eugen_fields.data.multiscale import MultiScaleDataset
 from eugen_fields.errors import InputError
+from eugen_fields.models.radiance import cone_radius
 from eugen_fields.runs import RadianceRun, Run, read_config
 from eugen_fields.runs.scene_data import read_scene_data
-from eugen_fields.storing.cameras import Camera
+from eugen_fields.storing.cameras import Camera, Rays
 
 STORED_CAMERAS = 8
 """Training cameras that go into a file."""
 _CALIBRATION_VIEWS = 50
 _OWN_VIEWS, _OWN_SIZE = 24, 200
 _OWN_FIELD_OF_VIEW = math.radians(40.0)
-Rays = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -100,7 +100,7 @@ def _camera(camera: Cameras) -> Camera:
 def _rays_of(cameras: Cameras, index: int) -> Callable[[], Rays]:
     def rays() -> Rays:
         bundle = cameras.generate_rays(index).flatten()
-        return bundle.origins, bundle.directions
+        return bundle.origins, bundle.directions, cone_radius(bundle)
 
     return rays
 

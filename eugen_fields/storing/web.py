@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import SDFField
 from eugen_fields.layers.folding.folded import INPUT, FoldedStage, Joined, value_name
 from eugen_fields.layers.folding.seeded import FoldedPRP
 from eugen_fields.runs import Run, open_run
@@ -22,6 +22,7 @@ from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.deflate import gzip_of
 from eugen_fields.storing.draft import draft_of
 from eugen_fields.storing.loading import StoredField, understand
+from eugen_fields.storing.scene import PlanesScene
 from eugen_fields.writing import check_place
 
 SOURCES = Path(__file__).with_name("page")
@@ -29,9 +30,11 @@ _SCRIPTS = (
     "reading/container.js",
     "reading/random.js",
     "reading/networks.js",
+    "reading/planes.js",
     "shaders/dialect.js",
     "shaders/network.js",
     "shaders/rays.js",
+    "shaders/places.js",
     "shaders/radiance.js",
     "shaders/distance.js",
     "shaders/present.js",
@@ -48,7 +51,10 @@ _SCRIPTS = (
 """In the order in which they stand in the page."""
 
 
+MOST_TEXELS = 1 << 22
+"""Of feature planes: a texture of 2048 x 2048, which every WebGL2 has."""
 _PROBE_HEIGHT = 24
+_MOST_PROBE_WIDTH = 240
 MOST_WIDTH = 640
 MOST_READS = 450
 """Blocks of four numbers that all stages of a field read, those of stages that are alike counted once: about as many
@@ -64,16 +70,18 @@ def check_run(path: Path, output: Path, device: str | None = None, step: int | N
         InputError: it cannot be opened or stored, its field is too wide for a page, or the page cannot be written.
     """
     run = open_run(path, device, step)
-    check_width(draft_of(run).open())
+    check_width(draft_of(run).open(), is_draft=True)
     check_place(output, advice=container.OTHER_PLACE)
     return run
 
 
-def check_width(stored: StoredField) -> None:
-    """Raises InputError for a field that is too wide for a page."""
+def check_width(stored: StoredField, *, is_draft: bool = False) -> None:
+    """Raises InputError for a field that is too wide for a page, or has planes of floats, as all drafts have."""
     networks: list[Any] = [stored.field.trunk]
-    if isinstance(stored.field, NeRFField):
+    if not isinstance(stored.field, SDFField):
         networks.append(stored.field.color_head)
+    if isinstance(stored.scene, PlanesScene):
+        _check_planes(stored, stored.scene, is_draft)
     stages = [stage for network in networks for stage in network.stages]
     width = max(stage.out_features for stage in stages)
     reads = sum(shader_reads(network) for network in networks)
@@ -86,6 +94,20 @@ def check_width(stored: StoredField) -> None:
         raise InputError(
             f"{stored.path} is too wide for a web page: {found}; drivers that draw in software fail on more. Store it "
             "with --field alone, or train a narrower network: EUGen layers read few numbers."
+        )
+
+
+def _check_planes(stored: StoredField, scene: PlanesScene, is_draft: bool) -> None:
+    if not is_draft and not all(f"planes.{level}" in stored.bits for level in range(len(scene.plane_resolutions))):
+        raise InputError(
+            f"{stored.path} has planes of floats, and pages show planes of integers alone: those of files that "
+            "eugen-export writes."
+        )
+    texels = 3 * -(-scene.plane_channels // 4) * sum(side**2 for side in scene.plane_resolutions)
+    if texels > MOST_TEXELS:
+        raise InputError(
+            f"the planes of {stored.path} fill {texels:,} texels of four channels, and a page can show "
+            f"{MOST_TEXELS:,}. Store them with --field alone, or train planes with fewer entries."
         )
 
 
@@ -178,7 +200,8 @@ def probe_of(stored: StoredField) -> dict[str, Any]:
     Of a coarse picture by the first camera, or from a corner of the box, it is the ray that meets something and whose
     colour is farthest from the background.
     """
-    camera = (stored.cameras[0] if stored.cameras else _from_corner(stored)).resized(_PROBE_HEIGHT)
+    whole = stored.cameras[0] if stored.cameras else _from_corner(stored)
+    camera = whole.resized(max(1, min(_PROBE_HEIGHT, _MOST_PROBE_WIDTH * whole.height // whole.width)))
     outputs = stored.render(camera)
     apart = (outputs["rgb"] - torch.tensor(stored.scene.background)).abs().sum(dim=-1)
     seen = outputs["accumulation"][..., 0]

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from support.helpers import PROJECT
-from support.stored_runs import KINDS, MAKE_RUN, full
+from support.stored_runs import CONES, KINDS, MAKE_RUN, cone_run, encoded, full
 
 import eugen_fields
 from eugen_fields.storing import container
@@ -39,11 +39,15 @@ print(digest.hexdigest(), sorted(more))
 """
 
 
-@pytest.mark.parametrize("what, kind", [("radiance", "prp, orthogonal"), ("distance", "eugen with skip connections")])
+@pytest.mark.parametrize("what, kind", [
+    ("radiance", "prp, orthogonal"), ("distance", "eugen with skip connections"), ("cones", "planes"),
+    ("cones", "cones along an icosahedron"),
+])  # fmt: skip
 def test_another_process_without_nerfstudio_renders_the_same_bits(what, kind, tmp_path):
-    run = MAKE_RUN[what](tmp_path / "run", **KINDS[kind])
+    folder = tmp_path / "run"
+    run = cone_run(folder, **CONES[kind]) if what == "cones" else MAKE_RUN[what](folder, **KINDS[kind])
     path = tmp_path / "scene.field"
-    container.write(path, full(run)[0].encode())
+    container.write(path, encoded(full(run)[0]))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     stored = eugen_fields.load_field(path)
@@ -73,3 +77,14 @@ def test_rays_in_chunks_are_the_same(tmp_path):
     whole, parts = (stored.render(stored.cameras[0], chunk_rays=count) for count in (1 << 13, 37))
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_wide_pixels_see_means_and_no_detail(tmp_path):
+    """Of a field that sees cones; aliasing is what a field of points would have in place of them."""
+    stored = full(cone_run(tmp_path / "run", plane_resolutions=(3, 65), plane_channels=4))[1]
+    camera = stored.cameras[0]
+    origins, directions, radius = camera.resized(6).rays()
+    by_width = [stored.render_rays(origins, directions, width * radius)["rgb"] for width in (1e-3, 1.0, 1e3)]
+    fine, seen, coarse = by_width
+    assert float((fine - seen).abs().max()) > 1e-3 and float((coarse - seen).abs().max()) > 1e-3
+    torch.testing.assert_close(stored.render_rays(origins, directions)["rgb"], fine, rtol=0, atol=1e-3)

@@ -11,7 +11,7 @@ from PIL import Image
 from support.browser import needs_browser, wait_for
 from support.field_pages import browsing, over, psnr, rendered, sentence
 from support.helpers import look_at_origin
-from support.stored_runs import KINDS, MAKE_RUN, full
+from support.stored_runs import CONES, KINDS, MAKE_RUN, cone_run, encoded, full
 
 from eugen_fields.errors import InputError
 from eugen_fields.layers.random_matrices import prp_matrix
@@ -19,7 +19,7 @@ from eugen_fields.storing import container
 from eugen_fields.storing.cameras import Camera
 from eugen_fields.storing.loading import understand
 from eugen_fields.storing.networks import MATRICES
-from eugen_fields.storing.web import SOURCES, page_of, shader_reads, write_page
+from eugen_fields.storing.web import SOURCES, check_width, page_of, shader_reads, write_page
 
 pytestmark = needs_browser
 
@@ -56,9 +56,13 @@ def stored_page(folder, what="radiance", texts=None, **options):
         run.field.initial_density = 60.0
     else:
         run = MAKE_RUN[what](folder / "run", **{"layer_width": 14, "position_frequencies": 1} | options)
+    return page_of_run(run, folder, texts)
+
+
+def page_of_run(run, folder, texts=None):
     draft, _ = full(run)
     draft.scene |= texts or {}
-    data = draft.encode()
+    data = encoded(draft)
     path = folder / "scene.field"
     path.write_bytes(data)
     page = folder / "scene.html"
@@ -88,6 +92,20 @@ def test_pages_draw_what_torch_draws(name, way, browser, tmp_path):
         reads = len(re.findall(r"= madd\(z|= madd\(h", page.evaluate("fieldPage.page.field.shader.code")))
         networks = (stored.field.trunk, stored.field.color_head)
         assert reads <= sum(map(shader_reads, networks)) + 8, "the limit of pages counts less than a shader has"
+
+
+@pytest.mark.parametrize("name", CONES)
+@pytest.mark.parametrize("way", ["webgl2", "webgpu"])
+def test_pages_of_cones_draw_what_torch_draws(name, way, browser, tmp_path):
+    run = cone_run(tmp_path / "run", **CONES[name])
+    run.field.initial_density = 40.0
+    path, stored, _ = page_of_run(run, tmp_path)
+    with browser.page(path, way) as page:
+        assert page.evaluate("fieldPage.page.drawing.name").lower() == way
+        for camera in (*views(), views(9)[0]):  # pixels of 9 x 9 are cones that see coarse detail alone
+            truth, drawn = stored.render(camera), rendered(page, camera)
+            assert float(truth["accumulation"].mean()) > 0.2
+            assert psnr(over(drawn, stored), truth["rgb"]) >= 60
 
 
 @pytest.mark.parametrize("name, way", [("eugen-residual", "webgl2"), ("dense with skip connections", "webgpu")])
@@ -244,6 +262,28 @@ def test_a_lost_context_is_told(browser, plain):
         page.evaluate("fieldPage.page.drawing.gl.getExtension('WEBGL_lose_context').loseContext()")
         wait_for(lambda: sentence(page), 10, "a sentence", lambda: page.wait_for_timeout(20))
         assert "Reload the page" in sentence(page)
+
+
+def test_an_error_that_ends_the_drawing_is_told(browser, plain):
+    with browser.page(plain[0]) as page:
+        page.evaluate("fieldPage.settled()")
+        page.evaluate("() => { fieldPage.page.drawing.makeTarget = () => { throw new Error('out of memory'); }; }")
+        page.evaluate("fieldPage.page.frames.change()")
+        wait_for(lambda: sentence(page), 10, "a sentence", lambda: page.wait_for_timeout(20))
+        assert "Drawing stopped because of an error" in sentence(page) and "out of memory" in sentence(page)
+    assert browser.faults == []
+
+
+def test_planes_that_pages_cannot_show_are_refused(tmp_path):
+    run = cone_run(tmp_path / "run", **CONES["planes"])
+    path = tmp_path / "floats.field"
+    path.write_bytes(full(run)[0].encode())
+    with pytest.raises(InputError, match="floats.field has planes of floats"):
+        write_page(path, tmp_path / "x.html")
+    run = cone_run(tmp_path / "run", plane_resolutions=(1024, 700), plane_channels=2)
+    with pytest.raises(InputError, match="fill 4,615,728 texels"):
+        check_width(full(run)[1], is_draft=True)
+    assert not (tmp_path / "x.html").exists()
 
 
 NOTHING = """Object.defineProperty(navigator, "gpu", { value: undefined });

@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from support.stored_runs import BOX, KINDS, MAKE_RUN, camera, distance_run, full, radiance_run
+from support.stored_runs import BOX, CONES, KINDS, MAKE_RUN, camera, cone_run, distance_run, full, radiance_run
 
 from eugen_fields.errors import InputError
 from eugen_fields.fields import NeRFField, SDFField
 from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
 from eugen_fields.models.planes import PlanesModelConfig
+from eugen_fields.models.radiance import cone_radius
 from eugen_fields.runs import RadianceRun, SDFRun, build_model
 from eugen_fields.storing.draft import draft_of
+from eugen_fields.storing.loading import StoredField
 from eugen_fields.storing.opening import run_of
 
 PLACES = 2.0 * torch.rand(400, 3, generator=torch.Generator().manual_seed(1)) - 1.0
@@ -38,24 +40,58 @@ def test_a_file_in_full_precision_is_the_folded_field(what, kind, tmp_path):
     assert stored.facts["multiplications"] > 0 and stored.facts["layer"].startswith(str(options["layer"]))
 
 
+@pytest.mark.parametrize("kind", CONES)
+def test_a_file_of_cones_in_full_precision_is_the_folded_field(kind, tmp_path):
+    run = cone_run(tmp_path / "run", **CONES[kind])
+    _, stored = full(run)
+    field = stored.field
+    assert type(field) is type(run.field)
+    ends = torch.full((400, 1), 2.0), torch.full((400, 1), 2.1)
+    spreads = run.field.places(PLACES, AHEAD, *ends, torch.full((400, 1), 0.02))[1][:, 0]
+    for places in ((PLACES,), (PLACES, spreads)):
+        mine, theirs = field.density(*places), run.field.density(*places)
+        torch.testing.assert_close(mine, theirs, rtol=2e-4, atol=2e-4)
+        colors = field.color(mine[1], AHEAD), run.field.color(theirs[1], AHEAD)
+        torch.testing.assert_close(*colors, rtol=2e-4, atol=2e-4)
+    assert not field.density(PLACES, spreads)[0].allclose(field.density(PLACES, 0.0 * spreads)[0]), "widths are lost"
+
+
+@pytest.mark.parametrize("kind", CONES)
+def test_renders_of_cones_are_those_of_the_file_opened_as_a_run(kind, tmp_path):
+    run = cone_run(tmp_path / "run", **CONES[kind])
+    stored = full(run)[1]
+    compare_renders(stored, [run_of(stored, "cpu")], tolerance=1e-3)
+
+
+def test_pixels_of_cameras_are_the_cones_of_the_models(tmp_path):
+    view = camera(40)
+    size = view.width, view.height
+    bundle = Cameras(view.pose[None], view.fx, view.fy, view.cx, view.cy, *size).generate_rays(0).flatten()
+    origins, directions, radius = view.rays()
+    torch.testing.assert_close(directions, bundle.directions, rtol=0, atol=1e-5)
+    torch.testing.assert_close(radius, cone_radius(bundle), rtol=0.03, atol=0)  # differences there, derivatives here
+
+
 @pytest.mark.parametrize("kind", ["eugen with skip connections", "prp, orthogonal", "eugen-residual"])
 def test_renders_are_those_of_the_run(kind, tmp_path):
     run = radiance_run(tmp_path / "run", **KINDS[kind])
-    compare_renders(run, tolerance=2e-5)
+    stored = full(run)[1]
+    compare_renders(stored, [run, run_of(stored, "cpu")], tolerance=2e-5)
 
 
 def test_distance_renders_are_those_of_the_run(tmp_path):
-    compare_renders(distance_run(tmp_path / "run", **KINDS["eugen"]), tolerance=1e-4)
+    run = distance_run(tmp_path / "run", **KINDS["eugen"])
+    stored = full(run)[1]
+    compare_renders(stored, [run, run_of(stored, "cpu")], tolerance=1e-4)
 
 
-def compare_renders(run: RadianceRun | SDFRun, tolerance: float) -> None:
-    """The file against the model that nerfstudio's commands render runs with, and against the file opened as a run."""
-    _, stored = full(run)
+def compare_renders(stored: StoredField, runs: list[RadianceRun | SDFRun], tolerance: float) -> None:
+    """The file against the models that nerfstudio's commands render runs with, or the file opened as a run."""
     view = camera()
     size = view.width, view.height
     rays = Cameras(view.pose[None], view.fx, view.fy, view.cx, view.cy, *size).generate_rays(0, keep_shape=True)
     mine = stored.render(view, normals=True)
-    for opened in (run, run_of(stored, "cpu")):
+    for opened in runs:
         theirs = build_model(opened).get_outputs_for_camera_ray_bundle(rays)
         assert set(theirs) == set(mine)
         for name, value in theirs.items():
@@ -100,7 +136,7 @@ def test_random_matrices_are_not_stored(tmp_path):
 
 
 @pytest.mark.parametrize("regime, codes, words", [
-    ("unbounded", 0, "without bounds"), ("bounded", 4, "appearance code"), ("bounded", 0, "cones"),
+    ("unbounded", 0, "without bounds"), ("bounded", 4, "appearance code"),
 ])  # fmt: skip
 def test_runs_that_cannot_be_stored_say_what_would_do(regime, codes, words, tmp_path):
     config = MipNeRFModelConfig(size="tiny", regime=regime, appearance_dim=codes, num_layers=1, layer_width=8)
@@ -113,11 +149,12 @@ def test_runs_that_cannot_be_stored_say_what_would_do(regime, codes, words, tmp_
     assert "eugen-nerf-tiny" in error.value.message
 
 
-def test_planes_are_refused(tmp_path):
+def test_hash_grids_are_refused(tmp_path):
     config = PlanesModelConfig(size="tiny", regime="bounded")
     field = config.build_field(BOX, num_images=2)
+    field.position_encoding = torch.nn.Identity()  # stands for what is not there without CUDA
     run = RadianceRun(tmp_path, "planes", 1, config, field, BOX, torch.eye(4).double(), config.build_grid(BOX))
-    with pytest.raises(InputError, match="planes of features"):
+    with pytest.raises(InputError, match="hash grid"):
         draft_of(run)
 
 

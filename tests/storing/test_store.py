@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.helpers import here
-from support.stored_runs import distance_run, radiance_run
+from support.stored_runs import CONES, cone_run, distance_run, radiance_run
 from support.view_helpers import write_run
 
 from eugen_fields import load_field
@@ -21,6 +21,9 @@ from eugen_fields.storing.opening import is_field_file, open_run_or_file, stored
 from eugen_fields.storing.store import store_run
 from eugen_fields.storing.views import find_views
 from eugen_fields.storing.web import check_run
+from eugen_viewer.card import summary
+from eugen_viewer.opened import OpenedRun
+from eugen_viewer.pictures.photos import find_photos
 
 QUIET = {"progress": False, "tune_steps": 0}
 
@@ -125,12 +128,36 @@ def test_distances_are_stored_by_centimetres(tmp_path):
     assert facts["bytes"] < store_run(run, tmp_path / "y.field", bits=8, **QUIET)["bytes"]
 
 
+@pytest.mark.parametrize("kind", ["planes", "cones along the axes"])
+def test_fields_of_cones_are_stored_within_a_loss(kind, tmp_path):
+    run = cone_run(tmp_path / "run", **CONES[kind])
+    fine = store_run(run, tmp_path / "8.field", bits=8, **QUIET)
+    coarse = store_run(run, tmp_path / "4.field", bits=4, **QUIET)
+    found = store_run(run, tmp_path / "x.field", max_loss=0.1, **QUIET)
+    assert fine["psnr_of_change"] > coarse["psnr_of_change"] + 12 and coarse["bytes"] < fine["bytes"]
+    assert found["bytes"] < fine["bytes"] and 50 < found["psnr_of_change"]  # 36 dB less 0.1 is a change of 52.4 dB
+    tuned = store_run(run, tmp_path / "t.field", bits=4, tune_steps=10, progress=False)
+    assert tuned["psnr_of_change"] >= coarse["psnr_of_change"]
+
+
+def test_what_is_never_visible_takes_no_bytes(tmp_path):
+    """Two runs whose planes differ where nothing is occupied have files of one size."""
+    sizes = []
+    for noise in (0.0, 0.5):
+        run = cone_run(tmp_path / "run", plane_resolutions=(48,), plane_channels=4)
+        planes = run.field.position_encoding.planes[0]
+        outside = torch.linspace(-1.0, 1.0, 48).abs() > 0.93  # what occupied cells read, and its neighbours, lie within
+        planes[:, :, outside] += noise * torch.rand(planes[:, :, outside].shape)
+        sizes.append(store_run(run, tmp_path / "x.field", bits=8, **QUIET)["bytes"])
+    assert abs(sizes[0] - sizes[1]) < 0.01 * sizes[0]
+
+
 def test_own_views_look_at_what_the_run_shows(run):
     views = find_views(run)
     assert views.missing and not views.tests and len(views.cameras) == 8
     stored = radiance_run(run.folder)
     assert len(find_views(stored).training) == len(views.training)
-    origins, directions = views.training[0]()
+    origins, directions, _ = views.training[0]()
     center = run.grid.bounds.mean(dim=0)
     along = ((center - origins) * directions).sum(dim=-1)
     nearest = (origins + along[:, None] * directions - center).norm(dim=-1)
@@ -263,6 +290,37 @@ def test_the_command_writes_a_page_of_a_run_and_of_a_file(field_file, run_with_d
     assert "dB lost" in results[1].stdout and sorted(tmp_path.iterdir()) == sorted(pages), (
         "the file is in the page alone"
     )
+
+
+def test_a_page_that_is_stopped_leaves_its_field_file_and_says_so(run_with_data, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eugen_fields.storing.web.write_page", stop)
+    page, path = tmp_path / "x.html", tmp_path / "x.field"
+    flags = ("--web", page, "--bits", 8, "--device", "cpu")
+    result = here("eugen-export", run_with_data, *flags, "--field", path)
+    assert result.returncode == 1 and f"no page was written, but the field file was: {path}." in result.stderr
+    assert path.exists() and not page.exists()
+    result = here("eugen-export", run_with_data, *flags)
+    assert result.returncode == 1 and "no file was written" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["planes", "cones along the axes"])
+def test_files_of_cones_are_exported_and_shown_like_runs(kind, tmp_path):
+    path, mesh, page = (tmp_path / name for name in ("x.field", "x.ply", "x.html"))
+    run = cone_run(tmp_path / "run", **CONES[kind])
+    run.field.initial_density = 30.0
+    store_run(run, path, bits=8, **QUIET)
+    result = here("eugen-export", path, "--output", mesh, "--resolution", 16, "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(mesh.with_suffix(".json").read_text())["volume"] > 0.1
+    result = here("eugen-export", path, "--web", page)
+    assert result.returncode == 0 and page.exists(), result.stderr
+    opened = OpenedRun(path, "cpu")
+    assert "eugen" in opened.shown.name and find_photos(opened).cameras is not None
+    rows = summary(opened.shown)
+    assert rows["Field file"] == f"{path.stat().st_size:,} bytes"
 
 
 @pytest.mark.parametrize("flags, words", [

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 
 from eugen_fields.models.isdf import ISDFModelConfig
+from eugen_fields.models.mipnerf import MipNeRFModelConfig
 from eugen_fields.models.nerf import NeRFModelConfig
+from eugen_fields.models.planes import PlanesModelConfig
 from eugen_fields.runs import RadianceRun, SDFRun
 from eugen_fields.storing.cameras import Camera
+from eugen_fields.storing.compression.planes import planes_of_bits
+from eugen_fields.storing.compression.quantise import Quantised
 from eugen_fields.storing.draft import Draft, draft_of
 from eugen_fields.storing.loading import StoredField
 from support.helpers import look_at_origin
@@ -76,6 +80,31 @@ def radiance_run(folder: Path, seed: int = 0, **options: Any) -> RadianceRun:
     return RadianceRun(folder, "eugen-nerf-tiny", 7, config, field, BOX.clone(), world_from_scene, grid)
 
 
+def cone_run(folder: Path, kind: str = "planes", seed: int = 0, **options: Any) -> RadianceRun:
+    """As radiance_run, of feature planes or of waves averaged over cones."""
+    torch.manual_seed(seed)
+    shared: dict[str, Any] = {
+        "size": "tiny", "regime": "bounded", "num_layers": 1, "layer_width": 16, "feature_dim": 6, "color_width": 12,
+        "direction_frequencies": 2, "samples_per_diagonal": 48, "grid_resolution": 12,
+        "eval_num_samples_per_chunk": 1 << 13,
+    }  # fmt: skip
+    if kind == "planes":
+        shared |= {"plane_resolutions": (5, 9), "plane_channels": 6}
+    else:
+        shared["position_frequencies"] = 4
+    config_class = PlanesModelConfig if kind == "planes" else MipNeRFModelConfig
+    config = config_class(**shared | options)
+    field = config.build_field(BOX)
+    stir(field, seed)
+    field.initial_density = 3.0
+    field.footprint.fill_(0.02)
+    grid = config.build_grid(BOX)
+    grid.restrict(grid.cell_centers().norm(dim=-1) < 0.8)
+    field = field.eval().requires_grad_(False)
+    transform = torch.eye(4, dtype=torch.float64)
+    return RadianceRun(folder, f"eugen-{kind}-tiny", 7, config, field, BOX.clone(), transform, grid)
+
+
 def distance_run(folder: Path, seed: int = 0, **options: Any) -> SDFRun:
     """Any distances, shifted so that some are negative; surfaces were seen near the origin."""
     torch.manual_seed(seed)
@@ -89,6 +118,18 @@ def distance_run(folder: Path, seed: int = 0, **options: Any) -> SDFRun:
     return SDFRun(folder, "eugen-isdf-tiny", 7, config, field, BOX.clone(), torch.eye(4, dtype=torch.float64), seen)
 
 
+CONES: dict[str, dict[str, Any]] = {
+    "planes": {"kind": "planes", "layer": "dense"},
+    "sums of planes with waves": {
+        "kind": "planes", "layer": "eugen", "num_features": 8, "plane_combination": "sum", "position_frequencies": 2,
+    },
+    "planes of one channel, with a skip connection": {
+        "kind": "planes", "layer": "prp", "plane_channels": 1, "num_layers": 2, "skip_connections": (1,),
+    },
+    "cones along the axes": {"kind": "mipnerf", "layer": "eugen", "num_features": 8, "basis": "diagonal"},
+    "cones along an icosahedron": {"kind": "mipnerf", "layer": "prp", "basis": "icosahedron"},
+}  # fmt: skip
+"""Of cone_run."""
 MAKE_RUN: dict[str, Callable[..., RadianceRun | SDFRun]] = {"radiance": radiance_run, "distance": distance_run}
 
 
@@ -96,3 +137,12 @@ def full(run: RadianceRun | SDFRun) -> tuple[Draft, StoredField]:
     """A run as a field file in float32."""
     draft = draft_of(run, [camera()])
     return draft, draft.open()
+
+
+def encoded(draft: Draft) -> bytes:
+    """The bytes of a field file of full precision, but for planes, which are in 8 bits as pages show them."""
+    planes = {name: value for name, value in draft.numbers.items() if value.dim() == 4}
+    if not planes:
+        return draft.encode()
+    rounded = {name: planes_of_bits(value, torch.ones_like(value), 8) for name, value in planes.items()}
+    return draft.encode(Quantised(planes=rounded))

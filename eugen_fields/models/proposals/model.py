@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eugen_fields.fields import ConeField, ConeRadianceField, Field
 from eugen_fields.models.proposals.config import ProposalModelConfig
-from eugen_fields.models.radiance import RadianceModel
+from eugen_fields.models.radiance import RadianceModel, cone_radius
 from eugen_fields.models.viewer_start import SmallFramesOnCPU
 from eugen_fields.sampling import (
     Intervals,
@@ -23,9 +23,6 @@ from eugen_fields.sampling import (
     inverse_distribution,
     march,
 )
-
-_NO_CAMERA_AREA = 0.5
-"""No camera's pixel has this area at distance 1: nerfstudio's texture exporter sets 1 for rays without a camera."""
 
 _LEAST_WEIGHT = 1e-4
 """Samples that show less have no colour in renders: together those of a ray stay below half a step of 8 bits."""
@@ -84,7 +81,7 @@ class ProposalModel(RadianceModel):
         near, far = self._cut_limits(ray_bundle, near, far)
         if self.grid is None:
             return near, far
-        widest = torch.where(near < far, _cone_radius(ray_bundle)[:, 0] * far.clamp(min=0.0), torch.zeros_like(far))
+        widest = torch.where(near < far, cone_radius(ray_bundle)[:, 0] * far.clamp(min=0.0), torch.zeros_like(far))
         # to the corners of the pixel: its half diagonal is 1.22 of the radius
         radius = 1.25 * float(widest.max()) if len(widest) else 0.0
         return self.grid.span(origins, directions, near, far, radius)
@@ -100,7 +97,7 @@ class ProposalModel(RadianceModel):
 
     def march(self, ray_bundle: RayBundle, networks: Mapping[str, Field]) -> Intervals:
         """Rounds of proposals, then the field, along those of the rays (R,) that meet something."""
-        radius = _cone_radius(ray_bundle)
+        radius = cone_radius(ray_bundle)
 
         def places(rays: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
             origins, directions = ray_bundle.origins[rays], ray_bundle.directions[rays]
@@ -215,10 +212,3 @@ class ProposalModel(RadianceModel):
             losses["distortion_loss"] = self.config.chosen_distortion_weight() * outputs["distortion_loss"]
             self.camera_optimizer.get_loss_dict(losses)
         return losses
-
-
-def _cone_radius(ray_bundle: RayBundle) -> Tensor:
-    """Radius at distance 1 of the cones of rays (R,), shape (R, 1): that of the disc that has the variance of the pixel
-    (Mip-NeRF, section 3.1)."""
-    area = ray_bundle.pixel_area
-    return torch.where(area < _NO_CAMERA_AREA, area / 3.0, torch.zeros_like(area)).sqrt()

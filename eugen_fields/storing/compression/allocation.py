@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from eugen_fields.storing.compression.numbers import StoredNetwork, coarse, get_numbers, set_numbers
+from eugen_fields.storing.compression.planes import spread_matter
 from eugen_fields.storing.compression.rounding import Grid
 from eugen_fields.storing.compression.targets import Target
 
@@ -36,6 +37,8 @@ class Sensitivity:
     """For each matrix the mean of F over each row, shape (rows,)."""
     vectors: dict[str, float]
     """For each vector the mean of F."""
+    planes: dict[str, Tensor]
+    """For planes of each level F, spread over neighbours, shape (3, channels, R, R)."""
 
     def grid(self, name: str, matrix: Tensor, fineness: float) -> Grid:
         """What a matrix (rows, columns) is rounded to; steps are at least so large that int8 holds the row."""
@@ -56,7 +59,7 @@ def sensitivity(field: StoredNetwork, work: StoredNetwork, target: Target, names
     Args:
         field: whose numbers these are.
         work: a field of the same stages, whose numbers are replaced for the while.
-        names: of matrices and vectors.
+        names: of matrices, vectors and planes.
         seed: of the projections.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -77,4 +80,5 @@ def sensitivity(field: StoredNetwork, work: StoredNetwork, target: Target, names
     return Sensitivity(
         {name: value.mean(dim=1) for name, value in found.items() if value.dim() == 2},
         {name: float(value.mean()) for name, value in found.items() if value.dim() == 1},
+        {name: spread_matter(value) for name, value in found.items() if value.dim() == 4},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -13,21 +14,26 @@ from eugen_fields.progress import Progress, counted
 from eugen_fields.storing.compression.allocation import Sensitivity, sensitivity
 from eugen_fields.storing.compression.fidelity import Fidelity
 from eugen_fields.storing.compression.numbers import StoredNetwork, get_numbers, set_numbers, storable
+from eugen_fields.storing.compression.planes import allocated_planes, planes_of_bits
 from eugen_fields.storing.compression.quantise import Quantised, quantise
 from eugen_fields.storing.compression.rounding import Grid, grid_of_bits
 from eugen_fields.storing.compression.targets import Target
 from eugen_fields.storing.compression.tuning import tune
 from eugen_fields.storing.draft import Draft
+from eugen_fields.storing.planes import RoundedPlanes
 
 _FINEST, _COARSEST = 2.0**-22, 2.0**-6
 _HALVINGS = 8
 _EXPECTED_GAIN = 1.0
 """dB that fine-tuning is expected to gain."""
-_ROUNDS = 4
+_ROUNDS, _PLANE_ROUNDS = 4, 6
 _NEAR = 0.9
 """Share of the loss that is allowed, from which on no smaller file is looked for."""
 _LEAST_OCTAVES, _MOST_OCTAVES = 1.0 / 16, 0.5
 """By which the fineness moves from round to round."""
+_PLANE_OCTAVES = 1.0
+"""The most for fields of planes. What few rays saw is noise, and without it renders change without becoming worse: the
+change says less of the loss than for other fields, and more has to be tried."""
 _RESERVE = 8
 """Bytes by which a file may grow when what it costs is written into it, in place of a guess of as many digits."""
 
@@ -61,14 +67,19 @@ class Budget:
         self._draft, self._fidelity, self._seed, self._progress = draft, fidelity, seed, progress
         self._field: StoredNetwork = draft.open().field
         self._work: StoredNetwork = draft.open().field
+        self._planes = {name: value for name, value in draft.numbers.items() if value.dim() == 4}
         self._sensitivity: Sensitivity | None = None
         self._made: dict[float, Result] = {}
         self._tuning_target: Target | None = None
         draft.measured = fidelity.facts(0.012345 if fidelity.is_distance else 50.12, fidelity.before)
 
     def with_bits(self, bits: int, tune_steps: int) -> Result:
-        """All matrices in so many bits."""
-        result = self._rounded(lambda name, matrix, matter: grid_of_bits(matrix, bits, matter), None)
+        """All matrices and planes in so many bits."""
+        planes = {}
+        if self._planes:  # what is never read need not be stored
+            matter = self._matter().planes
+            planes = {name: planes_of_bits(value, matter[name], bits) for name, value in self._planes.items()}
+        result = self._rounded(lambda name, matrix, matter: grid_of_bits(matrix, bits, matter), planes, None)
         return self._tuned(result, tune_steps)
 
     def within_bytes(self, most: int, tune_steps: int) -> Result:
@@ -110,7 +121,8 @@ class Budget:
         limit = self._fidelity.eased(wanted, _EXPECTED_GAIN if tune_steps else 0.0)
         fineness, _ = self._halved(lambda result: not self._fidelity.is_within(result.change, limit))
         good = bad = None
-        for _ in range(_ROUNDS):
+        most_octaves = _PLANE_OCTAVES if self._planes else _MOST_OCTAVES
+        for _ in range(_PLANE_ROUNDS if self._planes else _ROUNDS):
             result = self._tuned(self._allocated(fineness), tune_steps)
             lost = self.loss(result)
             if lost <= loss:
@@ -120,7 +132,7 @@ class Budget:
             if _NEAR * loss <= lost <= loss:
                 break
             # a change grows with the square of the fineness
-            octaves = min(max(self._fidelity.decibels_between(loss, lost) / 6.0, -_MOST_OCTAVES), _MOST_OCTAVES)
+            octaves = min(max(self._fidelity.decibels_between(loss, lost) / 6.0, -most_octaves), most_octaves)
             fineness *= 2.0 ** (octaves if lost <= loss else min(octaves, -_LEAST_OCTAVES))
             if good is not None and bad is not None:
                 if bad < good * 2.0**_LEAST_OCTAVES:
@@ -162,16 +174,32 @@ class Budget:
     def _allocated(self, fineness: float) -> Result:
         """Every number as fine as it matters; made once for each fineness."""
         if fineness not in self._made:
-            names = list(self._draft.numbers)
-            if self._sensitivity is None:
-                target = self._fidelity.target
-                self._sensitivity = sensitivity(self._field, self._work, target, names, self._seed)
-            found = self._sensitivity
+            found = self._matter()
             steps = {name: found.vector_step(name, fineness) for name in found.vectors}
-            self._made[fineness] = self._rounded(lambda name, matrix, _: found.grid(name, matrix, fineness), steps)
+            planes = {
+                name: allocated_planes(value, found.planes[name], fineness) for name, value in self._planes.items()
+            }
+            grid = partial(found.grid, fineness=fineness)
+            self._made[fineness] = self._rounded(lambda name, matrix, _: grid(name, matrix), planes, steps)
         return self._made[fineness]
 
-    def _rounded(self, choose: Callable[..., Grid], vector_steps: dict[str, float] | None) -> Result:
+    def _matter(self) -> Sensitivity:
+        """How much each number matters. Planes have many numbers, of which each is read by few rays: they are told
+        from more rays, and others than those that changes are measured on."""
+        if self._sensitivity is None:
+            target = self._many_places() if self._planes else self._fidelity.target
+            names = list(self._draft.numbers)
+            self._sensitivity = sensitivity(self._field, self._work, target, names, self._seed)
+        return self._sensitivity
+
+    def _many_places(self) -> Target:
+        if self._tuning_target is None:
+            self._tuning_target = self._fidelity.tuning_target(self._seed + 1)
+        return self._tuning_target
+
+    def _rounded(
+        self, choose: Callable[..., Grid], planes: dict[str, RoundedPlanes], vector_steps: dict[str, float] | None
+    ) -> Result:
         """All numbers rounded; vectors to multiples of steps, or as float16 has them."""
         grids: dict[str, Grid] = {}
 
@@ -181,9 +209,11 @@ class Budget:
 
         names = list(self._draft.numbers)
         set_numbers(self._work, {name: get_numbers(self._field, name) for name in names})
+        set_numbers(self._work, {name: rounded.values() for name, rounded in planes.items()})
         quantised = quantise(self._field, self._work, self._fidelity.target, remembered)
+        quantised.planes = planes
         steps = dict(vector_steps or {})
-        for name in set(names) - set(quantised.matrices):
+        for name in set(names) - set(quantised.matrices) - set(planes):
             value = quantised.vectors.get(name, self._draft.numbers[name])
             if vector_steps is None:
                 steps[name] = 2.0 ** (math.floor(math.log2(max(float(value.abs().max()), 2.0**-14))) - 10)
@@ -194,9 +224,7 @@ class Budget:
         """The better one of a result and what fine-tuning makes of it."""
         if steps == 0:
             return result
-        if self._tuning_target is None:
-            self._tuning_target = self._fidelity.tuning_target(self._seed + 1)
-        target, progress = self._tuning_target, self._progress
+        target, progress = self._many_places(), self._progress
         start, grids, vector_steps = result.quantised, result.grids, result.vector_steps
         set_numbers(self._work, start.numbers())
         quantised = tune(self._work, start, grids, vector_steps, target, steps, seed=self._seed, progress=progress)

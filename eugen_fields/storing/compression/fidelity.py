@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from eugen_fields.errors import InputError
-from eugen_fields.fields import NeRFField, SDFField
+from eugen_fields.fields import SDFField
 from eugen_fields.progress import Progress, counted
 from eugen_fields.storing.compression.numbers import StoredNetwork
 from eugen_fields.storing.compression.targets import DistanceTarget, RenderTarget, Target
@@ -62,7 +62,7 @@ class Fidelity:
         if isinstance(self.target, DistanceTarget):
             assert isinstance(field, SDFField)
             return self.target.change(field)
-        assert isinstance(field, NeRFField)
+        assert not isinstance(field, SDFField)
         return -10.0 * math.log10(max(self.target.mean_loss(field), 1e-12))
 
     def is_within(self, change: float, limit: float) -> bool:

@@ -1,4 +1,4 @@
-"""The numbers of a field's folded networks by the names that they have in field files."""
+"""The numbers of a field's folded networks, and of its planes, by the names that they have in field files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from eugen_fields.fields import NeRFField, SDFField
+from eugen_fields.encodings.planes import FixedPlanes
+from eugen_fields.fields import SDFField
+from eugen_fields.storing.loading import StoredRadianceField
 
-StoredNetwork = NeRFField | SDFField
+StoredNetwork = StoredRadianceField | SDFField
 
 
 def place_of(field: StoredNetwork, name: str) -> tuple[nn.Module, str]:
-    """The stage that has the numbers of a name, and its attribute."""
-    network, index, entry = name.split(".", 2)
+    """The stage, or the planes, that have the numbers of a name, and their attribute."""
+    network, index, *rest = name.split(".", 2)
+    if not rest:
+        planes = getattr(field.position_encoding, network)
+        assert isinstance(planes, FixedPlanes)
+        return planes, index
+    (entry,) = rest
     return getattr(field, network).stages[int(index)], entry.replace("weight.", "weight_")
 
 

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eugen_fields.fields import NeRFField
+from eugen_fields.fields import SDFField
 from eugen_fields.layers.folding.folded import INPUT, FoldedMLP, FoldedStage, value_name
 from eugen_fields.layers.folding.seeded import FoldedPRP
 from eugen_fields.storing.compression.numbers import StoredNetwork, get_numbers, set_numbers, storable
 from eugen_fields.storing.compression.rounding import Grid, Rounded, compensated
 from eugen_fields.storing.compression.targets import Target
+from eugen_fields.storing.planes import RoundedPlanes
 
 ChooseGrid = Callable[[str, Tensor, Tensor], Grid]
 """What a matrix is rounded to, from its name, its values (rows, columns) and how much its columns matter (columns,)."""
@@ -27,18 +28,20 @@ class Quantised:
     matrices: dict[str, Rounded] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
     """Vectors that were changed to make up for rounding."""
+    planes: dict[str, RoundedPlanes] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, Tensor]:
         """All of them as floats."""
-        return {name: rounded.values() for name, rounded in self.matrices.items()} | self.vectors
+        return {name: rounded.values() for name, rounded in (self.matrices | self.planes).items()} | self.vectors
 
 
 @torch.no_grad()
 def quantise(reference: StoredNetwork, work: StoredNetwork, target: Target, choose: ChooseGrid) -> Quantised:
-    """Rounds all matrices of a field.
+    """Rounds all matrices of a field, whose planes are rounded already.
 
     Each matrix is first fitted to give, from the inputs that it gets now, what it gave before, and then rounded by
-    `compensated`; biases and norm columns take up what is left.
+    `compensated`; biases and norm columns take up what is left. Networks are not fitted to make up for the rounding of
+    planes: where that loses the noise of what few rays saw, they would learn to bring it back.
 
     Args:
         reference: the field in full precision.
@@ -46,12 +49,13 @@ def quantise(reference: StoredNetwork, work: StoredNetwork, target: Target, choo
         target: whose batches say what the networks read.
         choose: what each matrix is rounded to.
     """
-    inputs, directions, matter = target.inputs
+    directions, matter = target.inputs
     weight = matter / matter.sum()
     found = Quantised()
     trunk = _Network("trunk", reference, work, weight, choose, found)
+    inputs = target.encoded(work)  # type: ignore[arg-type]
     before, after = trunk.run(inputs, inputs)
-    if isinstance(reference, NeRFField):
+    if not isinstance(reference, SDFField):
         assert directions is not None
         head = _Network("color_head", reference, work, weight, choose, found)
         head.run(*(torch.cat([value[:, 1:], directions], dim=-1) for value in (before, after)))

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eugen_fields.fields import NeRFField, SDFField
-from eugen_fields.sampling import PackedSamples, accumulate, intersect_box, render_weights, sample_rays
-from eugen_fields.storing.loading import StoredField
+from eugen_fields.fields import ConeRadianceField, SDFField
+from eugen_fields.sampling import PackedSamples, accumulate, cone_places, intersect_box, render_weights, sample_rays
+from eugen_fields.storing.cameras import Rays
+from eugen_fields.storing.loading import StoredField, StoredRadianceField
 from eugen_fields.storing.scene import RadianceScene
 
 _CALIBRATION_BATCHES = 8
 """Batches whose samples say what networks read."""
 _PROBES = 2
-Rays = tuple[Tensor, Tensor]
-"""Origins and unit directions, both (R, 3)."""
 _SEEN_MARGIN = 1
 _FREE_SHARE = 0.25
 """Share of the points of a signed distance that lie anywhere that was looked into, not near surfaces."""
@@ -32,14 +31,19 @@ class RayBatch:
     """Rays with the samples that light reaches in the run's field, and the colours that it gives them."""
 
     samples: PackedSamples
-    positions: Tensor
-    """Shape (N, 3)."""
+    places: tuple[Tensor, ...]
+    """Positions of the samples, shape (N, 3), and of fields that see cones their spreads, shape (N, ...)."""
     directions: Tensor
     """Unit viewing directions of the samples, shape (N, 3)."""
     color: Tensor
     """Over black, shape (R, 3)."""
     accumulation: Tensor
     """Shape (R, 1)."""
+
+    def values(self, field: StoredRadianceField) -> tuple[Tensor, Tensor]:
+        """Densities (N,) and colours (N, 3) of the samples."""
+        density, features = field.density(*self.places)
+        return density, field.color(features, self.directions)
 
     def render(self, density: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
         """Colour over black (R, 3) and accumulation (R, 1) of densities (N,) and colours (N, 3)."""
@@ -72,22 +76,22 @@ class RenderTarget:
         seed: int,
     ) -> None:
         assert isinstance(stored.scene, RadianceScene) and stored.grid is not None
-        assert isinstance(stored.field, NeRFField)
+        assert not isinstance(stored.field, SDFField)
         self._field, self._scene = stored.field, stored.scene
         self.background = torch.tensor(self._scene.background)
         generator = torch.Generator().manual_seed(seed)
         each = math.ceil(num_pixels / len(views))
-        origins, directions = [], []
+        chosen_rays = []
         for rays_of_view in views:
             of_view = rays_of_view()
             chosen = torch.randint(len(of_view[0]), (each,), generator=generator)
-            origins.append(of_view[0][chosen])
-            directions.append(of_view[1][chosen])
+            chosen_rays.append([values[chosen] for values in of_view])
         self.num_pixels = each * len(views)
-        rays = torch.cat(origins), torch.cat(directions)
-        near, far = intersect_box(*rays, stored.grid.bounds)
+        origins, directions, radius = (torch.cat(values) for values in zip(*chosen_rays))
+        near, far = intersect_box(origins, directions, stored.grid.bounds)
         near = near.clamp(min=self._scene.near_plane)
-        samples = sample_rays(*rays, near, far, self._scene.step_size, stored.grid, stratified=False)
+        step = self._scene.step_size
+        samples = sample_rays(origins, directions, near, far, step, stored.grid, stratified=False)
         order = torch.randperm(len(near), generator=generator)
         order = order[samples.counts[order] > 0]
         self.batches: list[RayBatch] = []
@@ -95,60 +99,71 @@ class RenderTarget:
             return
         groups = max(1, round(int(samples.counts.sum()) / batch_samples))
         for group in order.tensor_split(min(groups, len(order))):
-            self.batches.append(self._batch(rays[0][group], rays[1][group], near[group], far[group], stored))
+            rays = origins[group], directions[group], radius[group]
+            self.batches.append(self._batch(rays, near[group], far[group], stored))
 
     @torch.no_grad()
-    def _batch(self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, stored: StoredField) -> RayBatch:
-        scene = self._scene
+    def _batch(self, rays: Rays, near: Tensor, far: Tensor, stored: StoredField) -> RayBatch:
+        scene, (origins, directions, radius) = self._scene, rays
         samples = sample_rays(origins, directions, near, far, scene.step_size, stored.grid, stratified=False)
         along = directions[samples.ray_indices]
-        positions = origins[samples.ray_indices] + samples.distances[:, None] * along
-        density, color = self._field(positions, along)
+        if isinstance(self._field, ConeRadianceField):
+            places = cone_places(self._field, origins, directions, radius, samples)
+        else:
+            places = (origins[samples.ray_indices] + samples.distances[:, None] * along,)
+        black = torch.zeros_like(origins)
+        whole = RayBatch(samples, places, along, black, black[:, :1])
+        density, color = whole.values(self._field)
         # a weight is the light that arrives times the opacity; where that is nothing, the light cannot be told from it
         opacity = -torch.expm1(-density * scene.step_size)
         arrives = render_weights(density, samples) / opacity.clamp(min=1e-12)
         kept = (arrives > scene.stop_transmittance) | (opacity < 1e-6)
         samples, density, color = samples.keep(kept), density[kept], color[kept]
-        return RayBatch(samples, positions[kept], along[kept], *_composite(samples, density, color))
+        kept_places = tuple(values[kept] for values in places)
+        return RayBatch(samples, kept_places, along[kept], *_composite(samples, density, color))
 
     @property
     def count(self) -> float:
         """What the sum of all losses is divided by: colours of all pixels, those that meet nothing included."""
         return 3.0 * self.num_pixels
 
-    def loss(self, field: NeRFField, batch: RayBatch) -> Tensor:
+    def loss(self, field: StoredRadianceField, batch: RayBatch) -> Tensor:
         """Sum of squared errors over the colours of the batch's rays; differentiable."""
-        return self._error(batch, *batch.render(*field(batch.positions, batch.directions)))
+        return self._error(batch, *batch.render(*batch.values(field)))
 
     def _error(self, batch: RayBatch, color: Tensor, accumulation: Tensor) -> Tensor:
         return self._shown(color - batch.color, accumulation - batch.accumulation).square().sum()
 
     @torch.no_grad()
-    def mean_loss(self, field: NeRFField) -> float:
+    def mean_loss(self, field: StoredRadianceField) -> float:
         """Mean squared error over all colours."""
         return sum(float(self.loss(field, batch)) for batch in self.batches) / self.count
 
-    def probe(self, field: NeRFField, batch: RayBatch, generator: torch.Generator) -> Tensor:
+    def probe(self, field: StoredRadianceField, batch: RayBatch, generator: torch.Generator) -> Tensor:
         """The sum of all colours of the batch with random signs: its squared gradient is, in the mean, the diagonal of
         the Gauss-Newton matrix of the loss."""
-        color, accumulation = batch.render(*field(batch.positions, batch.directions))
+        color, accumulation = batch.render(*batch.values(field))
         shown = self._shown(color, accumulation)
         signs = torch.randint(0, 2, shown.shape, generator=generator) * 2.0 - 1.0
         return (shown * signs).sum()
 
     @functools.cached_property
     @torch.no_grad()
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What the trunk reads (N, width), the encoded directions (N, width), and how much each sample matters (N,):
-        the squared gradient of the colours of its ray."""
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """The encoded directions (N, width) of samples that say what networks read, and how much each sample matters
+        (N,): the squared gradient of the colours of its ray."""
         parts, field = [], self._field
         generator = torch.Generator().manual_seed(0)
         for batch in self.batches[:_CALIBRATION_BATCHES]:
-            density, color = field(batch.positions, batch.directions)
-            matter = self._matter(batch, density, color, generator)
-            parts.append((field.encode(batch.positions), field.direction_encoding(batch.directions), matter))
-        inputs, directions, matter = (torch.cat(values) for values in zip(*parts))
-        return inputs, directions, matter + 1e-3 * matter.mean()
+            matter = self._matter(batch, *batch.values(field), generator)
+            parts.append((field.direction_encoding(batch.directions), matter))
+        directions, matter = (torch.cat(values) for values in zip(*parts))
+        return directions, matter + 1e-3 * matter.mean()
+
+    @torch.no_grad()
+    def encoded(self, field: StoredRadianceField) -> Tensor:
+        """What the trunk of a field reads at the samples of `inputs`, (N, width)."""
+        return torch.cat([field.encode(*batch.places) for batch in self.batches[:_CALIBRATION_BATCHES]])
 
     def _matter(self, batch: RayBatch, density: Tensor, color: Tensor, generator: torch.Generator) -> Tensor:
         log_density, color = density.clamp(min=1e-12).log().requires_grad_(True), color.clone().requires_grad_(True)
@@ -234,15 +249,14 @@ class DistanceTarget:
         return (field.sdf(batch.positions) * batch.weight.sqrt() * signs).sum()
 
     @functools.cached_property
+    def inputs(self) -> tuple[None, Tensor]:
+        """Nothing, and how much each point that says what the network reads matters (N,)."""
+        return None, torch.cat([batch.weight for batch in self.batches[:_CALIBRATION_BATCHES]])
+
     @torch.no_grad()
-    def inputs(self) -> tuple[Tensor, None, Tensor]:
-        """What the trunk reads (N, width), nothing, and how much each point matters (N,)."""
-        batches = self.batches[:_CALIBRATION_BATCHES]
-        return (
-            torch.cat([self._field.encode(batch.positions) for batch in batches]),
-            None,
-            torch.cat([batch.weight for batch in batches]),
-        )
+    def encoded(self, field: SDFField) -> Tensor:
+        """What the trunk of a field reads at the points of `inputs`, (N, width)."""
+        return torch.cat([field.encode(batch.positions) for batch in self.batches[:_CALIBRATION_BATCHES]])
 
 
 Target = RenderTarget | DistanceTarget

@@ -34,7 +34,7 @@ def tune(
     seed: int,
     progress: Progress = False,
 ) -> Quantised:
-    """Trains all numbers of a field, rounded as they will be stored.
+    """Trains all numbers of a field but its planes, rounded as they will be stored.
 
     Args:
         work: a field of the same stages, whose numbers are replaced by the trained ones.
@@ -76,7 +76,7 @@ def tune(
             optimizer.step()
             schedule.step()
             advance(1)
-    found = Quantised()
+    found = Quantised(planes=start.planes)
     with torch.no_grad():
         for name, value in latent.items():
             if name in grids:

@@ -23,7 +23,7 @@ function factsOf(field) {
   const [each, more] = shader.multiplications;
   const facts = [
     ["File", `${counted(field.size)} bytes`],
-    ["Field", kind === "radiance" ? "density and colour" : "signed distance"],
+    ["Field", kind === "distance" ? "signed distance" : `density and colour${{ planes: ", of feature planes", mipnerf: ", of cones" }[kind] || ""}`],
     ["Layers", scene.layer],
     ["Training", `${scene.method}, ${counted(scene.step)} steps`],
     ["Products", more ? `${counted(each)} per sample, ${counted(more)} for its colour` : `${counted(each)} per sample`],

@@ -9,16 +9,17 @@ const MOST_PIXELS = 2.2e6;
 class Frames {
   /**
    * compose(width, height) gives { camera, look, backdrop } of the moment; progress(share) and finished(facts) are told how
-   * far a picture is and, once it is in full resolution, what it took; idle(isWanted) may draw more until it is wanted.
+   * far a picture is and, once it is in full resolution, what it took; idle(isWanted) may draw more until it is wanted;
+   * failed(error) hears of what ended the drawing.
    */
-  constructor(drawing, canvas, field, { compose, progress, finished, idle }) {
+  constructor(drawing, canvas, field, { compose, progress, finished, idle, failed }) {
     Object.assign(this, { drawing, canvas, field, compose, progress, finished, idle });
     this.speed = FIRST_GUESS;
     this.version = 0;
     this.shown = null;
     this.isSettled = false;
     this.wake = () => {};
-    this.loop();
+    this.loop().catch(failed);
   }
 
   /** Something has changed. */

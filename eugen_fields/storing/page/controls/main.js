@@ -5,6 +5,7 @@ const WAYS = { "#webgpu": ["webgpu"], "#webgl2": ["webgl2"] };
 const NO_DRAWING =
   "This browser offers neither WebGPU nor WebGL2, one of which drawing the field needs. Current versions of Chrome, Edge, Firefox and Safari have them; where yours has, its graphics acceleration may be switched off.";
 const LOST = "The graphics driver stopped drawing, as it does when a device sleeps or is short of memory. Reload the page to draw again.";
+const FAILED = "Drawing stopped because of an error. Reload the page to draw again.";
 
 function tell(sentence, detail = "") {
   byId("message").replaceChildren(element("p", sentence), ...(detail ? [element("small", detail)] : []));
@@ -61,6 +62,7 @@ class Page {
       progress: (share) => (byId("progress").style.transform = `scaleX(${share < 1 ? share : 0})`),
       finished: (facts) => this.report(facts),
       idle: (isWanted) => this.drawThumbnails(isWanted),
+      failed: (error) => tell(FAILED, error.message),
     });
     drawing.lost = () => tell(LOST);
     const change = () => this.moved();

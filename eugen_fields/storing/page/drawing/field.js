@@ -3,22 +3,24 @@
 /** The field of a file's bytes: { kind, scene, cameras, grid, bounds, shader, stored (weights in the file), size (bytes) }. */
 async function openField(bytes) {
   const { kind, scene, arrays } = await readFieldFile(bytes);
-  require(kind === "radiance" || kind === "distance", "it is of a kind that is not known");
+  require(["radiance", "mipnerf", "planes", "distance"].includes(kind), "it is of a kind that is not known");
   const numbers = new Numbers(arrays);
-  const octaves = scene.position_frequencies;
+  const isDistance = kind === "distance";
+  const planes = kind === "planes" ? readPlanes(scene, arrays) : null;
+  const position = wavesOf(scene, kind).width + (planes ? planes.channels * planes.levels.length : 0);
   const networks = {};
   let grid = null;
-  if (kind === "radiance") {
+  if (!isDistance) {
     const sight = 3 + 6 * scene.direction_frequencies;
-    networks.trunk = readNetwork("trunk", scene.networks.trunk, numbers, 3 + 6 * octaves, 1 + scene.feature_dim);
+    networks.trunk = readNetwork("trunk", scene.networks.trunk, numbers, position, 1 + scene.feature_dim);
     networks.color_head = readNetwork("color_head", scene.networks.color_head, numbers, scene.feature_dim + sight, 3);
     grid = readGrid(scene, arrays);
   } else {
-    networks.trunk = readNetwork("trunk", scene.networks.trunk, numbers, 3 + 42 * octaves, 1);
+    networks.trunk = readNetwork("trunk", scene.networks.trunk, numbers, position, 1);
   }
-  const shader = kind === "radiance" ? radianceShader({ scene, networks, grid }) : distanceShader({ scene, networks });
-  const isScale = (name) => name.endsWith(".scale") && arrays.has(name.slice(0, -".scale".length)); // PRP has own ones
-  const isWeight = (name) => name.split(".")[0] in networks && !isScale(name);
+  const shader = (isDistance ? distanceShader : radianceShader)({ kind, scene, networks, grid, planes });
+  const isScale = (name) => /\.(scale|offset)$/.test(name) && arrays.has(name.replace(/\.\w+$/, "")); // PRP has own ones
+  const isWeight = (name) => (name.split(".")[0] in networks || name.startsWith("planes.")) && !isScale(name);
   const stored = [...arrays].reduce((sum, [name, { values }]) => sum + (isWeight(name) ? values.length : 0), 0);
   const bounds = grid ? grid.bounds : scene.aabb;
   return { kind, scene, cameras: readCameras(scene, arrays), grid, bounds, shader, stored, size: bytes.length };

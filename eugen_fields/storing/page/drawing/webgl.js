@@ -35,8 +35,12 @@ class WebGLDrawing {
     const { resolution: r, gaps } = grid || { resolution: 1, gaps: new Uint8Array(1) };
     this.bind(1, gl.TEXTURE_3D);
     gl.texImage3D(gl.TEXTURE_3D, 0, gl.R8UI, r, r, r, 0, gl.RED_INTEGER, gl.UNSIGNED_BYTE, gaps);
-    this.field = await this.finish(field, { weights: 0, gaps: 1 });
-    this.presentation = await this.finish(present, { picture: 2 });
+    const texels = shader.texels || new Int8Array(4);
+    const across = Math.min(TEXELS_ACROSS, texels.length / 4);
+    this.bind(2, gl.TEXTURE_2D);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8I, across, texels.length / 4 / across, 0, gl.RGBA_INTEGER, gl.BYTE, texels);
+    this.field = await this.finish(field, { weights: 0, gaps: 1, texels: 2 });
+    this.presentation = await this.finish(present, { picture: 3 });
   }
 
   bind(unit, kind) {
@@ -78,7 +82,7 @@ class WebGLDrawing {
 
   makeTarget(width, height) {
     const { gl } = this;
-    const texture = this.bind(2, gl.TEXTURE_2D);
+    const texture = this.bind(3, gl.TEXTURE_2D);
     gl.texStorage2D(gl.TEXTURE_2D, 1, this.isFloat ? gl.RGBA32F : gl.RGBA8, width, height);
     return { texture, width, height };
   }
@@ -115,7 +119,7 @@ class WebGLDrawing {
   present(target, params) {
     const { gl } = this;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
-    gl.activeTexture(gl.TEXTURE2);
+    gl.activeTexture(gl.TEXTURE3);
     gl.bindTexture(gl.TEXTURE_2D, target.texture);
     params[3] = 1; // WebGL counts the rows of a canvas from below
     this.run(this.presentation, params, gl.canvas.width, gl.canvas.height);

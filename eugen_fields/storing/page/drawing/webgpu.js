@@ -31,11 +31,17 @@ class WebGPUDrawing {
     const usage = GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.COPY_DST;
     const cells = device.createTexture({ size: [r, r, r], dimension: "3d", format: "r8uint", usage });
     device.queue.writeTexture({ texture: cells }, gaps, { bytesPerRow: r, rowsPerImage: r }, [r, r, r]);
+    const texels = shader.texels || new Int8Array(4);
+    const across = Math.min(TEXELS_ACROSS, texels.length / 4);
+    const size = [across, texels.length / 4 / across];
+    const planes = device.createTexture({ size, format: "rgba8sint", usage });
+    device.queue.writeTexture({ texture: planes }, texels, { bytesPerRow: 4 * across }, size);
     this.field = await this.pass(wgslModule(shader.code, "field"), "rgba32float", [
       { buffer: { type: "read-only-storage" } },
       { texture: { sampleType: "uint", viewDimension: "3d" } },
+      { texture: { sampleType: "sint" } },
     ]);
-    this.field.group = this.group(this.field, [{ buffer: weights }, cells.createView()]);
+    this.field.group = this.group(this.field, [{ buffer: weights }, cells.createView(), planes.createView()]);
     const picture = { texture: { sampleType: "unfilterable-float" } };
     this.presentation = await this.pass(wgslModule(PRESENT_CODE, "picture"), this.format, [picture]);
   }

@@ -1,7 +1,7 @@
 // Bytes of a field file to its scene and arrays. storing/FORMAT.md describes them.
 
-const MOST_FILE_BYTES = 4 << 20;
-const MOST_INFLATED_BYTES = 16 << 20;
+const MOST_FILE_BYTES = 8 << 20;
+const MOST_INFLATED_BYTES = 24 << 20;
 const MOST_HEADER_BYTES = 64 << 10;
 const MOST_ARRAYS = 256;
 const ITEM_BYTES = { I8: 1, U8: 1, F16: 2, F32: 4 };

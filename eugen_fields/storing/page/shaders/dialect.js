@@ -31,6 +31,7 @@ precision highp float;
 precision highp int;
 precision highp sampler2D;
 precision highp usampler3D;
+precision highp isampler2D;
 uniform vec4 params[${PARAMS}];
 out vec4 result;
 float select(float no, float yes, bool which) { return which ? yes : no; }
@@ -50,13 +51,17 @@ const READS = {
   field: {
     glsl: `uniform sampler2D weights;
 uniform usampler3D gaps;
+uniform isampler2D texels;
 vec4 weight(int i) { return texelFetch(weights, ivec2(i & 1023, i >> 10), 0); }
 int gap(ivec3 cell) { return int(texelFetch(gaps, cell, 0).x); }
+vec4 texel(int i) { return vec4(texelFetch(texels, ivec2(i & ${TEXELS_ACROSS - 1}, i >> ${Math.log2(TEXELS_ACROSS)}), 0)); }
 `,
     wgsl: `@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 @group(0) @binding(2) var gaps: texture_3d<u32>;
+@group(0) @binding(3) var texels: texture_2d<i32>;
 fn weight(i: i32) -> vec4f { return weights[i]; }
 fn gap(cell: vec3i) -> i32 { return i32(textureLoad(gaps, cell, 0).x); }
+fn texel(i: i32) -> vec4f { return vec4f(textureLoad(texels, vec2i(i & ${TEXELS_ACROSS - 1}, i >> ${Math.log2(TEXELS_ACROSS)}), 0)); }
 `,
   },
   picture: {

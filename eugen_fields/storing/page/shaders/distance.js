@@ -3,11 +3,11 @@
 const TOLERANCE = 1e-3;
 const BISECTIONS = 10;
 
-/** { code, weights, multiplications } of a field { scene, networks }, as radianceShader. */
-function distanceShader({ scene, networks }) {
+/** { code, weights, multiplications } of a field { kind, scene, networks }, as radianceShader. */
+function distanceShader({ kind, scene, networks }) {
   const [weights, variables] = [new Weights(), new Variables()];
-  const basis = icosahedronDirections();
-  const position = variables.take(3 + 2 * basis.length * scene.position_frequencies);
+  const waves = wavesOf(scene, kind);
+  const position = variables.take(waves.width);
   const trunk = new NetworkWriter(weights, variables, { x: [position] });
   trunk.addAll(networks.trunk, []);
   const [value] = trunk.values.get(`f${networks.trunk.length}`);
@@ -18,7 +18,7 @@ ${networkPrelude(trunk.activations)}${RAY_CODE}
 ${variables.declarations}
 fn look_at_place(p: vec3f) {
   let u: vec3f = ${literal(scene.scale)} * (p - ${vector(...low.map((corner, axis) => (corner + high[axis]) / 2))});
-${encodingCode(position, "u", basis, scene.position_frequencies)}${trunk.code}}
+${encodingCode(position, "u", waves.directions, waves.octaves)}${trunk.code}}
 fn painted(distance: f32) -> vec4f {
   let outside: vec3f = mix(vec3f(0.95, 0.97, 0.99), vec3f(0.13, 0.39, 0.68), clamp(distance / ${literal(0.25 * side)}, 0.0, 1.0));
   let inside: vec3f = mix(vec3f(0.97, 0.84, 0.72), vec3f(0.72, 0.25, 0.09), clamp(-distance / ${literal(0.05 * side)}, 0.0, 1.0));

@@ -320,20 +320,30 @@ fn erf(x: vec4f) -> vec4f {
 ${lines.join("")}`;
 }
 
-/** Code that sets the pieces of an encoding of u: u, and sine and cosine of its waves along some directions. */
-function encodingCode(piece, u, basis, octaves) {
+/**
+ * Code that sets the pieces of an encoding of u: u, and sine and cosine of its waves along some directions; `isDamped`:
+ * averaged over a stretch of a cone, whose variances along and across `ahead` are in `spread`.
+ */
+function encodingCode(piece, u, basis, octaves, isDamped = false) {
   const lines = [];
   const groups = Math.ceil(basis.length / 4);
   const column = (group, axis) => vector(...[0, 1, 2, 3].map((lane) => (basis[4 * group + lane] || [0, 0, 0])[axis]));
-  for (let g = 0; g < groups; g++) {
-    lines.push(`let b${g}: vec4f = ${u}.x * ${column(g, 0)} + ${u}.y * ${column(g, 1)} + ${u}.z * ${column(g, 2)};`);
+  const along = (v, g) => `${v}.x * ${column(g, 0)} + ${v}.y * ${column(g, 1)} + ${v}.z * ${column(g, 2)}`;
+  for (let g = 0; g < groups && octaves; g++) {
+    lines.push(`let b${g}: vec4f = ${along(u, g)};`);
+    if (!isDamped) continue;
+    lines.push(`let d${g}: vec4f = ${along("ahead", g)};`, `let n${g}: vec4f = vec4f(spread.y) + (spread.x - spread.y) * d${g} * d${g};`);
+    for (let octave = 0; octave < octaves; octave++) {
+      lines.push(`let e${octave}_${g}: vec4f = exp(${literal(-0.5 * (Math.PI * 2 ** octave) ** 2)} * n${g});`);
+    }
   }
   const parts = [`${u}.x`, `${u}.y`, `${u}.z`];
   for (const wave of ["sin", "cos"]) {
     for (let octave = 0; octave < octaves; octave++) {
       for (let g = 0; g < groups; g++) {
         const name = `${wave[0]}${octave}_${g}`;
-        lines.push(`let ${name}: vec4f = ${wave}(6.283185307179586 * turns(${literal(2 ** (octave - 1))} * b${g}));`);
+        const damping = isDamped ? `e${octave}_${g} * ` : "";
+        lines.push(`let ${name}: vec4f = ${damping}${wave}(6.283185307179586 * turns(${literal(2 ** (octave - 1))} * b${g}));`);
         for (let lane = 0; lane < 4 && 4 * g + lane < basis.length; lane++) parts.push(`${name}.${"xyzw"[lane]}`);
       }
     }

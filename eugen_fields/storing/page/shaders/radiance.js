@@ -4,13 +4,15 @@
 /** The largest weight of a sample whose colour is not computed: it gets that of the next sample that has one. */
 const FAINT = 5e-4;
 
-/** { code, weights, multiplications: [per sample, more per coloured sample] } of a field { scene, networks }. */
-function radianceShader({ scene, networks, grid }) {
+/** { code, weights, texels, multiplications: [per sample, more per coloured sample] } of a field. */
+function radianceShader({ kind, scene, networks, grid, planes }) {
   const [weights, variables] = [new Weights(), new Variables()];
   const direction = variables.take(3 + 6 * scene.direction_frequencies);
-  const position = variables.take(3 + 6 * scene.position_frequencies);
+  const waves = wavesOf(scene, kind);
+  const position = variables.take(waves.width);
+  const planeFeatures = planes ? planes.levels.map(() => variables.take(planes.channels)) : [];
   const { stages, density, features, head } = splitAtDensity(networks.trunk, networks.color_head, scene.feature_dim);
-  const trunk = new NetworkWriter(weights, variables, { x: [position] });
+  const trunk = new NetworkWriter(weights, variables, { x: [position, ...planeFeatures] });
   trunk.addAll(stages, density.reads);
   trunk.add("density", density);
   const [raw] = trunk.values.get("density");
@@ -24,14 +26,19 @@ function radianceShader({ scene, networks, grid }) {
   const [rgb] = color.values.get(`f${head.length}`);
   const [low, high] = scene.aabb;
   const cell = low.map((value, axis) => (high[axis] - value) / grid.resolution);
+  const isCone = seesCones(kind);
+  const halves = low.map((value, axis) => (high[axis] - value) / 2);
+  const halfSide = Math.max(...halves);
+  const scale = isCone ? [halfSide, halfSide, halfSide] : halves;
+  const readCode = planes ? featuresCode(planeFeatures, "u", planes, scene.plane_combination, weights) : "";
   const code = `
 ${networkPrelude(new Set([...trunk.activations, ...color.activations]))}${RAY_CODE}
-${variables.declarations}
+${isCone ? coneCode(scene, kind, halfSide) : ""}${planes ? PLANE_CODE : ""}${variables.declarations}
 fn look_along(d: vec3f) {
 ${encodingCode(direction, "d", AXES, scene.direction_frequencies)}${color.rayCode}}
 fn look_at_place(p: vec3f) {
-  let u: vec3f = (p - ${vector(...low.map((value, axis) => (value + high[axis]) / 2))}) / ${vector(...low.map((value, axis) => (high[axis] - value) / 2))};
-${encodingCode(position, "u", AXES, scene.position_frequencies)}${trunk.code}}
+  let u: vec3f = (p - ${vector(...low.map((value, axis) => (value + high[axis]) / 2))}) / ${vector(...scale)};
+${encodingCode(position, "u", waves.directions, waves.octaves, isCone)}${readCode}${trunk.code}}
 fn look_at_color() {
 ${color.code}}
 fn render(pixel: vec2f) -> vec4f {
@@ -75,8 +82,10 @@ fn render(pixel: vec2f) -> vec4f {
         corner = 0;
       }
     }
-    var place: vec3f = origin + t * ahead;
-    if (corner >= 0) { place = origin + (depth / seen) * ahead + NUDGE * corner_of(corner); }
+    var way: f32 = t;
+    if (corner >= 0) { way = depth / seen; }
+${isCone ? "    if (corner >= 0) { look_at_point(); } else { way = look_at_stretch(t); }\n" : ""}    var place: vec3f = origin + way * ahead;
+    if (corner >= 0) { place += NUDGE * corner_of(corner); }
     look_at_place(place);
     if (corner >= 0) {
       gradient -= corner_of(corner) * ${raw.variable(0)}.x;
@@ -105,7 +114,7 @@ fn render(pixel: vec2f) -> vec4f {
   return vec4f(color, seen);
 }
 `.replace("NUDGE", literal(1e-4 * Math.max(...low.map((value, axis) => high[axis] - value))));
-  return { code, weights, multiplications: [trunk.multiplications, color.multiplications] };
+  return { code, weights, texels: planes && planes.texels, multiplications: [trunk.multiplications, color.multiplications] };
 }
 
 /**

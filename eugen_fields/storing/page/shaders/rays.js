@@ -10,12 +10,16 @@ const MODES = ["colour", "depth", "normals", "accumulation", "work"];
 const RAY_CODE = `
 var<private> origin: vec3f;
 var<private> ahead: vec3f;
+var<private> radius: f32;
 fn look_through(pixel: vec2f) {
   let x: f32 = (pixel.x - params[3].w) / params[1].w;
   let y: f32 = (params[4].x - pixel.y) / params[2].w;
   zero = i32(params[4].w);
   origin = params[0].xyz;
   ahead = normalize(x * params[1].xyz + y * params[2].xyz - params[3].xyz);
+  // at distance 1, of the disc with the variance of the pixel: Camera.rays in storing/cameras.py
+  let area: f32 = sqrt(1.0 + y * y) * sqrt(1.0 + x * x) / (params[1].w * params[2].w);
+  radius = sqrt(area / 3.0) / (1.0 + x * x + y * y);
 }
 fn is_mode(mode: f32) -> bool { return abs(params[0].w - mode) < 0.5; }
 fn without_zeros(d: vec3f) -> vec3f {
