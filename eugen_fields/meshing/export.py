@@ -95,6 +95,10 @@ def _mesh(settings: dict[str, Any]) -> dict[str, Any]:
         lines["points"] = facts["points"]
     else:
         lines |= {name: facts[name] for name in ("vertices", "faces", "components")}
+        if facts["dropped_pieces"]:
+            lines["dropped"] = (
+                f"{facts['dropped_pieces']} small pieces of {facts['dropped_faces']} triangles in all (--min-component)"
+            )
         lines["watertight"] = "no" if facts["volume"] is None else f"yes, holds {facts['volume']:.4g}"
     return lines | {
         "extent": f"{sides} ({facts['units']})",

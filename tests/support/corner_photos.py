@@ -45,11 +45,11 @@ def corner_photo(pose: np.ndarray, width: int, height: int, seed: int = 0) -> Im
     return Image.fromarray((255 * colors).round().astype(np.uint8))
 
 
-def write_corner_photos(folder: Path, poses: np.ndarray, width: int = 240, height: int = 180, **save: object) -> Path:
+def write_corner_photos(folder: Path, poses: np.ndarray, width: int, height: int) -> Path:
     """Photos IMG_1.jpg, IMG_2.jpg, ... of poses."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, pose in enumerate(poses, 1):
-        corner_photo(pose, width, height).save(folder / f"IMG_{index}.jpg", quality=95, **save)
+        corner_photo(pose, width, height).save(folder / f"IMG_{index}.jpg", quality=95)
     return folder
 
 

@@ -19,6 +19,8 @@ from eugen_fields.errors import InputError
 
 NOTE = "photos.json"
 _TRANSFORMS, _IMAGES, _POINTS = "transforms.json", "images", "sparse_pc.ply"
+_FEWEST_TO_SPLIT = 10
+"""Photos below which none is left to test with, of which data parsers take every tenth: scores are of all photos."""
 _ADVICE = "Name another folder with --output, or empty this one."
 
 
@@ -105,6 +107,8 @@ def write_capture(folder: Path, solution: Solution, note: dict[str, Any]) -> Non
         {"file_path": f"{_IMAGES}/{posed.photo.name}"} | ({} if shared else lens) | {"transform_matrix": pose.tolist()}
         for posed, lens, pose in zip(solution.posed, lenses, moved)
     ]
+    if len(poses) < _FEWEST_TO_SPLIT:
+        content["train_filenames"] = [frame["file_path"] for frame in content["frames"]]
     kept = {posed.photo.name for posed in solution.posed}
     for image in (folder / _IMAGES).iterdir():
         if image.name not in kept:

@@ -23,15 +23,15 @@ from eugen_fields.progress import Progress, counted
 
 _PROGRAM = Path(__file__).with_name("colmap_process.py")
 _FOCAL = 0.8
-"""Focal length in longer sides of a photo, where EXIF says nothing: that of a phone's main camera, 26 to 29 mm of 36."""
+"""Focal length in longer sides of a photo where EXIF says nothing: that of most phones, 26 to 29 mm of 36."""
 _UNITS = {"Matching": "pair"}
 LENS = ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2")
 """Names in a transforms.json of the numbers of a lens, in the order of COLMAP's model OPENCV."""
 FEWEST = 3
 """Photos that are needed."""
 _WHAT_HELPS = (
-    "What helps: 30 to 100 photos of which neighbours show two thirds of the same, from places a step apart (turning on "
-    "the spot is not enough), sharp, at one zoom, of things that do not move and have some pattern."
+    "What helps: 30 to 100 photos of which neighbours show two thirds of the same, from places a step apart (turning "
+    "on the spot is not enough), sharp, at one zoom, of things that do not move and have some pattern."
 )
 
 
