@@ -22,8 +22,6 @@ _PAIRS_AT_A_TIME = 40
 _MAX_FEATURES = 4096
 _FEWEST = 15
 """Points that two photos must have in common to count as matched (COLMAP's number)."""
-_ENOUGH = 0.8
-"""Share of the photos with poses at which nothing more is tried."""
 
 
 def tell(what: str, done: int, total: int) -> None:
@@ -39,68 +37,62 @@ class Solver:
         self.job = job
         self.names: list[str] = [image["name"] for image in job["images"]]
         self.pictures = folder / "pictures"
+        self.database = folder / "features.db"
         pycolmap.set_random_seed(job["seed"])
 
-    def match(self, wide: bool) -> tuple[Path, int, int]:
-        """Finds feature points and matches them.
-
-        Args:
-            wide: with features that follow how a surface is tilted, for photos far apart: takes several times as long.
-
-        Returns:
-            the database, and how many pairs were compared and have points in common.
-        """
-        path = self.folder / ("wide.db" if wide else "plain.db")
-        self._extract(path, wide)
-        pairs: list[list[int]] = self.job["pairs"]
-        matching = pycolmap.FeatureMatchingOptions()
-        matching.use_gpu, matching.num_threads, matching.guided_matching = False, self.job["threads"], wide
-        verifying = pycolmap.TwoViewGeometryOptions()
-        verifying.min_num_inliers, verifying.ransac.random_seed = _FEWEST, self.job["seed"]
-        listed = pycolmap.ImportedPairingOptions()
-        listed.match_list_path = self.folder / "pairs.txt"
-        what = "Matching again, features of tilted surfaces" if wide else "Matching"
-        for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
-            tell(what, start, len(pairs))
-            some = pairs[start : start + _PAIRS_AT_A_TIME]
-            text = "".join(f"{self.names[first]} {self.names[second]}\n" for first, second in some)
-            Path(listed.match_list_path).write_text(text, encoding="utf-8")
-            pycolmap.match_image_pairs(path, matching, listed, verifying)
-        tell(what, len(pairs), len(pairs))
-        with pycolmap.Database.open(path) as database:
-            inliers = database.read_two_view_geometry_num_inliers()[1]
-        return path, len(pairs), sum(count >= _FEWEST for count in inliers)
-
-    def _extract(self, path: Path, wide: bool) -> None:
+    def extract(self) -> None:
+        """Finds feature points that follow how a surface is tilted: they match in photos farther apart than plain ones,
+        and take twice as long to find, which is little beside the matching."""
         extracting = pycolmap.FeatureExtractionOptions()
         extracting.use_gpu, extracting.num_threads = False, self.job["threads"]
         extracting.sift.max_num_features = _MAX_FEATURES
-        extracting.sift.estimate_affine_shape = extracting.sift.domain_size_pooling = wide
-        what = "Finding features again, of tilted surfaces" if wide else "Finding features"
+        extracting.sift.estimate_affine_shape = True
         done = 0
         for index, camera in enumerate(self.job["cameras"]):
             taken_by_it = [image["name"] for image in self.job["images"] if image["camera"] == index]
             reading = pycolmap.ImageReaderOptions()
             reading.camera_model = "SIMPLE_RADIAL"
             for start in range(0, len(taken_by_it), _FEATURES_AT_A_TIME):
-                tell(what, done, len(self.names))
+                tell("Finding features", done, len(self.names))
                 some = taken_by_it[start : start + _FEATURES_AT_A_TIME]
                 if start:
-                    with pycolmap.Database.open(path) as database:
+                    with pycolmap.Database.open(self.database) as database:
                         reading.existing_camera_id = database.read_image_with_name(taken_by_it[0]).camera_id
                 else:
                     reading.camera_params = ", ".join(map(str, camera["parameters"]))
-                pycolmap.extract_features(path, self.pictures, some, pycolmap.CameraMode.SINGLE, reading, extracting)
+                pycolmap.extract_features(
+                    self.database, self.pictures, some, pycolmap.CameraMode.SINGLE, reading, extracting
+                )
                 done += len(some)
-        tell(what, done, len(self.names))
+        tell("Finding features", done, len(self.names))
 
-    def map(self, database: Path) -> pycolmap.Reconstruction | None:
+    def match(self) -> int:
+        """Matches the feature points of the pairs; the number of pairs that have enough in common."""
+        pairs: list[list[int]] = self.job["pairs"]
+        matching = pycolmap.FeatureMatchingOptions()
+        matching.use_gpu, matching.num_threads = False, self.job["threads"]
+        verifying = pycolmap.TwoViewGeometryOptions()
+        verifying.min_num_inliers, verifying.ransac.random_seed = _FEWEST, self.job["seed"]
+        listed = pycolmap.ImportedPairingOptions()
+        listed.match_list_path = self.folder / "pairs.txt"
+        for start in range(0, len(pairs), _PAIRS_AT_A_TIME):
+            tell("Matching", start, len(pairs))
+            some = pairs[start : start + _PAIRS_AT_A_TIME]
+            text = "".join(f"{self.names[first]} {self.names[second]}\n" for first, second in some)
+            Path(listed.match_list_path).write_text(text, encoding="utf-8")
+            pycolmap.match_image_pairs(self.database, matching, listed, verifying)
+        tell("Matching", len(pairs), len(pairs))
+        with pycolmap.Database.open(self.database) as database:
+            inliers = database.read_two_view_geometry_num_inliers()[1]
+        return sum(count >= _FEWEST for count in inliers)
+
+    def map(self) -> pycolmap.Reconstruction | None:
         """The largest reconstruction; None where there is none."""
         options = pycolmap.IncrementalPipelineOptions()
         options.num_threads, options.random_seed = self.job["threads"], self.job["seed"]
         options.extract_colors = True
         options.min_model_size = 3
-        output = self.folder / database.stem
+        output = self.folder / "models"
         output.mkdir()
         placed = 0
 
@@ -115,7 +107,7 @@ class Solver:
             tell("Placing photos", placed, len(self.names))
 
         found = pycolmap.incremental_mapping(
-            database,
+            self.database,
             self.pictures,
             output,
             options,
@@ -173,22 +165,16 @@ def written(model: pycolmap.Reconstruction, folder: Path) -> dict[str, Any]:
 
 def solve(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     """All of it."""
-    best: pycolmap.Reconstruction | None = None
-    facts: dict[str, Any] = {}
-    for wide in (False, True):
-        database, pairs, matched = Solver(folder, job).match(wide)
-        solver = Solver(folder, job)
-        model = solver.map(database) if matched else None
-        facts = {"pairs": pairs, "matched": max(matched, facts.get("matched", 0))}
-        if model is not None and (best is None or model.num_reg_images() > best.num_reg_images()):
-            best = model
-        if best is not None and best.num_reg_images() >= _ENOUGH * len(solver.names):
-            break
-    if best is None:
+    solver = Solver(folder, job)
+    solver.extract()
+    matched = solver.match()
+    facts = {"pairs": len(job["pairs"]), "matched": matched}
+    model = solver.map() if matched else None
+    if model is None:
         return facts
-    refined = pycolmap.Reconstruction(best)
+    refined = pycolmap.Reconstruction(model)
     refine(refined, job["threads"])
-    return facts | written(refined if believable(refined) else best, folder)
+    return facts | written(refined if believable(refined) else model, folder)
 
 
 def main() -> None:
