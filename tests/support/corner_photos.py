@@ -67,15 +67,3 @@ def _pattern(places: np.ndarray, draws: np.random.Generator) -> np.ndarray:
         above = lattice[x, y + 1] * (1 - part[..., 0, :]) + lattice[x + 1, y + 1] * part[..., 0, :]
         total += (below * (1 - part[..., 1, :]) + above * part[..., 1, :]) * cells**-0.3
     return (0.5 + 0.35 * total).clip(0.0, 1.0)
-
-
-def similarity_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distances (N,) of places (N, 3) from true ones after the similarity that fits them best (Umeyama 1991), divided
-    by the mean distance of the true ones from their middle."""
-    here, there = found - found.mean(axis=0), truth - truth.mean(axis=0)
-    left, sizes, right = np.linalg.svd(there.T @ here)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    scale = (sizes * signs).sum() / (here**2).sum()
-    return (
-        np.linalg.norm(scale * here @ (left * signs @ right).T - there, axis=1) / np.linalg.norm(there, axis=1).mean()
-    )

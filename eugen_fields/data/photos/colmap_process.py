@@ -114,7 +114,7 @@ class Solver:
             initial_image_pair_callback=first_pair,
             next_image_callback=next_photo,
         )
-        return max(found.values(), key=lambda model: model.num_reg_images(), default=None)
+        return max(found.values(), key=lambda model: model.num_reg_images()) if found else None
 
 
 def refine(model: pycolmap.Reconstruction, threads: int) -> None:

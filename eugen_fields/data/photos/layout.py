@@ -102,7 +102,7 @@ def write_capture(folder: Path, solution: Solution, note: dict[str, Any]) -> Non
         {"w": posed.photo.size[0], "h": posed.photo.size[1]} | dict(zip(LENS, posed.lens)) for posed in solution.posed
     ]
     shared = lenses[0] if all(lens == lenses[0] for lens in lenses) else {}
-    content = {"camera_model": "OPENCV"} | shared | {"ply_file_path": _POINTS}
+    content: dict[str, Any] = {"camera_model": "OPENCV"} | shared | {"ply_file_path": _POINTS}
     content["frames"] = [
         {"file_path": f"{_IMAGES}/{posed.photo.name}"} | ({} if shared else lens) | {"transform_matrix": pose.tolist()}
         for posed, lens, pose in zip(solution.posed, lenses, moved)

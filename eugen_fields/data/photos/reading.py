@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image
 
@@ -26,7 +27,7 @@ _PICTURE_RANGE = (640, 1600)
 """Longer sides, pixels, between which photos are looked for features as they are: smaller ones are enlarged, which
 finds features as fine as a pixel in them, larger ones made smaller."""
 _ENLARGED = 2.0
-_JPEG = {"quality": 95, "subsampling": 0}
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 
 
 @dataclass(frozen=True)

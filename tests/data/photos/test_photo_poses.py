@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from support.captures import read
-from support.corner_photos import FOCAL, corner_photo, corner_poses, similarity_errors, write_corner_photos
+from support.corner_photos import FOCAL, corner_photo, corner_poses, write_corner_photos
+from support.similarity import similarity_errors
 
 from eugen_fields.data.checks import check_scene
 from eugen_fields.data.photos import solving
