@@ -64,7 +64,8 @@ def _flag(name: str) -> str:
 def main() -> None:
     """Entry point of eugen-export."""
     options = tyro.cli(ExportOptions, prog="eugen-export")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
+    for category in (FutureWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category, module="nerfstudio")
     settings = dict(vars(options))
     storing = {name: settings.pop(name) for name in (*_STORING, "field", "web", "seed")}
     is_mesh = options.field is None and options.web is None
