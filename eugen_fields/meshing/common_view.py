@@ -14,10 +14,10 @@ from eugen_fields.runs.scene_data import read_scene_data
 _CAMERAS, _RAYS = 64, 16
 """Most cameras that are asked, and rays along each side of their pictures."""
 _RAYS_AT_ONCE = 4096
-_MOST = 0.5
+_MOST = 0.7
 """Share of the cameras that see the best-seen place, from which a place counts as seen by most."""
 _FEWEST_POINTS = 64
-_OUTLIERS = 0.01
+_OUTLIERS = 0.02
 """Share of the points that may lie outside on each side of the box: floaters, and edges between near and far."""
 _MARGIN = 0.05
 
@@ -26,8 +26,9 @@ def common_view(run: Run, frame_from_scene: Tensor) -> Tensor | None:
     """The box along the axes of a frame that holds the surfaces which most cameras of a run have in their pictures.
 
     Every training camera (64 of them, evenly spread, where there are more) sends rays through a lattice of pixels. The
-    places where they end count if they lie in the pictures of at least half as many cameras as the best-seen place
-    does, whatever may stand in between. Their box, but for one per cent of them on each side, and 5 per cent more.
+    places where they end count if they lie in the pictures of at least 70 per cent as many cameras as the best-seen
+    place does, whatever may stand in between. The box is theirs, but for two per cent of them on each side, and 5 per
+    cent larger.
 
     Args:
         run: open, its data still there.
