@@ -114,7 +114,11 @@ class Solver:
             initial_image_pair_callback=first_pair,
             next_image_callback=next_photo,
         )
-        return max(found.values(), key=lambda model: model.num_reg_images()) if found else None
+        largest: pycolmap.Reconstruction | None = None
+        for model in found.values():
+            if largest is None or model.num_reg_images() > largest.num_reg_images():
+                largest = model
+        return largest
 
 
 def refine(model: pycolmap.Reconstruction, threads: int) -> None:
