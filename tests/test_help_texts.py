@@ -105,7 +105,15 @@ def test_every_help_text_stands_alone(room: Path) -> None:
 
 def test_the_texts_of_all_commands_and_methods_are_looked_at() -> None:
     assert {"FieldTrainerConfig", "StreamDataManagerConfig", "DepthStreamDataParserConfig", "MeshOptions"} <= set(ALL)
-    assert {"TransferOptions", "ExportOptions", "ViewOptions", "Demo", "ISDFSpeed", "LayerFlags"} <= set(ALL)
+    assert {
+        "PhotoOptions",
+        "TransferOptions",
+        "ExportOptions",
+        "ViewOptions",
+        "Demo",
+        "ISDFSpeed",
+        "LayerFlags",
+    } <= set(ALL)
 
 
 @pytest.mark.parametrize("start", REFUSED)

@@ -43,7 +43,7 @@ def _check_blender(data: Path, splits: tuple[str, ...]) -> None:
 def _check_transforms(data: Path) -> None:
     path = data if data.suffix == ".json" else data / "transforms.json"
     if not path.exists():
-        hint = "ns-process-data makes one from photos."
+        hint = "eugen-photos makes one from photos."
         if (data / "transforms_train.json").exists():
             hint = "There is a transforms_train.json: put `blender-data` at the end of the command."
         elif (data / "colmap").is_dir() or (data / "sparse").is_dir():

@@ -20,7 +20,7 @@ def _model_files(parser: ColmapDataParserConfig, data: Path) -> dict[str, Path]:
     folder = data / parser.colmap_path
     if not folder.is_dir():
         places = [place for place in ("colmap/sparse/0", "sparse/0", "sparse", ".") if model_format(data / place)]
-        hint = "Run COLMAP on the photos first, or ns-process-data, which calls it."
+        hint = "Run COLMAP on the photos first; or eugen-photos, whose folder is read without `colmap` at the end."
         if places:
             hint = f"There is one in {data / places[0]}: add `--colmap-path {places[0]}` at the end of the command."
         elif (data / "transforms.json").exists():

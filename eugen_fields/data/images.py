@@ -106,6 +106,19 @@ def read_image(path: Path, size: Size | None = None) -> Image.Image:
         return colors
 
 
+def read_upright(path: Path) -> Image.Image:
+    """An image as read_image gives it, turned or mirrored as its EXIF orientation says.
+
+    Raises:
+        InputError: naming the file and what is wrong with it.
+    """
+    with _opened(path, "image") as image:
+        image.load()
+        colors = _in_srgb(_colors(image, path), image, path)
+        orientation = _orientation(image)
+    return colors if orientation == 1 else colors.transpose(_upright(orientation))
+
+
 def size_for_camera(facts: ImageFacts, size: Size) -> Size:
     """The size that read_image gives a photo whose camera has a size."""
     return size if stands_sideways(facts, size) else facts.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -54,12 +55,24 @@ def build_mesh(run: Run, *, progress: Progress = True, **options: Any) -> tuple[
     chosen = MeshOptions(**options)
     chosen.check()
     chosen.check_run(run)
-    mesh, level = find_surface(run, chosen, progress)
-    return place(color_mesh(mesh, run, chosen, progress), run, chosen), level
+    found = find_surface(run, chosen, progress)
+    return place(color_mesh(found.mesh, run, chosen, progress), run, chosen), found.level
 
 
-def find_surface(run: Run, options: MeshOptions, progress: Progress) -> tuple[trimesh.Trimesh, float]:
-    """The bare surface of a run in the training frame, cleaned as the options say, and its level.
+@dataclass(frozen=True)
+class Surface:
+    """A surface of a run, with how it was found."""
+
+    mesh: trimesh.Trimesh
+    """Bare, in the training frame."""
+    level: float
+    region: Region
+    dropped: tuple[int, int]
+    """Pieces that were too small, and their triangles."""
+
+
+def find_surface(run: Run, options: MeshOptions, progress: Progress) -> Surface:
+    """The bare surface of a run in the training frame, cleaned as the options say.
 
     Raises:
         InputError: there is no surface at the level, or in the box.
@@ -70,7 +83,9 @@ def find_surface(run: Run, options: MeshOptions, progress: Progress) -> tuple[tr
     else:
         assert isinstance(run, SDFRun)
         vertices, faces, level = _distance_surface(run, region, options, progress)
-    vertices, faces = keep_large_components(vertices, faces, options.min_component)
+    count = len(faces)
+    vertices, faces, dropped = keep_large_components(vertices, faces, options.min_component)
+    dropped = dropped, count - len(faces)
     if options.watertight:
         vertices, faces = refine.close(vertices, faces)
     if options.smooth:
@@ -81,7 +96,7 @@ def find_surface(run: Run, options: MeshOptions, progress: Progress) -> tuple[tr
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     if region.scene_from_region is not None:
         mesh.apply_transform(region.scene_from_region.numpy())
-    return mesh, level
+    return Surface(mesh, level, region, dropped)
 
 
 def _density_surface(

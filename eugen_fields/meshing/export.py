@@ -65,7 +65,8 @@ def _flag(name: str) -> str:
 def main() -> None:
     """Entry point of eugen-export."""
     options = tyro.cli(ExportOptions, prog="eugen-export")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="nerfstudio")
+    for category in (FutureWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category, module="nerfstudio")
     settings = dict(vars(options))
     storing = {name: settings.pop(name) for name in (*_STORING, "field", "web", "seed")}
     is_mesh = options.field is None and options.web is None
@@ -96,6 +97,10 @@ def _mesh(settings: dict[str, Any]) -> dict[str, Any]:
         lines["points"] = facts["points"]
     else:
         lines |= {name: facts[name] for name in ("vertices", "faces", "components")}
+        if facts["dropped_pieces"]:
+            lines["dropped"] = (
+                f"{facts['dropped_pieces']} small pieces of {facts['dropped_faces']} triangles in all (--min-component)"
+            )
         lines["watertight"] = "no" if facts["volume"] is None else f"yes, holds {facts['volume']:.4g}"
     return lines | {
         "extent": f"{sides} ({facts['units']})",

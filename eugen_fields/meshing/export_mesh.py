@@ -34,8 +34,9 @@ def export_mesh(
 
     Returns:
         what the report holds, with `path` in place of `file`: step, method, frame, units, resolution, level, box, where
-        (what was looked at), vertices, faces, watertight, components, area, volume (None unless watertight), extent
-        (edges of the bounding box, 3 numbers) and seconds. With points: points, area and extent of the surface.
+        (what was looked at), dropped_pieces and dropped_faces (by min_component), vertices, faces, watertight,
+        components, area, volume (None unless watertight), extent (edges of the bounding box, 3 numbers) and seconds.
+        With points: points, area and extent of the surface.
 
     Raises:
         InputError: a bad option, no such run, no surface at the level, or the file cannot be written.
@@ -50,9 +51,10 @@ def export_mesh(
     chosen.check_run(run)
     path = run.output_folder / chosen.default_name() if output is None else Path(output).expanduser()
     chosen.check_output(path)
-    surface, level = find_surface(run, chosen, progress)
+    found = find_surface(run, chosen, progress)
+    surface = found.mesh
     vertices = surface.vertices if chosen.frame == "training" else apply(run.world_from_scene, surface.vertices)
-    facts = run_facts(run, chosen, level)
+    facts = run_facts(run, chosen, found)
     shape = surface_facts(vertices, surface.faces)
     if chosen.points is not None:
         cloud = sample_points(surface, run, chosen, progress)

@@ -39,8 +39,8 @@ class MeshOptions:
     box: Annotated[
         tuple[float, float, float, float, float, float] | None, tyro.conf.arg(metavar=" ".join(_CORNERS))
     ] = None
-    """Box in which to look for the surface, in the coordinates of --frame. None: the scene box; for captures this is
-    the space between the cameras, and unbounded scenes go on around it."""
+    """Box in which to look for the surface, in the coordinates of --frame. None: the scene box; for captures
+    what most of the cameras see, and unbounded scenes go on around it."""
     region: Literal["seen", "box"] = "seen"
     """Part of a signed distance field that is exported. seen: surfaces near where some were seen; box: everything in
     the box, closed at its sides."""

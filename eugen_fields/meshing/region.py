@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eugen_fields.errors import InputError
 from eugen_fields.layers.layer import in_double
+from eugen_fields.meshing.common_view import common_view
 from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.runs import Run
 
@@ -29,6 +30,8 @@ class Region:
     """To the training frame, shape (4, 4), float64; a rotation, shift and uniform scale. None: it is that frame."""
     clip: Tensor | None = None
     """Box in the training frame, shape (2, 3), outside of which there is nothing."""
+    common: Tensor | None = None
+    """Where the box is that of what most cameras see: in the frame of the options, shape (2, 3), float64."""
 
     @property
     def scale(self) -> float:
@@ -85,17 +88,21 @@ def is_unbounded(run: Run) -> bool:
 
 
 def export_region(run: Run, options: MeshOptions) -> Region:
-    """Where --box says to look, cut to the scene box where nothing lies outside of that.
+    """Where --box says to look, cut to the scene box where nothing lies outside of that. Without --box it is the scene
+    box; of an unbounded run what most cameras see, or the scene box where its cameras are not known.
 
     Raises:
         InputError: the two do not meet.
     """
-    if options.box is None:
+    if options.box is None and not is_unbounded(run):
         return Region(run.aabb)
-    asked = torch.tensor(options.box, dtype=torch.float64).view(2, 3)
     scene_from_frame = torch.eye(4, dtype=torch.float64)
     if options.frame == "world":
         scene_from_frame = torch.linalg.inv(run.world_from_scene)
+    if options.box is None:
+        common = common_view(run, torch.linalg.inv(scene_from_frame))
+        return Region(run.aabb) if common is None else replace(_place(common, scene_from_frame), common=common)
+    asked = torch.tensor(options.box, dtype=torch.float64).view(2, 3)
     if is_unbounded(run):
         return _place(asked, scene_from_frame)
     corners = box_corners(run.aabb)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from eugen_fields.meshing.build import Surface
 from eugen_fields.meshing.finishing.topology import is_watertight, pieces
 from eugen_fields.meshing.options import MeshOptions
 from eugen_fields.meshing.region import is_unbounded
@@ -32,11 +33,15 @@ def surface_facts(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     }
 
 
-def run_facts(run: Run, options: MeshOptions, level: float) -> dict[str, Any]:
-    """What was exported: step, method, frame, units, resolution, level, box and where."""
-    where = "the scene box"
+def run_facts(run: Run, options: MeshOptions, surface: Surface) -> dict[str, Any]:
+    """What was exported: step, method, frame, units, resolution, level, box, where and what was dropped."""
+    where, box, common = "the scene box", options.box, surface.region.common
     if options.box is not None:
         where = "--box"
+    elif common is not None:
+        box = tuple(common.flatten().tolist())
+        corners = " ".join(f"{value:.4g}" for value in box)
+        where = f"what most cameras see, as by --box {corners} (the scene goes on around it)"
     elif is_unbounded(run):
         where = "the scene box, between the cameras (the scene goes on around it: --box)"
     units = "units of the training frame"
@@ -50,7 +55,9 @@ def run_facts(run: Run, options: MeshOptions, level: float) -> dict[str, Any]:
         "frame": options.frame,
         "units": units,
         "resolution": options.resolution,
-        "level": level,
-        "box": options.box,
+        "level": surface.level,
+        "box": box,
         "where": where,
+        "dropped_pieces": surface.dropped[0],
+        "dropped_faces": surface.dropped[1],
     }

@@ -5,7 +5,9 @@ import numpy as np
 from eugen_fields.meshing.finishing.topology import pieces
 
 
-def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
+def keep_large_components(
+    vertices: np.ndarray, faces: np.ndarray, min_share: float
+) -> tuple[np.ndarray, np.ndarray, int]:
     """The connected pieces with at least `min_share` of the triangles of the largest one (with 1: that one alone).
 
     Args:
@@ -13,7 +15,7 @@ def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: fl
         faces: (F, 3), F > 0.
 
     Returns:
-        vertices and faces of what is kept, in their order.
+        vertices and faces of what is kept, in their order, and the number of pieces that were dropped.
     """
     piece_of_vertex = pieces(len(vertices), faces)
     piece_of_face = piece_of_vertex[faces[:, 0]]
@@ -23,4 +25,5 @@ def keep_large_components(vertices: np.ndarray, faces: np.ndarray, min_share: fl
         kept = np.arange(len(sizes)) == sizes.argmax()
     keep_vertex = kept[piece_of_vertex]
     renumbered = np.cumsum(keep_vertex) - 1
-    return vertices[keep_vertex], renumbered[faces[kept[piece_of_face]]]
+    dropped = int(((sizes > 0) & ~kept).sum())
+    return vertices[keep_vertex], renumbered[faces[kept[piece_of_face]]], dropped
