@@ -194,7 +194,7 @@ eugen_nerf_tiny = _tiny(
 eugen_mipnerf_tiny = _tiny(
     "eugen-mipnerf-tiny",
     MipNeRFModelConfig(
-        layer="eugen",
+        layer="eugen-residual",
         size="tiny",
         num_features=32,
         anneal_steps=300,
@@ -203,7 +203,7 @@ eugen_mipnerf_tiny = _tiny(
     ),
     "nerf tiny",
     1 << 14,  # two thirds of them go to the small proposal network
-    "A small Mip-NeRF-style field (4x128) with EUGen hidden layers, sized for a laptop CPU.",
+    "A small Mip-NeRF-style field of four residual EUGen layers, sized for a laptop CPU.",
     # at twice these rates all but PRP end in fog before the cameras, sooner or later, on one seed or another
     unbounded_rate_family="unbounded tiny",
 )

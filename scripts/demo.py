@@ -88,9 +88,10 @@ class Demo:
         method = self.method or _SUITS[kind.name]
         chosen = "as --method says" if self.method else "which suits that"
         print(f"{self.scene} {kind.why}. Training {method}, {chosen}.", flush=True)
+        scene = self.find_poses() if kind.name == "photos" else self.scene
         config = make_config(
             method,
-            self.scene,
+            scene,
             self.output,
             layer=self.layer,
             steps=self.steps,
@@ -129,6 +130,15 @@ class Demo:
             f"\n  metrics  {path}\n{picture}{about_mesh}{said}  run      {run_folder}"
             f"\nLook around in it:  ns-viewer --load-config {run_folder / 'config.yml'}"
         )
+
+    def find_poses(self) -> Path:
+        """Finds where photos were taken from; the folder of the capture that they become."""
+        from eugen_fields.data.photos.command import PhotoOptions, place_photos
+
+        capture = self.output / "photos"
+        for name, value in place_photos(PhotoOptions(self.scene, capture, seed=self.seed)).items():
+            print(f"{name:<9}  {value}", flush=True)
+        return capture
 
     def export(self, run: Run) -> tuple[dict[str, Any], str]:
         """Writes the mesh of a run; what metrics.json has of it, and a line for people."""

@@ -103,8 +103,7 @@ def unbounded_mip_run(capture_scene: Path, tmp_path_factory: pytest.TempPathFact
     return _small_mip_run(
         capture_scene,
         tmp_path_factory.mktemp("mip_capture"),
-        learning_rate=4e-3,  # twice the method's: the run is short
-        seed=0,  # at this rate some seeds end in fog
+        seed=1,  # of a dozen photos of 24x24 some seeds learn little
         background="white",
         appearance_dim=4,
         camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"),

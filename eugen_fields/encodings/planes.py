@@ -142,6 +142,9 @@ class FixedPlanes(nn.Module):
     def __len__(self) -> int:
         return len(self._buffers)
 
+    def __getitem__(self, level: int) -> Tensor:
+        return self.get_buffer(str(level % len(self)))
+
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.buffers())
 

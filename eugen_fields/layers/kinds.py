@@ -35,31 +35,35 @@ of signed distance."""
 DEFAULT_MUON_RATES: Mapping[str, float] = {
     "nerf": 8e-3,
     "nerf tiny": 1.6e-2,
-    "unbounded tiny": 4e-3,
+    "unbounded tiny": 8e-3,
     "planes": 1e-2,
     "sdf": 1.3e-3,
     "sdf tiny": 2.6e-3,
 }
 """Muon's learning rate of the same, in a training of MUON_STEPS steps."""
 
-MUON_FAMILIES = ("nerf tiny",)
+MUON_FAMILIES = ("nerf tiny", "unbounded tiny")
 """Families that are trained by Muon where nothing else is asked for: those in which its rates are tuned."""
 
 MUON_STEPS = 2400
-_SHORTEST = 300
+_SHORTEST = {"unbounded tiny": 1000}
+_SHORTEST_ELSEWHERE = 300
+"""Steps below which Muon's rate grows no more: larger updates end in fog where there are no bounds, and nowhere else
+were shorter trainings looked at."""
 
 DENSE_START_STEPS = 1000
 """Steps of the shortest trainings that begin dense where nothing else is asked for: in shorter ones the dense network
 has learnt too little when layers are fitted to it."""
 
 
-def muon_length_factor(steps: int) -> float:
-    """What Muon's rate for MUON_STEPS steps is multiplied by in a training of another length.
+def muon_length_factor(steps: int, family: str = "nerf tiny") -> float:
+    """What Muon's rate for MUON_STEPS steps is multiplied by in a training of another length, of a family of methods.
 
     Its updates have a size that does not depend on that of the gradient, so that the rate alone says how far weights
-    travel: it falls as steps^(-2/3). Trainings below 300 steps get the factor of 300, which is 4.
+    travel: it falls as steps^(-2/3). Trainings below 300 steps get the factor of 300, which is 4, and where there are no
+    bounds those below 1,000 the factor of 1,000, which is 1.8.
     """
-    return (MUON_STEPS / max(steps, _SHORTEST)) ** (2.0 / 3.0)
+    return (MUON_STEPS / max(steps, _SHORTEST.get(family, _SHORTEST_ELSEWHERE))) ** (2.0 / 3.0)
 
 
 _SET_BY_MLP = ("self", "in_features", "out_features", "activation", "gain", "seed", "device", "dtype")
@@ -114,7 +118,7 @@ class LayerKind:
 
     def muon_rate(self, family: str, steps: int) -> float:
         """Muon's learning rate in a family of methods, in a training of so many steps."""
-        return self.muon_rates.get(family, DEFAULT_MUON_RATES[family]) * muon_length_factor(steps)
+        return self.muon_rates.get(family, DEFAULT_MUON_RATES[family]) * muon_length_factor(steps, family)
 
     def dense_start(self, family: str, steps: int) -> float:
         """Share of so many training steps for which layers of the kind are dense first."""
@@ -154,7 +158,7 @@ def _dense(in_features: int, out_features: int, *, gain: float = 1.0, bias: bool
 _DENSE_RATES = {"nerf": 1e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _RESIDUAL_RATES = {"nerf tiny": 3.2e-2, "unbounded tiny": 4e-3}
 _PRP_RATES = {"nerf": 5e-3, "nerf tiny": 3.2e-2, "unbounded tiny": 8e-3, "sdf": 5e-3, "sdf tiny": 5e-3}
-_FACTOR_MUON_RATES = {"nerf tiny": 8e-3}
+_FACTOR_MUON_RATES = {"nerf tiny": 8e-3, "unbounded tiny": 4e-3}
 """Of kinds whose matrices are multiplied with each other: a step changes both."""
 
 LAYER_KINDS: dict[str, LayerKind] = {

@@ -232,8 +232,8 @@ class FieldOptimizerConfig(LayerAdamConfig):
     _target: type[torch.optim.Optimizer] = MuonWithAdam
     algorithm: Literal["auto", "muon", "adam"] = "auto"
     """Optimiser of the weight matrices. muon: orthogonalised momentum (Jordan et al., 2024), with Adam for vectors and
-    for matrices with a side below 4. adam: Adam for all parameters. auto: muon for tiny methods in bounded scenes, for
-    which its rates are tuned, and adam elsewhere."""
+    for matrices with a side below 4. adam: Adam for all parameters. auto: muon for the tiny NeRF and
+    Mip-NeRF-style methods, for which its rates are tuned, and adam elsewhere."""
     lr: float = 0.0
     """Learning rate of matrices. 0: the rate tuned for the kind of layer, the algorithm and the number of steps."""
     adam_lr: float = 0.0

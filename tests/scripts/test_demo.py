@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trimesh
 from PIL import Image
+from support.corner_photos import corner_poses, write_corner_photos
 from support.depth_recordings import write_transforms
 from support.distance_truths import write_truth
 from support.helpers import PROJECT
@@ -33,6 +34,15 @@ def small_method(monkeypatch: pytest.MonkeyPatch) -> None:
         (METHODS["eugen-nerf-tiny"].optimizers["fields"]["scheduler"], "warmup_steps", 20),
     ):
         monkeypatch.setattr(config, name, value)
+
+
+@pytest.fixture
+def small_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The method of captures with smaller planes."""
+    model = METHODS["eugen-planes-tiny"].pipeline.model
+    small = {"plane_resolutions": (8, 24), "proposal_resolutions": (16,), "proposal_samples": (16,)}
+    for name, value in small.items():
+        monkeypatch.setattr(model, name, value)
 
 
 def test_it_leaves_metrics_picture_mesh_and_a_run(
@@ -60,12 +70,8 @@ def test_it_leaves_metrics_picture_mesh_and_a_run(
 
 @pytest.mark.e2e
 def test_a_capture_is_trained_by_planes(
-    capture_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capture_scene: Path, tmp_path: Path, small_planes: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = METHODS["eugen-planes-tiny"].pipeline.model
-    small = {"plane_resolutions": (8, 24), "proposal_resolutions": (16,), "proposal_samples": (16,)}
-    for name, value in small.items():
-        monkeypatch.setattr(model, name, value)
     demo = runpy.run_path(str(DEMO))["Demo"]
     demo(scene=capture_scene, output=tmp_path, steps=60, viewer=False, mesh_resolution=24).main()
     out = capsys.readouterr().out
@@ -75,6 +81,18 @@ def test_a_capture_is_trained_by_planes(
     assert metrics["mesh"] is None and "mesh     none:" in out, "after so few steps nothing is opaque"
     assert Path(metrics["picture"]).is_file() and metrics["mesh_silhouette_iou"] is None
     assert "field    none:" in out, "what has no bounds is in no field file"
+
+
+@pytest.mark.e2e
+def test_photos_get_poses_first(tmp_path: Path, small_planes: None, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_corner_photos(tmp_path / "phone", corner_poses(6), 200, 150)
+    demo = runpy.run_path(str(DEMO))["Demo"]
+    demo(scene=photos, output=tmp_path / "out", steps=20, viewer=False, mesh_resolution=24).main()
+    out = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "has 6 images and no poses" in out and "6 of 6 got a pose" in out
+    assert metrics["method"] == "eugen-planes-tiny" and metrics["psnr"] > 5.0
+    assert (tmp_path / "out" / "photos" / "transforms.json").is_file()
 
 
 @pytest.mark.e2e

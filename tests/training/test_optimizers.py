@@ -159,7 +159,7 @@ def test_a_state_of_other_parts_is_refused() -> None:
     [
         ("eugen-nerf-tiny", None, "muon"),
         ("eugen-mipnerf-tiny", "bounded", "muon"),
-        ("eugen-mipnerf-tiny", "unbounded", "adam"),
+        ("eugen-mipnerf-tiny", "unbounded", "muon"),
         ("prp-nerf", None, "adam"),
     ],
 )

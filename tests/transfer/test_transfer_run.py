@@ -124,7 +124,7 @@ def shrunk_run(dense_run: Path) -> Path:
 
 def test_a_budget_is_met_and_fine_tuning_comes_nearer_to_the_teacher(dense_run: Path, shrunk_run: Path) -> None:
     facts = json.loads((shrunk_run / "transfer.json").read_text())
-    assert facts["psnr"] > facts["closed_form_psnr"] + 1.0
+    assert facts["psnr"] > facts["closed_form_psnr"] + 0.2
     taken, run = facts["search"]["candidates"][0], open_run(shrunk_run)
     assert run.model_config.norm is False and run.field.trunk.replace == tuple(taken["replace"])
     assert run.model_config.num_features == taken["size"]

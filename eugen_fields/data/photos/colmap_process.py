@@ -57,7 +57,9 @@ class Solver:
                 some = taken_by_it[start : start + _FEATURES_AT_A_TIME]
                 if start:
                     with pycolmap.Database.open(self.database) as database:
-                        reading.existing_camera_id = database.read_image_with_name(taken_by_it[0]).camera_id
+                        first = database.read_image_with_name(taken_by_it[0])
+                        assert first is not None, "its features were found in the round before"
+                        reading.existing_camera_id = first.camera_id
                 else:
                     reading.camera_params = ", ".join(map(str, camera["parameters"]))
                 pycolmap.extract_features(

@@ -14,12 +14,10 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from eugen_fields.data.images import Size, read_upright
-from eugen_fields.data.scenes.names import IMAGE_ENDINGS
+from eugen_fields.data.scenes.kinds import HEIF_ENDINGS, PHOTO_ENDINGS
 from eugen_fields.errors import InputError
 from eugen_fields.progress import Progress, counted
 
-_HEIF_ENDINGS = (".heic", ".heif")
-_PHOTO_ENDINGS = (*IMAGE_ENDINGS, *_HEIF_ENDINGS)
 _VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".insv")
 _FILM_DIAGONAL = 43.267
 """Millimetres, of a frame of 36 x 24: what EXIF's "focal length in 35 mm film" refers to."""
@@ -75,10 +73,10 @@ def find_photos(folder: Path) -> list[Path]:
         files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror or error}.") from None
-    photos = [path for path in files if path.suffix.lower() in _PHOTO_ENDINGS]
+    photos = [path for path in files if path.suffix.lower() in PHOTO_ENDINGS]
     if photos:
         return sorted(photos, key=lambda path: (natural(path.name), path.name))
-    inner = sorted({path.parent for path in folder.glob("*/*") if path.suffix.lower() in _PHOTO_ENDINGS})
+    inner = sorted({path.parent for path in folder.glob("*/*") if path.suffix.lower() in PHOTO_ENDINGS})
     videos = sorted(path.name for path in files if path.suffix.lower() in _VIDEO_ENDINGS)
     hint = "Photos are files that end in .jpg, .png, .heic, .webp, .tif and such."
     if inner:
@@ -131,7 +129,7 @@ def copy_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _copy(path: Path, target: Path, pictures: Path, longest: int | None) -> Photo:
-    if path.suffix.lower() in _HEIF_ENDINGS:
+    if path.suffix.lower() in HEIF_ENDINGS:
         _learn_heif(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # panoramas of phones are that large

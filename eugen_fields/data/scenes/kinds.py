@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from eugen_fields.data.parsers.colmap_model import model_format
+from eugen_fields.data.scenes.names import IMAGE_ENDINGS
 from eugen_fields.data.scenes.text import read_json
 from eugen_fields.errors import InputError
 
 _COLMAP_PLACES = ("colmap/sparse/0", "sparse/0", "sparse")
-_PHOTOS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+HEIF_ENDINGS = (".heic", ".heif")
+PHOTO_ENDINGS = (*IMAGE_ENDINGS, *HEIF_ENDINGS)
+"""Names of files that eugen-photos reads."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def scene_kind(folder: Path) -> SceneKind:
     for place in _COLMAP_PLACES:
         if model_format(folder / place):
             return SceneKind("capture", f"has a COLMAP model in {place}: a capture, maybe without bounds", Path(place))
-    photos = [path for path in folder.iterdir() if path.suffix.lower() in _PHOTOS]
+    photos = [path for path in folder.iterdir() if path.suffix.lower() in PHOTO_ENDINGS]
     if photos:
         return SceneKind("photos", f"has {len(photos)} images and no poses: photos")
     raise InputError(
