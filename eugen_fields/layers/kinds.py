@@ -60,8 +60,8 @@ def muon_length_factor(steps: int, family: str = "nerf tiny") -> float:
     """What Muon's rate for MUON_STEPS steps is multiplied by in a training of another length, of a family of methods.
 
     Its updates have a size that does not depend on that of the gradient, so that the rate alone says how far weights
-    travel: it falls as steps^(-2/3). Trainings below 300 steps get the factor of 300, which is 4, and where there are no
-    bounds those below 1,000 the factor of 1,000, which is 1.8.
+    travel: it falls as steps^(-2/3). Trainings below 300 steps get the factor of 300, which is 4, and where there are
+    no bounds those below 1,000 the factor of 1,000, which is 1.8.
     """
     return (MUON_STEPS / max(steps, _SHORTEST.get(family, _SHORTEST_ELSEWHERE))) ** (2.0 / 3.0)
 

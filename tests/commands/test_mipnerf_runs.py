@@ -95,8 +95,9 @@ def test_captures_are_unbounded_unless_told_otherwise(capture_scene: Path, tmp_p
     told = typed("eugen-mipnerf-tiny", capture_scene, tmp_path, "--pipeline.model.regime", "bounded", *CAPTURE)
     told.prepare()
     assert told.pipeline.model.regime == "bounded"
-    unbounded, bounded = config.optimizers["fields"]["optimizer"].lr, told.optimizers["fields"]["optimizer"].adam_lr
-    assert bounded == layer_kind("eugen").rate("nerf tiny") > unbounded == layer_kind("eugen").rate("unbounded tiny")
+    unbounded, bounded = (each.optimizers["fields"]["optimizer"].adam_lr for each in (config, told))
+    kind = layer_kind(config.pipeline.model.layer)
+    assert bounded == kind.rate("nerf tiny") > unbounded == kind.rate("unbounded tiny")
     assert METHODS["eugen-mipnerf-tiny"].pipeline.model.regime == "auto"
 
 
