@@ -4,6 +4,7 @@ web page."""
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,17 +126,18 @@ class Demo:
         with written_beside(path) as unfinished:
             unfinished.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         picture = f"  picture  {scores['picture']}\n" if "picture" in scores else ""
+        config_file = shlex.quote(str(run_folder / "config.yml"))
         print(
             f"\n{about_scores} after {metrics['steps']} steps in {seconds:.0f} s on {metrics['device']}"
             f"\n  metrics  {path}\n{picture}{about_mesh}{said}  run      {run_folder}"
-            f"\nLook around in it:  ns-viewer --load-config {run_folder / 'config.yml'}"
+            f"\nLook around in it:  ns-viewer --load-config {config_file}"
         )
 
     def find_poses(self) -> Path:
         """Finds where photos were taken from; the folder of the capture that they become."""
         from eugen_fields.data.photos.command import PhotoOptions, place_photos
 
-        capture = self.output / "photos"
+        capture = self.output / "captures" / self.scene.resolve().name
         for name, value in place_photos(PhotoOptions(self.scene, capture, seed=self.seed)).items():
             print(f"{name:<9}  {value}", flush=True)
         return capture

@@ -63,7 +63,7 @@ def pack_pixels(
     counts = torch.tensor([image.pixels for image in facts])
     weights = 4.0 ** torch.tensor([image.scale for image in facts])
     packed = {
-        "image": pixels,
+        "image": pixels[:first],
         "image_idx": torch.tensor([image.index for image in facts]),
         "width": torch.tensor([image.width for image in facts]),
         "first_pixel": counts.cumsum(0) - counts,

@@ -16,7 +16,8 @@ from eugen_fields.models.proposals.sizes import MIPNERF_SIZES
 
 @dataclass
 class MipNeRFModelConfig(ProposalModelConfig):
-    """Mip-NeRF-style field with a proposal network; their hidden layers are dense, EUGen, PRP, low-rank or SNNK."""
+    """Mip-NeRF-style field with a proposal network; their hidden layers are dense, EUGen, residual EUGen,
+    PRP, low-rank or SNNK."""
 
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = MIPNERF_SIZES
 

@@ -200,7 +200,8 @@ def probe_of(stored: StoredField) -> dict[str, Any]:
     Of a coarse picture by the first camera, or from a corner of the box, it is the ray that meets something and whose
     colour is farthest from the background.
     """
-    whole = stored.cameras[0] if stored.cameras else _from_corner(stored)
+    wide = not stored.cameras or stored.cameras[0].width > _MOST_PROBE_WIDTH * stored.cameras[0].height
+    whole = _from_corner(stored) if wide else stored.cameras[0]
     camera = whole.resized(max(1, min(_PROBE_HEIGHT, _MOST_PROBE_WIDTH * whole.height // whole.width)))
     outputs = stored.render(camera)
     apart = (outputs["rgb"] - torch.tensor(stored.scene.background)).abs().sum(dim=-1)

@@ -185,6 +185,7 @@ class FieldDataManager(VanillaDataManager[MultiScaleDataset]):
 
 
 def images_fit(dataset: MultiScaleDataset, device: torch.device) -> bool:
-    """Whether a dataset's images, four bytes per pixel, take less than half of the free memory of a CUDA device."""
-    pixels = int((dataset.cameras.width * dataset.cameras.height).sum())
-    return 4 * pixels < torch.cuda.mem_get_info(device)[0] / 2
+    """Whether a dataset's images take less than half of the free memory of a CUDA device: at most four bytes per pixel,
+    and two numbers of which pixels to draw from."""
+    pixels = int((dataset.cameras.width.long() * dataset.cameras.height.long()).sum())
+    return 12 * pixels < torch.cuda.mem_get_info(device)[0] / 2

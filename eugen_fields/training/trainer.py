@@ -31,7 +31,7 @@ from eugen_fields.training.optimizers import FieldOptimizerConfig, StepScaler, a
 from eugen_fields.training.own_folder import OwnFolderConfig
 from eugen_fields.training.pipeline import SharedWeightsPipeline
 from eugen_fields.training.recovery import Recovery
-from eugen_fields.training.schedule import LayerAdamConfig, PlaneAdamConfig, WarmupDecayConfig
+from eugen_fields.training.schedule import LayerAdamConfig, PlaneAdam, PlaneAdamConfig, WarmupDecayConfig
 
 
 class _DataFlags(Protocol):
@@ -180,6 +180,8 @@ class FieldTrainerConfig(OwnFolderConfig):
             elif isinstance(optimizer, LayerAdamConfig) and optimizer.lr == 0:
                 tuned = optimizer.tuned_rate if isinstance(optimizer, PlaneAdamConfig) else kind.rate(family)
                 optimizer.lr = self.rate_factor * tuned
+            if isinstance(optimizer, PlaneAdamConfig):
+                optimizer._target = PlaneAdam  # a config.yml from before names torch's own
             if isinstance(optimizer, LayerAdamConfig) and optimizer.fused is None:
                 optimizer.fused = self.machine.device_type in ("cuda", "cpu")
             if optimizer.lr <= 0:

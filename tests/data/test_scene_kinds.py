@@ -62,6 +62,15 @@ def test_configurations_read_what_the_folder_holds(tmp_path: Path) -> None:
     assert (colmap / config.pipeline.datamanager.dataparser.colmap_path).is_dir()  # type: ignore[attr-defined]
 
 
+def test_a_capture_with_depth_is_a_capture_for_methods_of_images(tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": [{"depth_file_path": "depth/0.png"}]}))
+    assert scene_kind(tmp_path).name == "stream"
+    config = make_config("eugen-planes-tiny", tmp_path, tmp_path / "out")
+    assert type(config.pipeline.datamanager.dataparser).__name__ == "NerfstudioDataParserConfig"
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": 5}))
+    assert scene_kind(tmp_path).name == "capture"
+
+
 def test_folders_that_are_no_scene_are_named(tmp_path: Path) -> None:
     for folder, words in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "is no scene: it has neither")):
         with pytest.raises(InputError) as caught:

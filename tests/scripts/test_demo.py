@@ -87,12 +87,14 @@ def test_a_capture_is_trained_by_planes(
 def test_photos_get_poses_first(tmp_path: Path, small_planes: None, capsys: pytest.CaptureFixture[str]) -> None:
     photos = write_corner_photos(tmp_path / "phone", corner_poses(6), 200, 150)
     demo = runpy.run_path(str(DEMO))["Demo"]
-    demo(scene=photos, output=tmp_path / "out", steps=20, viewer=False, mesh_resolution=24).main()
+    for steps in (20, 2):
+        demo(scene=photos, output=tmp_path / "out", steps=steps, viewer=False, mesh_resolution=24).main()
     out = capsys.readouterr().out
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert "has 6 images and no poses" in out and "6 of 6 got a pose" in out
     assert metrics["method"] == "eugen-planes-tiny" and metrics["psnr"] > 5.0
-    assert (tmp_path / "out" / "photos" / "transforms.json").is_file()
+    assert (tmp_path / "out" / "captures" / "phone" / "transforms.json").is_file()
+    assert metrics["steps"] == 2, "run again, it makes a second run"
 
 
 @pytest.mark.e2e

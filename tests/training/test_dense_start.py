@@ -39,7 +39,7 @@ GRID = {"grid_resolution": 16, "grid_warmup_steps": 4, "grid_update_interval": 2
 RADIANCE = SMALL | GRID | {"num_layers": 3, "feature_dim": 8, "color_width": 16}
 MODELS = {
     NERF: RADIANCE | {"layer": "eugen"},
-    MIP: RADIANCE | {"proposal_samples": (16,), "num_samples": 8},
+    MIP: RADIANCE | {"layer": "eugen", "proposal_samples": (16,), "num_samples": 8},
     ISDF: SMALL,
 }
 
@@ -345,8 +345,8 @@ def test_a_resumed_training_begins_as_its_run_did_however_many_steps_there_are_n
         ("eugen-nerf-tiny", {"backend": "tcnn", "layer": "eugen"}, 2400, 0.0),
         ("eugen-nerf-tiny", {"layer": "eugen", "dense_start": 0.0}, 2400, 0.0),
         ("eugen-nerf-tiny", {"dense_start": 0.4, "layer": "prp"}, 50, 0.4),
-        ("eugen-mipnerf-tiny", {"regime": "bounded"}, 2400, 0.2),
-        ("eugen-mipnerf-tiny", {"regime": "unbounded"}, 2400, 0.0),
+        ("eugen-mipnerf-tiny", {"regime": "bounded", "layer": "eugen"}, 2400, 0.2),
+        ("eugen-mipnerf-tiny", {"regime": "unbounded", "layer": "eugen"}, 2400, 0.0),
         ("eugen-nerf", {}, 30_000, 0.0),
     ],
 )

@@ -91,8 +91,8 @@ def _connect(ray: Any, address: str | None) -> None:
         reason = str(error).strip().partition("\n")[0]
         if address:
             raise InputError(
-                f"--ray-address {address}: no Ray cluster answers there ({reason}). `ray status` says whether one "
-                "runs; without the flag one is started on this machine."
+                f"--ray-address or RAY_ADDRESS {address}: no Ray cluster answers there ({reason}). `ray status` says "
+                "whether one runs; without either, one is started on this machine."
             ) from None
         raise InputError(f"--engine ray: Ray does not start on this machine ({reason}).") from None
 

@@ -77,7 +77,7 @@ def make_config(
         kind = scene_kind(Path(scene)) if Path(scene).is_dir() else None
         if kind is not None and kind.colmap_path is not None:
             manager.dataparser = ColmapDataParserConfig(colmap_path=kind.colmap_path)
-        elif kind is not None and kind.name == "capture":
+        elif kind is not None and kind.name != "object" and (Path(scene) / "transforms.json").is_file():
             manager.dataparser = NerfstudioDataParserConfig()
         manager.num_scales = num_scales
         manager.camera_res_scale_factor = scale_factor

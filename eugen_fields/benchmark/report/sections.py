@@ -40,7 +40,7 @@ To measure anew: `scripts/benchmark.sh` runs the quick form of the benchmarks (h
 report; `scripts/benchmark.sh --gpu` measures a CUDA device in stages, the correctness of the kernels first, in at most
 ten minutes. `eugen-bench --help` lists the single ones; a call that was broken off goes on where it stopped. With
 `--engine ray`, train, scenes, frontier, rivals and isdf spread their runs over the processors or GPUs of a
-[Ray](https://docs.ray.io) cluster (`pip install ray`)."""
+Ray cluster (`pip install ray`)."""
 
 LAST = """## Changes of figures
 

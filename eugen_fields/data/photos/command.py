@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class PhotoOptions:
     """Folder of photos of one scene: .jpg, .png, .heic, .webp and others, of any size and any number of cameras."""
     output: Path
     """Folder to write: images, transforms.json, sparse_pc.ply, photos.json. What an earlier eugen-photos wrote there
-    is replaced, nothing else is."""
+    is replaced, with smaller copies of its images (images_2, ...); nothing else is."""
     longest_side: int = 1600
     """Most pixels of the longer side of the images that are written; larger photos are made smaller. 0: as they are."""
     threads: int = -1
@@ -64,6 +65,7 @@ def place_photos(options: PhotoOptions, progress: bool = True) -> dict[str, Any]
 
     options.check()
     folder, output = options.photos.expanduser(), options.output.expanduser()
+    output = output.resolve() if output.is_symlink() else output
     paths = find_photos(folder)
     check_target(output, folder)
     check_pycolmap()
@@ -89,6 +91,8 @@ def place_photos(options: PhotoOptions, progress: bool = True) -> dict[str, Any]
             "placed": len(placed),
             "left_out": left_out,
             "unreadable": [fault.message for fault in faults],
+            "pairs": solution.pairs,
+            "pairs_in_common": solution.matched,
             "points": len(solution.points),
             "error_pixels": solution.error,
             "seed": options.seed,
@@ -103,7 +107,7 @@ def place_photos(options: PhotoOptions, progress: bool = True) -> dict[str, Any]
     lines["points"] = f"{len(solution.points):,}; seen {solution.error:.2f} pixels from where they should be"
     lines["lens"] = f"focal length {lens.lens[0]:.4g} pixels of {lens.photo.size[0]}x{lens.photo.size[1]}"
     lines["folder"] = output
-    lines["train"] = f"ns-train eugen-planes-tiny --data {output} nerfstudio-data"
+    lines["train"] = f"ns-train eugen-planes-tiny --data {shlex.quote(str(output))} nerfstudio-data"
     return lines
 
 

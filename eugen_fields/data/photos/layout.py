@@ -36,6 +36,8 @@ def check_target(folder: Path, photos: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"--output {folder} is a file. Name a folder.")
+    if folder.is_mount() or folder.resolve() == Path.cwd():
+        raise InputError(f"--output {folder} cannot be replaced, as it is in use. Name a folder inside of it.")
     others = [name for name in sorted(os.listdir(folder)) if not _is_ours(name)]
     if others:
         raise InputError(f"--output {folder} holds {others[0]}, which eugen-photos did not write. {_ADVICE}")
@@ -47,6 +49,7 @@ def check_target(folder: Path, photos: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
+    """Whether a name is of what is written here, or of smaller copies of the images, which data parsers make."""
     copies = name.removeprefix(f"{_IMAGES}_")
     return name in (_TRANSFORMS, _IMAGES, _POINTS, NOTE) or (copies != name and copies.isdecimal())
 
@@ -108,7 +111,8 @@ def write_capture(folder: Path, solution: Solution, note: dict[str, Any]) -> Non
         for posed, lens, pose in zip(solution.posed, lenses, moved)
     ]
     if len(poses) < _FEWEST_TO_SPLIT:
-        content["train_filenames"] = [frame["file_path"] for frame in content["frames"]]
+        names = [frame["file_path"] for frame in content["frames"]]
+        content |= {f"{split}_filenames": names for split in ("train", "val", "test")}
     kept = {posed.photo.name for posed in solution.posed}
     for image in (folder / _IMAGES).iterdir():
         if image.name not in kept:

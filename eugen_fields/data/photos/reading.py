@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
+import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,20 +38,16 @@ class Photo:
         name: of its copy.
         size: width and height of its copy.
         focal: focal length of its copy in pixels, as EXIF has it, or None.
-        picture_size: width and height of the picture in which features are looked for.
+        picture_name, picture_size: name, and width and height, of the picture in which features are looked for. Names
+            are numbers: COLMAP's lists of pairs have blanks between names.
     """
 
     path: Path
     name: str
     size: Size
     focal: float | None
+    picture_name: str
     picture_size: Size
-
-    @property
-    def picture_name(self) -> str:
-        """Name of the picture in which features are looked for; without blanks, which COLMAP's lists of pairs have
-        between names."""
-        return "".join(self.name.split()) + ".jpg"
 
 
 def find_photos(folder: Path) -> list[Path]:
@@ -108,9 +105,9 @@ def copy_photos(
     """
     copied, faults = [], []
     with counted(progress, "Reading photos", len(paths), "photo") as advance:
-        for path, name in zip(paths, copy_names(paths)):
+        for number, (path, name) in enumerate(zip(paths, copy_names(paths))):
             try:
-                copied.append(_copy(path, images / name, pictures, longest))
+                copied.append(_copy(path, images / name, pictures / f"{number:06d}.jpg", longest))
             except InputError as fault:
                 faults.append(fault)
             advance(1)
@@ -119,16 +116,24 @@ def copy_photos(
 
 def copy_names(paths: Sequence[Path]) -> list[str]:
     """A name for the copy of each photo: its own, ending in .png for PNGs, which may be transparent, else in .jpg.
-    Photos that differ in their endings alone, such as IMG_1.HEIC and IMG_1.JPG, keep these: IMG_1_HEIC.jpg."""
+    Photos that differ in their endings alone, such as IMG_1.HEIC and IMG_1.JPG, keep these: IMG_1_HEIC.jpg. No two
+    names are the same, upper and lower case aside."""
     stems = [path.stem.lower() for path in paths]
-    names = []
+    names: list[str] = []
+    taken: set[str] = set()
     for path, stem in zip(paths, stems):
         kept = path.stem if stems.count(stem) == 1 else path.name.replace(".", "_")
-        names.append(kept + (".png" if path.suffix.lower() == ".png" else ".jpg"))
+        ending, number = ".png" if path.suffix.lower() == ".png" else ".jpg", 1
+        name = kept + ending
+        while name.lower() in taken:
+            number += 1
+            name = f"{kept}_{number}{ending}"
+        taken.add(name.lower())
+        names.append(name)
     return names
 
 
-def _copy(path: Path, target: Path, pictures: Path, longest: int | None) -> Photo:
+def _copy(path: Path, target: Path, picture_path: Path, longest: int | None) -> Photo:
     if path.suffix.lower() in HEIF_ENDINGS:
         _learn_heif(path)
     with warnings.catch_warnings():
@@ -136,6 +141,7 @@ def _copy(path: Path, target: Path, pictures: Path, longest: int | None) -> Phot
         seen = read_upright(path)
         with Image.open(path) as stored:
             exif = stored.getexif()
+            film_length = _film_length(exif)
             as_it_is = stored.format == "JPEG" and stored.mode == "RGB" and "icc_profile" not in stored.info
     as_it_is = as_it_is and exif.get(ExifTags.Base.Orientation, 1) == 1 and target.suffix == ".jpg"
     image = seen if longest is None else _resized(seen, min(1.0, longest / max(seen.size)))
@@ -147,9 +153,8 @@ def _copy(path: Path, target: Path, pictures: Path, longest: int | None) -> Phot
         image.save(target)
     least, most = _PICTURE_RANGE
     picture = _resized(image, _ENLARGED if max(image.size) < least else min(1.0, most / max(image.size)))
-    photo = Photo(path, target.name, image.size, _focal(exif, image.size), picture.size)
-    picture.convert("RGB").save(pictures / photo.picture_name, **_JPEG)
-    return photo
+    picture.convert("RGB").save(picture_path, **_JPEG)
+    return Photo(path, target.name, image.size, _focal(film_length, image.size), picture_path.name, picture.size)
 
 
 def _resized(image: Image.Image, scale: float) -> Image.Image:
@@ -159,12 +164,21 @@ def _resized(image: Image.Image, scale: float) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _focal(exif: Image.Exif, size: Size) -> float | None:
-    """Focal length, pixels, of a photo of a size, from EXIF's for 35 mm film: both are to the diagonal as that is to
-    43.3 mm (CIPA DCG-001)."""
+def _film_length(exif: Image.Exif) -> Any:
+    """What EXIF says of the focal length for 35 mm film, while the photo is open; None where it says nothing, or is
+    damaged."""
     try:
-        length = float(exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+    except (KeyError, TypeError, ValueError, SyntaxError, OSError, struct.error):
+        return None
+
+
+def _focal(film_length: Any, size: Size) -> float | None:
+    """Focal length, pixels, of a photo of a size, from EXIF's for 35 mm film, whatever stands there: both are to the
+    diagonal as that is to 43.3 mm (CIPA DCG-001)."""
+    try:
+        length = float(film_length)
+    except (TypeError, ValueError, ZeroDivisionError):
         return None
     return length / _FILM_DIAGONAL * (size[0] ** 2 + size[1] ** 2) ** 0.5 if 5.0 <= length <= 1000.0 else None
 

@@ -182,7 +182,7 @@ class _Follower:
     def __call__(self, line: str) -> None:
         try:
             what, done, total = json.loads(line)
-        except ValueError:  # something else that a library printed
+        except (ValueError, TypeError):  # something else that a library printed
             return
         if what != self.what:
             self.bar.close()

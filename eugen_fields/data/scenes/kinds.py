@@ -47,7 +47,8 @@ def scene_kind(folder: Path) -> SceneKind:
     if transforms.is_file():
         content = read_json(transforms)
         frames = content.get("frames") if isinstance(content, dict) else None
-        if any(isinstance(frame, dict) and frame.get("depth_file_path") for frame in frames or ()):
+        frames = frames if isinstance(frames, list) else []  # what reads them says what is wrong
+        if any(isinstance(frame, dict) and frame.get("depth_file_path") for frame in frames):
             return SceneKind("stream", "has a transforms.json with depth images: a depth stream")
         return SceneKind("capture", "has a transforms.json without depth images: a capture, maybe without bounds")
     if (folder / "traj.txt").is_file():

@@ -25,7 +25,7 @@ from eugen_fields.sampling import (
 )
 
 _LEAST_WEIGHT = 1e-4
-"""Samples that show less have no colour in renders: together those of a ray stay below half a step of 8 bits."""
+"""Samples that show less have no colour in renders: together those of a ray stay below a step of 8 bits."""
 
 
 class ProposalModel(RadianceModel):

@@ -90,6 +90,10 @@ def test_nerfacto_in_a_blender_scene_is_set_up_as_its_documentation_says(scene: 
     assert config.pipeline.datamanager.train_num_rays_per_batch == 341
 
 
+def test_ours_are_scored_on_all_pixels_as_the_others_are(scene: Path, tmp_path: Path) -> None:
+    assert entrant_config("eugen-planes-tiny", scene, tmp_path, 0, "cpu").pipeline.datamanager.eval_pixels == 0  # type: ignore[attr-defined]
+
+
 def test_scores_are_of_a_grid_of_pixels_over_white() -> None:
     image = torch.rand(30, 40, 4, generator=torch.Generator().manual_seed(0))
     over_white = image[..., :3] * image[..., 3:] + 1.0 - image[..., 3:]

@@ -76,11 +76,22 @@ def test_features_are_looked_for_in_pictures_that_are_large_enough(folders, size
     assert " " not in photo.picture_name
 
 
-@pytest.mark.parametrize(("film", "focal"), [(None, None), (0, None), (43, 43 / 43.267 * 100)])
-def test_focal_lengths_are_those_of_exif(folders, film, focal):
+def test_names_with_blanks_have_pictures_of_their_own(folders):
     photos, images, pictures = folders
-    arrow().save(photos / "a.jpg", exif=exif(6, film))
-    (photo,), _ = copy_photos([photos / "a.jpg"], images, pictures, None, False)
+    paths = [photos / name for name in ("scan 1 2.jpg", "scan 12.jpg", "#1.jpg")]
+    for path in paths:
+        arrow().save(path)
+    copied, _ = copy_photos(paths, images, pictures, None, False)
+    assert len({photo.picture_name for photo in copied}) == 3 == len(list(pictures.iterdir()))
+    assert all(photo.picture_name[:-4].isdecimal() for photo in copied)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "tif"])
+@pytest.mark.parametrize(("film", "focal"), [(None, None), (0, None), (43, 43 / 43.267 * 100)])
+def test_focal_lengths_are_those_of_exif(folders, film, focal, ending):
+    photos, images, pictures = folders
+    arrow().save(photos / f"a.{ending}", exif=exif(6, film).tobytes())
+    (photo,), _ = copy_photos([photos / f"a.{ending}"], images, pictures, None, False)
     assert photo.focal == (None if focal is None else pytest.approx(focal, rel=1e-4))
 
 
@@ -118,6 +129,8 @@ def test_photos_are_in_the_order_in_which_they_were_taken(tmp_path):
 def test_photos_of_one_stem_get_names_of_their_own(tmp_path):
     names = copy_names([tmp_path / name for name in ("IMG_1.HEIC", "IMG_1.JPG", "IMG_2.JPG", "IMG_3.png")])
     assert names == ["IMG_1_HEIC.jpg", "IMG_1_JPG.jpg", "IMG_2.jpg", "IMG_3.png"]
+    names = copy_names([tmp_path / name for name in ("IMG_1.HEIC", "IMG_1.JPG", "IMG_1_JPG.jpg")])
+    assert names == ["IMG_1_HEIC.jpg", "IMG_1_JPG.jpg", "IMG_1_JPG_2.jpg"]
 
 
 @pytest.mark.parametrize(

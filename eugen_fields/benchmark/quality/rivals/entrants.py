@@ -57,7 +57,9 @@ def entrant_config(text: str, scene: Path, output: Path, seed: int, device_type:
     method, *flags = text.split(":")
     options = parse_options(flags)
     if method in OURS:
-        config: TrainerConfig = make_config(method, scene, output, seed=seed, model_options=options)
+        ours = make_config(method, scene, output, seed=seed, model_options=options)
+        ours.pipeline.datamanager.eval_pixels = 0  # type: ignore[attr-defined]
+        config: TrainerConfig = ours
     elif method in OTHERS:
         config = _other(method, scene, output, options)
     else:
