@@ -30,7 +30,7 @@ def test_images_go_to_the_gpu_only_where_they_fit(
     assert config.images_on_gpu == fit
 
 
-def test_the_bytes_counted_are_those_of_the_images_and_of_what_is_drawn_from(sphere_scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_counted_are_those_of_images_and_draws(sphere_scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = BlenderDataParserConfig(data=sphere_scene, alpha_color=None)
     dataset = FieldDataManagerConfig(dataparser=parser).setup(device="cpu", test_mode="val").train_dataset
     size = sum(dataset[index]["image"].numel() for index in range(len(dataset)))

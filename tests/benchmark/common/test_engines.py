@@ -150,9 +150,7 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     case = Case({"number": 0}, "number 0", dict)
-    with pytest.raises(
-        InputError, match=r"RAY_ADDRESS 127\.0\.0\.1:9: .*\(no GCS at 127\.0\.0\.1:9\)"
-    ):
+    with pytest.raises(InputError, match=r"RAY_ADDRESS 127\.0\.0\.1:9: .*\(no GCS at 127\.0\.0\.1:9\)"):
         run_cases([case], Results(tmp_path / "results.json"), engine="ray", address="127.0.0.1:9")
 
 
