@@ -98,7 +98,7 @@ def test_photos_get_poses_first(tmp_path: Path, small_planes: None, capsys: pyte
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("truth", [True, False])
+@pytest.mark.parametrize("truth", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_depth_stream_becomes_a_map(
     truth: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
