@@ -204,7 +204,7 @@ eugen_mipnerf_tiny = _tiny(
     "nerf tiny",
     1 << 14,  # two thirds of them go to the small proposal network
     "A small Mip-NeRF-style field of four residual EUGen layers, sized for a laptop CPU.",
-    # at twice these rates all but PRP end in fog before the cameras, sooner or later, on one seed or another
+    # at larger rates captures end in fog before the cameras, sooner or later, on one seed or another
     unbounded_rate_family="unbounded tiny",
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.utils import colmap_parsing_utils
 
-from eugen_fields.data.parsers.colmap_model import model_format, read_scene_model
+from eugen_fields.data.parsers.colmap_model import MODEL_PLACES, model_format, read_scene_model
 from eugen_fields.data.scenes.names import FileFinder
 from eugen_fields.data.scenes.smaller import usual_factor
 from eugen_fields.errors import InputError
@@ -19,7 +19,7 @@ def _model_files(parser: ColmapDataParserConfig, data: Path) -> dict[str, Path]:
     """The model's files by what they hold, in the format that nerfstudio will read."""
     folder = data / parser.colmap_path
     if not folder.is_dir():
-        places = [place for place in ("colmap/sparse/0", "sparse/0", "sparse", ".") if model_format(data / place)]
+        places = [place for place in (*MODEL_PLACES, ".") if model_format(data / place)]
         hint = "Run COLMAP on the photos first; or eugen-photos, whose folder is read without `colmap` at the end."
         if places:
             hint = f"There is one in {data / places[0]}: add `--colmap-path {places[0]}` at the end of the command."

@@ -46,24 +46,22 @@ MUON_FAMILIES = ("nerf tiny", "unbounded tiny")
 """Families that are trained by Muon where nothing else is asked for: those in which its rates are tuned."""
 
 MUON_STEPS = 2400
-_SHORTEST = {"unbounded tiny": 1000}
-_SHORTEST_ELSEWHERE = 300
-"""Steps below which Muon's rate grows no more: larger updates end in fog where there are no bounds, and nowhere else
-were shorter trainings looked at."""
+_SHORTEST, _SHORTEST_UNBOUNDED = 300, 1000
+"""Steps below which Muon's rate grows no more: where there are no bounds, larger updates end in fog."""
 
 DENSE_START_STEPS = 1000
 """Steps of the shortest trainings that begin dense where nothing else is asked for: in shorter ones the dense network
 has learnt too little when layers are fitted to it."""
 
 
-def muon_length_factor(steps: int, family: str = "nerf tiny") -> float:
+def muon_length_factor(steps: int, family: str) -> float:
     """What Muon's rate for MUON_STEPS steps is multiplied by in a training of another length, of a family of methods.
 
     Its updates have a size that does not depend on that of the gradient, so that the rate alone says how far weights
     travel: it falls as steps^(-2/3). Trainings below 300 steps get the factor of 300, which is 4, and where there are
     no bounds those below 1,000 the factor of 1,000, which is 1.8.
     """
-    return (MUON_STEPS / max(steps, _SHORTEST.get(family, _SHORTEST_ELSEWHERE))) ** (2.0 / 3.0)
+    return (MUON_STEPS / max(steps, _SHORTEST_UNBOUNDED if family == "unbounded tiny" else _SHORTEST)) ** (2.0 / 3.0)
 
 
 _SET_BY_MLP = ("self", "in_features", "out_features", "activation", "gain", "seed", "device", "dtype")

@@ -52,7 +52,7 @@ class Draft:
     arrays: dict[str, np.ndarray]
     """Everything else that is in the file: grids and cameras."""
     source: Path
-    """Of the run, for messages."""
+    """Folder of the run, for messages."""
     measured: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -43,7 +43,7 @@ class Scene:
     """What every kind of field has."""
 
     name: str
-    """Of the scene, for people."""
+    """Name of the scene, for people."""
     method: str
     """Method that trained the field."""
     layer: str
@@ -118,7 +118,7 @@ class DistanceScene(Scene):
     """A field of signed distance, with the cells in which surfaces were seen. Scene units are metres."""
 
     scale: float
-    """Of positions before they are encoded, per metre."""
+    """Factor on positions before they are encoded, per metre."""
     output_scale: float
     """Metres per unit of the network's output."""
     trace_steps: int

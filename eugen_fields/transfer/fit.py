@@ -33,7 +33,7 @@ class FieldTransfer:
 
     field: RadianceField
     report: TransferReport
-    """Of the closed form, with the seconds of the fine-tuning."""
+    """Errors of the closed form, with the seconds of the fine-tuning."""
     options: TransferOptions
     """Those that were asked for, with what the search of a budget found in place of the budget."""
     multiplications: int
@@ -44,7 +44,7 @@ class FieldTransfer:
     """PSNR of renders of training rays against those of the trained field, dB, before the fine-tuning; None in scenes
     without bounds."""
     psnr: float | None
-    """The same in the end."""
+    """PSNR of those renders in the end, dB."""
     search: Search | None = None
     """The search of a budget, and None without one."""
     search_seconds: float = 0.0

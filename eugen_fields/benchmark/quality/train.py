@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from tqdm import tqdm
 
 from eugen_fields.data.scenes.kinds import scene_kind
@@ -92,6 +93,18 @@ def make_config(
     return config
 
 
+def set_up(config: TrainerConfig) -> Trainer:
+    """The trainer of a new run, of any method, ready for its first step: seeded, and in a folder of its own."""
+    config.timestamp = numbered_name(config.timestamp, config.get_base_dir().parent)
+    config.save_config()
+    random.seed(config.machine.seed)
+    np.random.seed(config.machine.seed)
+    torch.manual_seed(config.machine.seed)
+    trainer: Trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup(test_mode="test")
+    return trainer
+
+
 def train_run(
     config: FieldTrainerConfig, *, progress: bool = True, started: Callable[[FieldTrainer], None] | None = None
 ) -> tuple[FieldTrainer, float]:
@@ -104,13 +117,7 @@ def train_run(
     Args:
         started: called with the trainer before its first step.
     """
-    config.timestamp = numbered_name(config.timestamp, config.get_base_dir().parent)
-    config.save_config()
-    random.seed(config.machine.seed)
-    np.random.seed(config.machine.seed)
-    torch.manual_seed(config.machine.seed)
-    trainer: FieldTrainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup(test_mode="test")
+    trainer = cast(FieldTrainer, set_up(config))
     total = None if config.max_num_iterations == UNLIMITED else config.max_num_iterations
     bar = tqdm(total=total, desc="Training", unit="step", disable=not progress)
     postfix = _StreamProgress(trainer) if isinstance(trainer, MappingTrainer) else _RunningPSNR()

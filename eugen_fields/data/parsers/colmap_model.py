@@ -57,6 +57,10 @@ class ColmapModel:
     images: list[ColmapImage]
 
 
+MODEL_PLACES = ("colmap/sparse/0", "sparse/0", "sparse")
+"""Where in a scene's folder models usually lie."""
+
+
 def model_format(folder: Path) -> str | None:
     """The ending of the model's files in a folder: of a whole pair, binary ones first as in COLMAP, else of what there
     is; None where there is nothing."""

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from eugen_fields.data.images import Size, read_upright
-from eugen_fields.data.scenes.kinds import HEIF_ENDINGS, PHOTO_ENDINGS
+from eugen_fields.data.scenes.names import HEIF_ENDINGS, PHOTO_ENDINGS
 from eugen_fields.errors import InputError
 from eugen_fields.progress import Progress, counted
 

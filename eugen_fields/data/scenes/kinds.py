@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eugen_fields.data.parsers.colmap_model import model_format
-from eugen_fields.data.scenes.names import IMAGE_ENDINGS
+from eugen_fields.data.parsers.colmap_model import MODEL_PLACES, model_format
+from eugen_fields.data.scenes.names import PHOTO_ENDINGS
 from eugen_fields.data.scenes.text import read_json
 from eugen_fields.errors import InputError
-
-_COLMAP_PLACES = ("colmap/sparse/0", "sparse/0", "sparse")
-HEIF_ENDINGS = (".heic", ".heif")
-PHOTO_ENDINGS = (*IMAGE_ENDINGS, *HEIF_ENDINGS)
-"""Names of files that eugen-photos reads."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def scene_kind(folder: Path) -> SceneKind:
         return SceneKind("stream", "has a traj.txt: a depth stream")
     if (folder / "groundtruth.txt").is_file() and (folder / "depth.txt").is_file():
         return SceneKind("stream", "has a groundtruth.txt and a depth.txt: a depth stream")
-    for place in _COLMAP_PLACES:
+    for place in MODEL_PLACES:
         if model_format(folder / place):
             return SceneKind("capture", f"has a COLMAP model in {place}: a capture, maybe without bounds", Path(place))
     photos = [path for path in folder.iterdir() if path.suffix.lower() in PHOTO_ENDINGS]

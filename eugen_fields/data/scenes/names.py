@@ -12,6 +12,9 @@ IMAGE_ENDINGS = (
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".tga", ".ppm", ".pgm", ".jp2", ".avif",
 )  # fmt: skip
 """Endings that a name may lack."""
+HEIF_ENDINGS = (".heic", ".heif")
+PHOTO_ENDINGS = (*IMAGE_ENDINGS, *HEIF_ENDINGS)
+"""Endings of photos that eugen-photos reads, and copies to images."""
 
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 

@@ -60,8 +60,8 @@ def allocated_planes(planes: Tensor, matter: Tensor, fineness: float) -> Rounded
 
 
 def _cheapest(values: Tensor, nearest: Tensor, costs: Tensor, prices: Tensor) -> Tensor:
-    """Of the nearest integers, those one and two nearer to 0, and 0 the cheapest. `prices` are those of the integers
-    from -_LARGEST on."""
+    """The cheapest integer for each entry: the nearest one, one of the two that follow it towards 0, or 0. `prices` are
+    those of the integers from -_LARGEST on."""
     best, least = nearest, torch.full_like(values, torch.inf)
     sign = nearest.sign()
     for candidate in (nearest, nearest - sign, nearest - 2.0 * sign * (nearest.abs() > 1), torch.zeros_like(nearest)):

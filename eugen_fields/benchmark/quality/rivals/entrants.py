@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -21,12 +20,11 @@ from torch import nn
 from torchmetrics.image import lpip
 
 from eugen_fields.benchmark.common.contestants import parse_options
+from eugen_fields.benchmark.quality import train
 from eugen_fields.benchmark.quality.comparison import RadianceMethod
-from eugen_fields.benchmark.quality.train import UNLIMITED, chosen_views, make_config, train_run
 from eugen_fields.errors import InputError
 from eugen_fields.models.metrics import psnr
 from eugen_fields.models.radiance import RadianceModel
-from eugen_fields.runs.place import numbered_name
 
 OURS = get_args(RadianceMethod)
 OTHERS = ("nerfacto", "vanilla-nerf")
@@ -57,7 +55,7 @@ def entrant_config(text: str, scene: Path, output: Path, seed: int, device_type:
     method, *flags = text.split(":")
     options = parse_options(flags)
     if method in OURS:
-        ours = make_config(method, scene, output, seed=seed, model_options=options)
+        ours = train.make_config(method, scene, output, seed=seed, model_options=options)
         ours.pipeline.datamanager.eval_pixels = 0  # type: ignore[attr-defined]
         config: TrainerConfig = ours
     elif method in OTHERS:
@@ -66,7 +64,7 @@ def entrant_config(text: str, scene: Path, output: Path, seed: int, device_type:
         raise InputError(f"--methods {text}: there is no {method}; there are {', '.join((*OURS, *OTHERS))}.")
     config.timestamp = f"{text.replace(':', '-').replace('=', '-')}-seed{seed}"
     config.machine.seed = seed
-    config.steps_per_save = UNLIMITED
+    config.steps_per_save = train.UNLIMITED
     if device_type is not None:
         config.machine.device_type = device_type  # type: ignore[assignment]
     return config
@@ -103,15 +101,9 @@ def _other(method: str, scene: Path, output: Path, options: dict[str, Any]) -> T
 def run_entrant(config: TrainerConfig, started: Callable[[Any], None]) -> Trainer:
     """Trains any method; `started` is called before the first step."""
     if config.method_name in OURS:
-        return train_run(config, progress=False, started=started)[0]  # type: ignore[arg-type]
-    config.timestamp = numbered_name(config.timestamp, config.get_base_dir().parent)
-    config.save_config()
-    random.seed(config.machine.seed)
-    np.random.seed(config.machine.seed)
-    torch.manual_seed(config.machine.seed)
+        return train.train_run(config, progress=False, started=started)[0]  # type: ignore[arg-type]
     with _without_lpips():
-        trainer: Trainer = config.setup(local_rank=0, world_size=1)
-        trainer.setup(test_mode="test")
+        trainer = train.set_up(config)
     started(trainer)
     trainer.train()
     return trainer
@@ -139,7 +131,7 @@ def mean_psnr(trainer: Trainer, views: int, pixels: int) -> float:
     pipeline.eval()
     loader = pipeline.datamanager.fixed_indices_eval_dataloader
     found = []
-    for index in sorted(chosen_views(len(loader), views)):
+    for index in sorted(train.chosen_views(len(loader), views)):
         camera, batch = loader.get_camera(index)
         image = batch["image"].to(pipeline.device).float()
         if image.shape[-1] == 4:
@@ -156,6 +148,6 @@ def parameter_count(trainer: Trainer) -> int:
     """Numbers that a method trains, pose corrections aside."""
     model: Any = trainer.pipeline.model
     if isinstance(model, RadianceModel):
-        return sum(p.numel() for network in model.networks().values() for p in network.parameters())
+        return train.parameter_count(trainer)  # type: ignore[arg-type]
     groups = model.get_param_groups()
     return sum(p.numel() for name, group in groups.items() if name != "camera_opt" for p in group)
